@@ -1,0 +1,137 @@
+# Every target makes what it needs first: `make run` and `make test` work on a machine that has only
+# Python 3.11 or newer, and make.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+ARGS ?=
+
+BIN := .venv/bin
+READY := .venv/.ready
+JS_READY := tests/js/node_modules/.ready
+LOCKED := .cache/locked/.ready
+
+# The uv on PATH if it starts there (a version manager may leave a name that starts nothing), else
+# one of our own.
+OWN_UV := .cache/uv/bin/uv
+export UV := $(if $(shell uv --version 2>/dev/null),uv,$(OWN_UV))
+UV_NEEDED := $(filter $(OWN_UV),$(UV))
+
+# The environment is made with $(PYTHON) and nothing else, whatever uv could fetch.
+export UV_PYTHON_DOWNLOADS := never
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+  echo "Python 3.11 or newer is needed, but $(PYTHON) does not start or is older:" \
+    "name one that is there, e.g. 'make setup PYTHON=python3.12'" >&2; exit 1; }
+
+.PHONY: help
+help: ## Show this help
+	@echo "Usage: make TARGET [ARGS='…']     ARGS goes to the command that the target starts"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- set-up ---------------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: $(READY) $(JS_READY) ## Make .venv with both packages and all tools, and the SDK for the tests
+
+$(READY): requirements/dev.txt node/pyproject.toml operator/pyproject.toml | $(UV_NEEDED)
+	@$(CHECK_PYTHON)
+	@echo "Setting up .venv with what requirements/dev.txt locks"
+	@$(BIN)/python -c '' 2>/dev/null || $(UV) venv --quiet --clear --no-project .venv \
+	  --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation \
+	  --editable ./node --editable ./operator
+	@touch $@
+
+$(OWN_UV): requirements/uv.txt
+	@$(CHECK_PYTHON)
+	@echo "No uv on PATH: installing one into .cache/uv"
+	@$(PYTHON) -m venv --clear .cache/uv || { \
+	  echo "$(PYTHON) cannot make a virtual environment (Debian: apt-get install python3-venv)" >&2; \
+	  exit 1; }
+	@.cache/uv/bin/python -m pip install --quiet --require-hashes --requirement requirements/uv.txt
+	@touch $@
+
+# Without npm nothing is made here, and the next run asks again.
+$(JS_READY): tests/js/package.json tests/js/package-lock.json
+	@if command -v npm >/dev/null; then \
+	  echo "Setting up tests/js/node_modules with what its lockfile names"; \
+	  (cd tests/js && npm ci --silent) && touch $@; \
+	else \
+	  echo "No npm on PATH: tests of the official JavaScript SDK will be skipped." \
+	    "Install Node.js 18 or newer with npm, then 'make setup'" >&2; \
+	fi
+
+.PHONY: clean
+clean: ## Remove what was made here: environments, caches, reports
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis \
+	  tests/js/node_modules htmlcov .coverage .coverage.* node/dist operator/dist
+	@find node operator tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- use ------------------------------------------------------------------------------------------
+
+.PHONY: run
+run: $(READY) ## Start a small cluster on this machine (ARGS='--nodes 3')
+	@exec $(BIN)/realtime-node dev $(ARGS)
+
+.PHONY: test
+test: $(READY) $(JS_READY) ## Run the tests but those under load (ARGS='tests/unit -x', '-m load')
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: coverage
+coverage: $(READY) $(JS_READY) ## Run the tests and tell which lines none of them reaches
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+.PHONY: bench
+bench: $(READY) ## Measure one node, then a cluster
+	@$(BIN)/python tests/load/bench.py $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: $(READY) ## Measure side by side with Centrifugo, built from its source (needs Go)
+	@$(BIN)/python tests/load/bench_peers.py $(ARGS)
+
+# --- checks ---------------------------------------------------------------------------------------
+
+.PHONY: check
+check: lint types imports locked ## Run every check below
+
+.PHONY: lint
+lint: $(READY) ## Check style and formatting
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+.PHONY: types
+types: $(READY) ## Check types
+	@$(BIN)/mypy
+
+.PHONY: imports
+imports: $(READY) ## Check that imports follow the architecture
+	@$(BIN)/lint-imports --no-logo
+
+# Needs the index only after one of these files changed.
+.PHONY: locked
+locked: $(LOCKED) ## Check that requirements/*.txt follow from what is asked for
+
+$(LOCKED): $(wildcard requirements/*) node/pyproject.toml operator/pyproject.toml | $(UV_NEEDED)
+	@rm -rf $(@D) && mkdir -p $(@D) && cp requirements/*.txt $(@D)
+	@requirements/lock.sh $(@D)
+	@diff -u -I '^ *--hash' requirements $(@D) --exclude='*.in' --exclude='*.sh' || { \
+	  echo "requirements/ is out of date: run 'make requirements'" >&2; exit 1; }
+	@touch $@
+
+# --- changes --------------------------------------------------------------------------------------
+
+.PHONY: format
+format: $(READY) ## Apply the safe fixes and format
+	@$(BIN)/ruff check --fix-only
+	@$(BIN)/ruff format
+
+.PHONY: requirements
+requirements: | $(UV_NEEDED) ## Lock the dependencies (ARGS=--upgrade takes newer ones)
+	@requirements/lock.sh requirements $(ARGS)

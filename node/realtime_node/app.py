@@ -1,0 +1,242 @@
+"""The composition root: settings become a running node here, and nowhere else.
+
+`Node` builds every part, hands each what it needs, and is the only code that knows which
+implementation of the backplane is in use. Its life is `start`, then `stop` once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import random
+import socket
+import time
+from collections.abc import Sequence
+from typing import Final
+from uuid import uuid4
+
+from aiohttp import web
+
+from realtime_node import __version__
+from realtime_node.cluster.backplane import Backplane, NodeInfo
+from realtime_node.cluster.in_memory import InMemoryCluster
+from realtime_node.cluster.on_redis import RedisBackplane, RedisOptions
+from realtime_node.cluster.presence import PresenceStore
+from realtime_node.config import ClientSettings, Settings
+from realtime_node.delivery.hub import Hub
+from realtime_node.protocol import codes
+from realtime_node.protocol.framing import message_frame
+from realtime_node.protocol.json_codec import JsonCodec
+from realtime_node.server.api_methods import Cluster
+from realtime_node.server.auth import JwtVerifier
+from realtime_node.server.health import HealthEndpoints, Status
+from realtime_node.server.http_api import HttpApi
+from realtime_node.server.websocket import WebSocketEndpoint
+from realtime_node.session.channels import ChannelRules
+from realtime_node.session.departures import Departures
+from realtime_node.session.lifecycle import Limits
+from realtime_node.session.registry import SessionRegistry
+from realtime_node.session.services import Services
+from realtime_node.telemetry.metrics import Metrics, total
+
+logger = logging.getLogger(__name__)
+
+MAX_API_BODY: Final = 16 * 1024 * 1024
+"""Bytes of one API request: a batch of thousands of publications, and no more memory than that."""
+BACKLOG: Final = 4096
+"""Connections the kernel may hold for us while the loop is busy with a fan-out."""
+EXPIRY_GRACE: Final = 25.0
+"""Seconds a client has to refresh an expired token."""
+GC_THRESHOLDS: Final = (50_000, 20, 50)
+"""A node keeps many long-lived objects and makes few cycles: collect rarely."""
+
+
+class Node:
+    """One node of the cluster."""
+
+    def __init__(self, settings: Settings, *, reuse_port: bool = False) -> None:
+        """Build everything; nothing runs or listens yet.
+
+        `reuse_port` lets several nodes of one machine share a port (SO_REUSEPORT).
+        """
+        self._settings = settings
+        self._reuse_port = reuse_port
+        self._started_at = time.monotonic()
+        self._boot_id = uuid4().hex
+        self._is_ready = False
+        self._name = settings.node.name or f"{socket.gethostname()}_{settings.http_server.port}"
+        self.metrics = Metrics()
+        self._backplane, self._presence = _choose_engine(settings, self.metrics)
+        codec = JsonCodec()
+        rules = ChannelRules(settings.channel)
+        self._registry = SessionRegistry(time.monotonic)
+        self._hub = Hub(
+            codec,
+            self.metrics.delivery,
+            on_deserted=self._backplane.release,
+            on_control=self._registry.apply,
+        )
+        self._departures = Departures(self._backplane, self._presence)
+        self._services = Services(
+            node_name=self._name,
+            version=f"Realtime Cluster {__version__}",
+            settings=settings.client,
+            rules=rules,
+            limits=_limits(settings.client),
+            codec=codec,
+            ping_frame=message_frame(codec.server_ping, is_text=codec.is_text),
+            hub=self._hub,
+            backplane=self._backplane,
+            presence=self._presence,
+            departures=self._departures,
+            tokens=JwtVerifier(settings.client),
+            registry=self._registry,
+            metrics=self.metrics.session,
+            monotonic=time.monotonic,
+            wall_clock=time.time,
+            random=random.random,
+        )
+        self._websockets = WebSocketEndpoint(
+            self._services,
+            allowed_origins=settings.client.allowed_origins,
+            max_message_bytes=settings.websocket.message_size_limit,
+        )
+        self._api = HttpApi(
+            Cluster(rules, self._backplane, self._presence),
+            self.metrics.api,
+            key=settings.http_api.key.get_secret_value(),
+            insecure=settings.http_api.insecure,
+        )
+        self._health = HealthEndpoints(self.status, self.metrics)
+        self._runners: list[web.AppRunner] = []
+        self._bind_gauges()
+
+    async def start(self) -> Sequence[str]:
+        """Join the cluster and listen; return the URLs listened on, the public one first.
+
+        Raises `BackplaneError` if the cluster cannot be joined and `OSError` if a port is taken.
+        """
+        await self._backplane.start(self._hub, self._describe)
+        self._registry.start()
+        settings = self._settings.http_server
+        public = [web.get(self._settings.websocket.handler_prefix, self._websockets.handle)]
+        internal = [*self._api.routes(), *self._health.routes()]
+        try:
+            if settings.internal_port is None:
+                urls = [await self._listen(settings.address, settings.port, public + internal)]
+            else:
+                address = settings.internal_address or settings.address
+                urls = [
+                    await self._listen(settings.address, settings.port, public),
+                    await self._listen(address, settings.internal_port, internal),
+                ]
+        except OSError:
+            await self.stop()
+            raise
+        self._is_ready = True
+        # What exists by now stays; the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        return urls
+
+    async def stop(self) -> None:
+        """End in order: no new clients, the present ones sent elsewhere, the cluster left."""
+        self._is_ready = False
+        deadline = self._settings.shutdown.timeout.total_seconds()
+        for runner in self._runners:
+            for site in list(runner.sites):
+                await site.stop()
+        self._registry.close_all(codes.SHUTDOWN)
+        try:
+            async with asyncio.timeout(deadline):
+                await self._websockets.wait_closed()
+                await self._departures.drain()
+        except TimeoutError:
+            logger.warning("shutdown: not everything was let go within %.0f s", deadline)
+        await self._departures.close()
+        await self._registry.stop()
+        await self._backplane.close()
+        for runner in self._runners:
+            await runner.cleanup()
+
+    def status(self) -> Status:
+        """Describe the node at this moment."""
+        registry, delivery = self._registry, self.metrics.delivery
+        return Status(
+            node_id=self._backplane.node_id,
+            boot_id=self._boot_id,
+            name=self._name,
+            version=__version__,
+            ready=self._is_ready,
+            backplane_available=self._backplane.is_available(),
+            uptime_s=round(time.monotonic() - self._started_at, 3),
+            num_clients=registry.num_clients,
+            num_users=registry.num_users,
+            num_subs=registry.num_subscriptions,
+            num_channels=self._hub.num_channels,
+            connects_total=total(self.metrics.session.connects),
+            deliveries_total=total(delivery.deliveries),
+            entries_total=total(delivery.entries_received),
+            delivery_backlog=self._hub.backlog,
+            pending_departures=len(self._departures),
+        )
+
+    def _describe(self) -> NodeInfo:
+        return NodeInfo(
+            uid=self._backplane.node_id,
+            name=self._name,
+            version=__version__,
+            num_clients=self._registry.num_clients,
+            num_users=self._registry.num_users,
+            num_subs=self._registry.num_subscriptions,
+            num_channels=self._hub.num_channels,
+            uptime=int(time.monotonic() - self._started_at),
+        )
+
+    def _bind_gauges(self) -> None:
+        """Let gauges be read when they are scraped instead of moving them with every event."""
+        session, delivery = self.metrics.session, self.metrics.delivery
+        session.clients.set_function(lambda: self._registry.num_clients)
+        session.subscriptions.set_function(lambda: self._registry.num_subscriptions)
+        session.pending_departures.set_function(lambda: len(self._departures))
+        delivery.backlog.set_function(lambda: self._hub.backlog)
+        delivery.channels.set_function(lambda: self._hub.num_channels)
+
+    async def _listen(self, address: str, port: int, routes: Sequence[web.RouteDef]) -> str:
+        app = web.Application(client_max_size=MAX_API_BODY)
+        app.add_routes(routes)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        self._runners.append(runner)
+        site = web.TCPSite(
+            runner,
+            address or None,
+            port,
+            backlog=BACKLOG,
+            reuse_port=self._reuse_port or None,
+        )
+        await site.start()
+        bound_port = runner.addresses[0][1]
+        return f"http://{address or 'localhost'}:{bound_port}"
+
+
+def _choose_engine(settings: Settings, metrics: Metrics) -> tuple[Backplane, PresenceStore]:
+    """Return the implementation that the settings ask for."""
+    if settings.engine.type == "memory":
+        node = InMemoryCluster().node()
+        return node, node.presence
+    redis = settings.engine.redis
+    options = RedisOptions(address=redis.url, prefix=redis.prefix, partitions=redis.partitions)
+    backplane = RedisBackplane(options, metrics.backplane)
+    return backplane, backplane.presence
+
+
+def _limits(settings: ClientSettings) -> Limits:
+    return Limits(
+        stale_after=settings.stale_close_delay.total_seconds(),
+        ping_interval=settings.ping_interval.total_seconds(),
+        pong_timeout=settings.pong_timeout.total_seconds(),
+        expiry_grace=EXPIRY_GRACE,
+    )

@@ -1,0 +1,127 @@
+"""The command line: arguments become settings, settings become a node.
+
+`serve` runs one node until SIGTERM or SIGINT; `dev` runs a small cluster for trying things out;
+`check` validates settings and `token` signs one, so that neither needs another tool.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+
+from realtime_node import __version__
+from realtime_node.app import Node
+from realtime_node.config import Settings, load_settings
+from realtime_node.errors import RealtimeError
+from realtime_node.server.tokens import make_connection_token
+from realtime_node.telemetry.logging import configure_logging
+
+logger = logging.getLogger("realtime_node")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status: 0 done, 1 failed, 2 wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except (RealtimeError, OSError) as error:
+        _complain(str(error))
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="realtime-node",
+        description="A node of Realtime Cluster: WebSockets over Redis Streams.",
+    )
+    parser.add_argument("--version", action="version", version=f"realtime-node {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    config = argparse.ArgumentParser(add_help=False)
+    config.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="settings in JSON, YAML or TOML; variables REALTIME_NODE_… override them",
+    )
+
+    serve = commands.add_parser("serve", parents=[config], help="run one node")
+    serve.add_argument(
+        "--reuse-port", action="store_true", help="share the port with other nodes of this machine"
+    )
+    serve.set_defaults(run=_serve)
+
+    check = commands.add_parser("check", parents=[config], help="validate settings and exit")
+    check.set_defaults(run=_check)
+
+    token = commands.add_parser("token", parents=[config], help="sign a connection token")
+    token.add_argument("--user", default="", help="the token's user; empty: anonymous")
+    token.add_argument(
+        "--ttl", type=int, default=7 * 86400, metavar="SECONDS", help="its life (0: for ever)"
+    )
+    token.set_defaults(run=_token)
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    settings = load_settings(options.config, os.environ)
+    configure_logging(settings.log.level)
+    for warning in settings.warnings():
+        logger.warning("%s", warning)
+    uvloop.run(_run(settings, reuse_port=options.reuse_port))
+    return 0
+
+
+async def _run(settings: Settings, *, reuse_port: bool) -> None:
+    """Run a node until a signal asks it to stop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    node = Node(settings, reuse_port=reuse_port)
+    urls = await node.start()
+    logger.info("realtime-node %s listens on %s", __version__, " and ".join(urls))
+    await stop.wait()
+    logger.info("stopping")
+    await node.stop()
+    logger.info("stopped")
+
+
+def _check(options: argparse.Namespace) -> int:
+    settings = load_settings(options.config, os.environ)
+    for warning in settings.warnings():
+        _complain(f"warning: {warning}")
+    _say("the settings are valid")
+    return 0
+
+
+def _token(options: argparse.Namespace) -> int:
+    secret = load_settings(options.config, os.environ).client.token.hmac_secret_key
+    if not secret.get_secret_value():
+        _complain("client.token.hmac_secret_key is not set")
+        return 1
+    expires_at = int(time.time()) + options.ttl if options.ttl else 0
+    _say(make_connection_token(secret.get_secret_value(), options.user, expires_at=expires_at))
+    return 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"realtime-node: {text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

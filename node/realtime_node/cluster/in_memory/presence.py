@@ -1,0 +1,36 @@
+"""Presence of an `InMemoryCluster`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from realtime_node.protocol.messages import ClientInfo
+
+from .cluster import InMemoryCluster, Member
+
+
+class InMemoryPresence:
+    """Implements `PresenceStore` for one node."""
+
+    def __init__(self, cluster: InMemoryCluster, joined: Callable[[], Member]) -> None:
+        """`joined` returns the node or raises `BackplaneUnavailableError`."""
+        self._cluster = cluster
+        self._joined = joined
+
+    async def add(self, channel: str, info: ClientInfo) -> None:
+        """See `PresenceStore.add`."""
+        self._cluster.add_present(self._joined(), channel, info)
+
+    async def remove(self, channel: str, client: str) -> None:
+        """See `PresenceStore.remove`."""
+        self._cluster.remove_present(self._joined(), channel, client)
+
+    async def get(self, channel: str) -> dict[str, ClientInfo]:
+        """See `PresenceStore.get`."""
+        self._joined()
+        return self._cluster.present(channel)
+
+    async def stats(self, channel: str) -> tuple[int, int]:
+        """See `PresenceStore.stats`."""
+        present = await self.get(channel)
+        return len(present), len({info.user for info in present.values()})

@@ -1,0 +1,239 @@
+"""The backplane on Redis: wires the parts of this package and is what the node sees of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from redis.exceptions import AuthenticationError
+
+from realtime_node.cluster.backplane import (
+    Control,
+    EntryKind,
+    HistoryPage,
+    NodeInfo,
+    Published,
+    Receiver,
+    StreamOptions,
+    Subscribed,
+)
+from realtime_node.errors import BackplaneError, BackplaneUnavailableError, ConfigError
+from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosition
+
+from .commands import Commands
+from .heartbeat import Heartbeat
+from .history import History
+from .inbox import InboxReader
+from .instruments import Instruments, NoInstruments
+from .interest import Interest
+from .introduction import Introduction, load_scripts
+from .janitor import Janitor
+from .keys import Keys
+from .link import CONNECTION_FAILURES, describe_failure, open_link
+from .membership import Membership
+from .nodes import Nodes
+from .options import RedisOptions
+from .presence import RedisPresence
+from .publishing import Publisher
+from .runner import Runner
+
+_log = logging.getLogger(__name__)
+
+
+class RedisBackplane:
+    """Implements `Backplane`; `presence` is the store that belongs to it."""
+
+    def __init__(self, options: RedisOptions, instruments: Instruments | None = None) -> None:
+        instruments = instruments or NoInstruments()
+        self._options = options
+        self._instruments = instruments
+        self._keys = keys = Keys(options.prefix, options.partitions)
+        self._open_link = partial(open_link, options)
+        introduction = Introduction(options, keys, on_restart=self._on_restart)
+        self._writes = writes = Commands(
+            "writes",
+            options,
+            self._open_link,
+            instruments,
+            on_connected=introduction.to_writes,
+            repeats=0,
+        )
+        self._reads = reads = Commands(
+            "reads", options, self._open_link, instruments, on_connected=load_scripts, repeats=1
+        )
+        self._membership = Membership(
+            options,
+            keys,
+            writes,
+            instruments,
+            reestablish=self._reestablish,
+            enter=self._enter,
+        )
+        node_id = self._node_id
+        runner = Runner(options, node_id=node_id, rejoin=self._membership.rejoin)
+        self._interest = Interest(options, keys, runner, writes, node_id=node_id)
+        self._history = History(keys, runner, reads=reads, writes=writes, node_id=node_id)
+        self._publisher = Publisher(options, keys, runner, writes, instruments, node_id=node_id)
+        self._nodes = Nodes(options, keys, runner, reads=reads, writes=writes, node_id=node_id)
+        self._janitor = Janitor(options, keys, runner, writes, instruments, node_id=node_id)
+        self._heartbeat = Heartbeat(options, keys, runner, writes, self._janitor, node_id=node_id)
+        self.presence = RedisPresence(
+            options, keys, runner, reads=reads, writes=writes, node_id=node_id
+        )
+        self._inbox: InboxReader | None = None
+
+    @property
+    def node_id(self) -> str:
+        """See `Backplane.node_id`."""
+        return self._membership.node_id
+
+    def _node_id(self) -> str:
+        return self._membership.node_id
+
+    # --- life -----------------------------------------------------------------------------------
+
+    async def start(self, receiver: Receiver, describe: Callable[[], NodeInfo]) -> None:
+        """See `Backplane.start`."""
+        self._inbox = InboxReader(
+            self._options,
+            self._open_link,
+            receiver,
+            self._instruments,
+            on_vanished=self._membership.suspect,
+        )
+        try:
+            await self._connect()
+            await self._membership.join(describe)
+        except BaseException:
+            await self._stop()
+            raise
+        self._interest.start()
+        self._janitor.start()
+        self._heartbeat.start(describe)
+
+    async def close(self) -> None:
+        """See `Backplane.close`."""
+        if self._inbox is None:
+            return
+        await self._stop_loops()
+        try:
+            async with asyncio.timeout(self._options.lease_s):
+                await self._janitor.leave()
+        except (BackplaneError, TimeoutError) as error:
+            _log.warning("left without taking leave, the others will clean up: %s", error)
+        await self._stop()
+
+    async def abandon(self) -> None:
+        """End all loops and connections and tell nobody, as if the process had been killed."""
+        await self._stop_loops()
+        await self._stop()
+
+    def is_available(self) -> bool:
+        """See `Backplane.is_available`."""
+        if not self._writes.is_connected:
+            return False
+        # Heartbeats ask often enough for an answer that is younger.
+        limit_s = self._options.heartbeat_interval_s + self._options.command_timeout_s
+        return asyncio.get_running_loop().time() - self._writes.answered_at <= limit_s
+
+    async def _connect(self) -> None:
+        try:
+            await self._writes.start()
+            await self._reads.start()
+        except AuthenticationError as error:
+            raise ConfigError(
+                f"Redis at {self._options.server_name} refuses engine.redis.user and password:"
+                f" {error}"
+            ) from error
+        except CONNECTION_FAILURES as error:
+            raise BackplaneUnavailableError(
+                f"Redis at {self._options.server_name} cannot be used: {describe_failure(error)}"
+            ) from error
+
+    async def _stop_loops(self) -> None:
+        await self._heartbeat.close()
+        await self._janitor.close()
+        await self._interest.close()
+        await self._membership.close()
+        if self._inbox is not None:
+            await self._inbox.close()
+
+    async def _stop(self) -> None:
+        await self._stop_loops()
+        await self._reads.close()
+        await self._writes.close()
+
+    async def _enter(self, lost: bool) -> None:  # noqa: FBT001 - the callback's only argument
+        if self._inbox is not None:
+            own = [
+                self._keys.node(partition, self.node_id).inbox
+                for partition in range(self._keys.partitions)
+            ]
+            await self._inbox.switch(own, lost=lost)
+
+    async def _reestablish(self) -> None:
+        await self._interest.reestablish()
+        await self.presence.reestablish()
+
+    def _on_restart(self) -> None:
+        self._membership.restore()
+
+    # --- use ------------------------------------------------------------------------------------
+
+    async def publish(
+        self,
+        channel: str,
+        publication: Publication,
+        options: StreamOptions,
+        *,
+        idempotency_key: str = "",
+    ) -> Published:
+        """See `Backplane.publish`."""
+        return await self._publisher.publish(
+            channel, publication, options, idempotency_key=idempotency_key
+        )
+
+    async def announce(self, channel: str, kind: EntryKind, info: ClientInfo) -> None:
+        """See `Backplane.announce`."""
+        await self._publisher.announce(channel, kind, info)
+
+    async def subscribe(
+        self,
+        channel: str,
+        options: StreamOptions,
+        *,
+        since: StreamPosition | None = None,
+        limit: int = 0,
+    ) -> Subscribed:
+        """See `Backplane.subscribe`."""
+        return await self._interest.subscribe(channel, options, since=since, limit=limit)
+
+    def release(self, channel: str) -> None:
+        """See `Backplane.release`."""
+        self._interest.release(channel)
+
+    async def history(
+        self,
+        channel: str,
+        options: StreamOptions,
+        *,
+        limit: int,
+        since: StreamPosition | None = None,
+        reverse: bool = False,
+    ) -> HistoryPage:
+        """See `Backplane.history`."""
+        return await self._history.page(channel, options, limit=limit, since=since, reverse=reverse)
+
+    async def remove_history(self, channel: str) -> None:
+        """See `Backplane.remove_history`."""
+        await self._history.remove(channel)
+
+    async def control(self, message: Control) -> None:
+        """See `Backplane.control`."""
+        await self._nodes.control(message)
+
+    async def nodes(self) -> list[NodeInfo]:
+        """See `Backplane.nodes`."""
+        return await self._nodes.list()

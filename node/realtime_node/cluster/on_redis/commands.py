@@ -1,0 +1,314 @@
+"""The pipelined connection: what is asked for while a pipeline is out goes out as the next one.
+
+Callers hand in packed commands and await their replies. A single task takes what has gathered,
+sends it in one write and reads as many replies, so throughput follows load without a setting, and
+commands are executed in the order in which they were handed in: a node's marks depend on that.
+
+Nothing is sent twice on the connection for writes. A command that was never sent fails as surely
+not done; one that was sent and not answered fails as unknown. The connection for reads sends once
+again what a lost connection left unanswered.
+
+Bounds: `command_queue_limit` commands wait (the next is refused at once), `PIPELINE_LIMIT` are out
+together, and every command has a deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+from redis.exceptions import (
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
+
+from realtime_node.errors import BackplaneError, BackplaneUnavailableError, RealtimeError
+
+from .backoff import Backoff
+from .instruments import Instruments
+from .link import CONNECTION_FAILURES, Link, OpenLink, Reply, describe_failure
+from .options import RedisOptions
+
+_log = logging.getLogger(__name__)
+
+# Not more than a mark has slots: so every publish that was out when a connection broke can be
+# looked up there.
+PIPELINE_LIMIT: Final = 256
+
+_SWEEP_INTERVAL_S: Final = 0.05
+
+OnConnected = Callable[[Link], Awaitable[None]]
+
+
+class ScriptMissingError(BackplaneError):
+    """The server does not know the script: nothing was done, load it and call again."""
+
+
+class _Command:
+    __slots__ = ("deadline", "future", "packed", "sent")
+
+    def __init__(self, packed: bytes, future: asyncio.Future[Reply], deadline: float) -> None:
+        self.packed = packed
+        self.future = future
+        self.deadline = deadline
+        self.sent = 0
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Commands:
+    """A connection that is kept, and the queue in front of it."""
+
+    def __init__(  # noqa: PLR0913 - one composition root names them all
+        self,
+        name: str,
+        options: RedisOptions,
+        open_link: OpenLink,
+        instruments: Instruments,
+        *,
+        on_connected: OnConnected,
+        repeats: int,
+    ) -> None:
+        """`repeats`: how often a command is sent again after a lost connection; 0 for writes.
+
+        `on_connected` is given every new connection before any command is.
+        """
+        self._name = name
+        self._options = options
+        self._open_link = open_link
+        self._instruments = instruments
+        self._on_connected = on_connected
+        self._repeats = repeats
+        self._queue: deque[_Command] = deque()
+        self._gathered = asyncio.Event()
+        self._link: Link | None = None
+        self._answered_at = float("-inf")
+        self._task: asyncio.Task[None] | None = None
+        self._sweep: asyncio.TimerHandle | None = None
+        self._is_serving = False
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection right now."""
+        return self._link is not None
+
+    @property
+    def answered_at(self) -> float:
+        """The loop's time at which the server answered last."""
+        return self._answered_at
+
+    async def start(self) -> None:
+        """Connect for the first time; raises what hinders it, one of ours or of redis-py."""
+        link = await self._open()
+        self._is_serving = True
+        self._task = asyncio.get_running_loop().create_task(
+            self._serve(link), name=f"redis-{self._name}"
+        )
+
+    async def close(self) -> None:
+        """Fail what waits and close the connection."""
+        self._is_serving = False
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._sweep is not None:
+            self._sweep.cancel()
+        while self._queue:
+            self._queue.popleft().fail(_not_joined())
+
+    def execute(self, packed: bytes, deadline: float | None = None) -> asyncio.Future[Reply]:
+        """Queue a packed command; `deadline` in the loop's time, None: a full timeout from now.
+
+        The future raises `BackplaneUnavailableError`, `ScriptMissingError` or `BackplaneError`.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Reply] = loop.create_future()
+        if not self._is_serving:
+            future.set_exception(_not_joined())
+            return future
+        if len(self._queue) >= self._options.command_queue_limit:
+            self._instruments.refused(self._name)
+            future.set_exception(
+                BackplaneUnavailableError(
+                    f"{len(self._queue)} commands wait for Redis already: not sent"
+                )
+            )
+            return future
+        if deadline is None:
+            deadline = loop.time() + self._options.command_timeout_s
+        self._queue.append(_Command(packed, future, deadline))
+        self._gathered.set()
+        if self._sweep is None:
+            self._sweep = loop.call_later(_SWEEP_INTERVAL_S, self._sweep_expired)
+        return future
+
+    # --- the connection's life ------------------------------------------------------------------
+
+    async def _open(self) -> Link:
+        link = await self._open_link(self._name)
+        try:
+            async with asyncio.timeout(self._options.command_timeout_s):
+                await self._on_connected(link)
+        except BaseException:
+            await link.abort()
+            raise
+        self._link = link
+        self._answered_at = asyncio.get_running_loop().time()
+        return link
+
+    async def _serve(self, link: Link) -> None:
+        while True:
+            try:
+                await self._exchange(link)
+            except CONNECTION_FAILURES as error:
+                _log.warning(
+                    "connection %s to Redis was lost: %s", self._name, describe_failure(error)
+                )
+            finally:
+                self._link = None
+                await link.abort()
+            link = await self._reopen()
+
+    async def _reopen(self) -> Link:
+        backoff = Backoff(self._options.reconnect_max_delay_s)
+        while True:
+            await asyncio.sleep(backoff.next())
+            try:
+                link = await self._open()
+            except (*CONNECTION_FAILURES, RealtimeError) as error:
+                _log.warning(
+                    "connection %s to Redis cannot be made: %s",
+                    self._name,
+                    describe_failure(error),
+                )
+                continue
+            _log.info("connection %s to Redis is back", self._name)
+            self._instruments.reconnected(self._name)
+            return link
+
+    # --- pipelines ------------------------------------------------------------------------------
+
+    async def _exchange(self, link: Link) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._gathered.wait()
+            batch = self._take()
+            if not batch:
+                continue
+            began = loop.time()
+            unanswered = deque(batch)
+            try:
+                async with asyncio.timeout_at(min(command.deadline for command in batch)):
+                    await self._round_trip(link, unanswered)
+            except BaseException as error:
+                self._abandon(unanswered, error)
+                raise
+            self._answered_at = loop.time()
+            self._instruments.pipeline(self._name, len(batch), self._answered_at - began)
+
+    def _take(self) -> list[_Command]:
+        batch: list[_Command] = []
+        queue = self._queue
+        now = asyncio.get_running_loop().time()
+        while queue and len(batch) < PIPELINE_LIMIT:
+            command = queue.popleft()
+            # A caller that gave up is not served: what it asked for was never sent.
+            if command.future.done():
+                continue
+            if command.deadline <= now:
+                command.fail(_never_sent())
+                continue
+            command.sent += 1
+            batch.append(command)
+        if not queue:
+            self._gathered.clear()
+        self._instruments.queue_length(self._name, len(queue))
+        return batch
+
+    async def _round_trip(self, link: Link, unanswered: deque[_Command]) -> None:
+        await link.write([command.packed for command in unanswered])
+        drop: ReadOnlyError | None = None
+        while unanswered:
+            try:
+                reply = await link.read()
+            except ReadOnlyError as error:
+                # A primary that became a replica: the next connection finds its successor.
+                drop = error
+                unanswered.popleft().fail(_translated(error))
+            except ResponseError as error:
+                unanswered.popleft().fail(_translated(error))
+            else:
+                future = unanswered.popleft().future
+                if not future.done():
+                    future.set_result(reply)
+        if drop is not None:
+            raise drop
+
+    def _abandon(self, unanswered: Iterable[_Command], error: BaseException) -> None:
+        again: list[_Command] = []
+        for command in unanswered:
+            if command.sent <= self._repeats and self._is_serving:
+                again.append(command)
+            else:
+                command.fail(
+                    BackplaneUnavailableError(
+                        f"Redis did not answer, what was asked may have been done:"
+                        f" {describe_failure(error)}"
+                    )
+                )
+        if again:
+            self._queue.extendleft(reversed(again))
+            self._gathered.set()
+
+    # --- deadlines of what was not sent ---------------------------------------------------------
+
+    def _sweep_expired(self) -> None:
+        self._sweep = None
+        if not self._queue:
+            return
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if any(command.deadline <= now for command in self._queue):
+            kept: deque[_Command] = deque()
+            for command in self._queue:
+                if command.deadline <= now:
+                    command.fail(_never_sent())
+                else:
+                    kept.append(command)
+            self._queue = kept
+        self._sweep = loop.call_later(_SWEEP_INTERVAL_S, self._sweep_expired)
+
+
+def _not_joined() -> BackplaneUnavailableError:
+    return BackplaneUnavailableError("this node is not part of the cluster: nothing was sent")
+
+
+def _never_sent() -> BackplaneUnavailableError:
+    return BackplaneUnavailableError("Redis could not be reached in time: nothing was sent")
+
+
+def _translated(error: ResponseError) -> BackplaneError:
+    """Say in our terms why the server refused; whatever it refused, it did not do."""
+    text = str(error)
+    code = str(getattr(error, "status_code", "") or text.partition(" ")[0])
+    if code == "NOSCRIPT":
+        return ScriptMissingError(text)
+    if isinstance(error, OutOfMemoryError):
+        return BackplaneUnavailableError(
+            "Redis is at its maxmemory: raise maxmemory or shorten histories"
+        )
+    if isinstance(error, ReadOnlyError):
+        return BackplaneUnavailableError("Redis is a replica now: looking for the primary")
+    if isinstance(error, TryAgainError) or code in {"CLUSTERDOWN", "MASTERDOWN", "MISCONF"}:
+        return BackplaneUnavailableError(f"Redis refuses for now: {text}")
+    if isinstance(error, NoPermissionError):
+        return BackplaneError(f"the ACL of our Redis user forbids what we need: {text}")
+    return BackplaneError(f"Redis refuses: {text}")

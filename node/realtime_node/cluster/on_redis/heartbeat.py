@@ -1,0 +1,120 @@
+"""The heartbeat: prolongs this node's lease and sees whose lease has ended.
+
+A node is another's to judge only after its own heartbeats went through for a full lease without a
+break. Whatever stopped them, a Redis that was away, a network, a pause of this process, may have
+stopped the others' too, and silence of Redis alone must kill nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from realtime_node.cluster.backplane import NodeInfo
+from realtime_node.errors import BackplaneError
+
+from .commands import Commands
+from .entries import encode_node
+from .janitor import Janitor
+from .keys import Keys
+from .options import RedisOptions
+from .runner import Call, Runner
+from .script import HEARTBEAT
+
+_log = logging.getLogger(__name__)
+
+
+class SteadySince:
+    """Since when heartbeats went through without a break longer than half a lease."""
+
+    def __init__(self, lease_s: float) -> None:
+        self._lease_s = lease_s
+        self._since: float | None = None
+        self._last = 0.0
+
+    def beat(self, now: float) -> None:
+        """Note a heartbeat that went through."""
+        if self._since is None or now - self._last > self._lease_s / 2:
+            self._since = now
+        self._last = now
+
+    def missed(self) -> None:
+        """Note one that did not."""
+        self._since = None
+
+    def may_judge(self, now: float) -> bool:
+        """Whether others' silence is theirs and not ours."""
+        return self._since is not None and now - self._since >= self._lease_s
+
+
+class Heartbeat:
+    """Beats for every partition, once per interval."""
+
+    def __init__(  # noqa: PLR0913 - one composition root names them all
+        self,
+        options: RedisOptions,
+        keys: Keys,
+        runner: Runner,
+        writes: Commands,
+        janitor: Janitor,
+        *,
+        node_id: Callable[[], str],
+    ) -> None:
+        self._options = options
+        self._keys = keys
+        self._runner = runner
+        self._writes = writes
+        self._janitor = janitor
+        self._node_id = node_id
+        self._steady = SteadySince(options.lease_s)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, describe: Callable[[], NodeInfo]) -> None:
+        """Begin to beat; `describe` is asked each time."""
+        self._task = asyncio.get_running_loop().create_task(
+            self._beat_on(describe), name="redis-heartbeat"
+        )
+
+    async def close(self) -> None:
+        """Stop beating."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _beat_on(self, describe: Callable[[], NodeInfo]) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._options.heartbeat_interval_s)
+            try:
+                expired = await self._beat(encode_node(describe()))
+            except BackplaneError as error:
+                _log.warning("a heartbeat did not go through: %s", error)
+                self._steady.missed()
+                continue
+            self._steady.beat(loop.time())
+            if self._steady.may_judge(loop.time()):
+                for partition, nodes in enumerate(expired):
+                    self._janitor.notice(partition, nodes)
+
+    async def _beat(self, description: bytes) -> list[list[str]]:
+        """Beat in every partition; per partition, the nodes whose lease has ended."""
+        lease_ms = int(self._options.lease_s * 1000)
+        expired: list[list[str]] = []
+        for partition in range(self._keys.partitions):
+            shared = self._keys.partition(partition)
+
+            def build(partition: int = partition) -> Call:
+                node = self._node_id()
+                return (
+                    (
+                        self._keys.node(partition, node).node,
+                        shared.nodes,  # noqa: B023 - called before the next partition's turn
+                        shared.described,  # noqa: B023 - likewise
+                    ),
+                    (node, description, lease_ms),
+                )
+
+            _, *nodes = await self._runner.run(self._writes, HEARTBEAT, build)
+            expired.append([node.decode() for node in nodes])
+        return expired

@@ -1,0 +1,76 @@
+"""What the Redis backplane tells about itself; `telemetry` binds it to metrics."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Instruments(Protocol):
+    """Called from the hot path: no method may block, raise or look anything up by name twice.
+
+    `connection` is one of `writes`, `reads` and `inbox`.
+    """
+
+    def reconnected(self, connection: str) -> None:
+        """Count a connection that was lost and made anew."""
+
+    def pipeline(self, connection: str, commands: int, seconds: float) -> None:
+        """Observe a pipeline from its first byte sent to its last reply."""
+
+    def queue_length(self, connection: str, commands: int) -> None:
+        """Note how many commands wait behind the pipeline that is sent now."""
+
+    def refused(self, connection: str) -> None:
+        """Count a command that found the queue full."""
+
+    def stale_interest(self) -> None:
+        """Count a publish that had to learn anew which nodes are interested."""
+
+    def fenced(self) -> None:
+        """Count the times that this node was declared dead and took a new identity."""
+
+    def entries(self, count: int) -> None:
+        """Count entries taken out of the inbox."""
+
+    def gap(self, partition: int) -> None:
+        """Count holes in the inbox: entries that are gone for good."""
+
+    def unreadable(self, count: int) -> None:
+        """Count entries that another release wrote in a way this one does not know."""
+
+    def buried(self, nodes: int) -> None:
+        """Count dead nodes that this one's janitor cleaned up after."""
+
+
+class NoInstruments:
+    """Measures nothing."""
+
+    def reconnected(self, connection: str) -> None:
+        """Ignore."""
+
+    def pipeline(self, connection: str, commands: int, seconds: float) -> None:
+        """Ignore."""
+
+    def queue_length(self, connection: str, commands: int) -> None:
+        """Ignore."""
+
+    def refused(self, connection: str) -> None:
+        """Ignore."""
+
+    def stale_interest(self) -> None:
+        """Ignore."""
+
+    def fenced(self) -> None:
+        """Ignore."""
+
+    def entries(self, count: int) -> None:
+        """Ignore."""
+
+    def gap(self, partition: int) -> None:
+        """Ignore."""
+
+    def unreadable(self, count: int) -> None:
+        """Ignore."""
+
+    def buried(self, nodes: int) -> None:
+        """Ignore."""

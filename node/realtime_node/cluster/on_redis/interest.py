@@ -1,0 +1,189 @@
+"""Which channels this node is to receive: what is wanted here, made true in Redis.
+
+`subscribe` makes a channel wanted and real at once, for its caller needs the position of that
+instant. `release` only notes that nobody wants it any more; the reconciler ends it in Redis after a
+linger, unless somebody came back. Every change carries a sequence that grows by one; Redis keeps
+the highest it saw per channel and node, so a removal that was delayed on a connection that broke
+cannot undo a later subscribe.
+
+Bounds: `_REMOVALS_AT_ONCE` removals are out together; what fails is tried again after another
+linger. The lingering channels are at most those that were subscribed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from realtime_node.cluster.backplane import StreamOptions, Subscribed
+from realtime_node.errors import BackplaneError
+from realtime_node.protocol.messages import StreamPosition
+
+from .commands import Commands
+from .history import meta_ttl_ms, parse_publications
+from .keys import Keys
+from .options import RedisOptions
+from .runner import Call, Runner
+from .script import SUBSCRIBE, UNSUBSCRIBE
+
+_log = logging.getLogger(__name__)
+
+_REMOVALS_AT_ONCE: Final = 128
+_ADDITIONS_AT_ONCE: Final = 128
+
+
+class Interest:
+    """Keeps Redis' view of this node's interest equal to what is wanted here."""
+
+    def __init__(
+        self,
+        options: RedisOptions,
+        keys: Keys,
+        runner: Runner,
+        writes: Commands,
+        *,
+        node_id: Callable[[], str],
+    ) -> None:
+        self._options = options
+        self._keys = keys
+        self._runner = runner
+        self._writes = writes
+        self._node_id = node_id
+        self._sequences = itertools.count(1)
+        self._held: set[str] = set()
+        self._subscribing: Counter[str] = Counter()
+        # Channel → when its interest may end, in the order of that time.
+        self._lingering: dict[str, float] = {}
+        self._released = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to end what was released."""
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._end_released(), name="redis-interest")
+
+    async def close(self) -> None:
+        """Stop; what is still registered goes with the node."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def subscribe(
+        self, channel: str, options: StreamOptions, *, since: StreamPosition | None, limit: int
+    ) -> Subscribed:
+        """See `Backplane.subscribe`."""
+        self._subscribing[channel] += 1
+        done = False
+        try:
+            subscribed = await self._add(channel, options, since, limit)
+            done = True
+        finally:
+            self._subscribing[channel] -= 1
+            if not self._subscribing[channel]:
+                del self._subscribing[channel]
+            if done:
+                self._held.add(channel)
+                self._lingering.pop(channel, None)
+            elif channel not in self._held:
+                # It may have been done all the same.
+                self._linger(channel)
+        return subscribed
+
+    def release(self, channel: str) -> None:
+        """See `Backplane.release`."""
+        if channel in self._held:
+            self._held.discard(channel)
+            self._linger(channel)
+
+    async def reestablish(self) -> None:
+        """Register every held channel again, for a new identity or a Redis that forgot.
+
+        Raises `BackplaneUnavailableError` when Redis does not take them all.
+        """
+        held = iter(list(self._held))
+        while chunk := list(itertools.islice(held, _ADDITIONS_AT_ONCE)):
+            await asyncio.gather(
+                *(self._add(channel, StreamOptions(), None, 0) for channel in chunk)
+            )
+
+    async def _add(
+        self, channel: str, options: StreamOptions, since: StreamPosition | None, limit: int
+    ) -> Subscribed:
+        keys = self._keys.channel(channel)
+        partition = self._keys.partition_of(channel)
+
+        def build() -> Call:
+            node = self._node_id()
+            own = self._keys.node(partition, node)
+            return (
+                (keys.generation, own.node, own.channels, keys.interest, keys.meta, keys.history),
+                (
+                    node,
+                    next(self._sequences),
+                    channel,
+                    meta_ttl_ms(options) if options.has_history else 0,
+                    "" if since is None else since.offset,
+                    limit,
+                ),
+            )
+
+        _, offset, epoch, rows = await self._runner.run(self._writes, SUBSCRIBE, build)
+        return Subscribed(
+            top=StreamPosition(offset=int(offset), epoch=epoch.decode()),
+            publications=parse_publications(rows),
+        )
+
+    # --- the reconciler -------------------------------------------------------------------------
+
+    def _linger(self, channel: str) -> None:
+        # Taken out first: a dict keeps a key's old place, and the order is the order of time.
+        self._lingering.pop(channel, None)
+        loop = asyncio.get_running_loop()
+        self._lingering[channel] = loop.time() + self._options.release_linger_s
+        self._released.set()
+
+    def _is_wanted(self, channel: str) -> bool:
+        return channel in self._held or channel in self._subscribing
+
+    async def _end_released(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._lingering:
+                self._released.clear()
+                await self._released.wait()
+            pause = next(iter(self._lingering.values()), 0.0) - loop.time()
+            if pause > 0:
+                await asyncio.sleep(pause)
+            due = self._take_due(loop.time())
+            await asyncio.gather(*(self._remove(channel) for channel in due))
+
+    def _take_due(self, now: float) -> list[str]:
+        due: list[str] = []
+        for channel, when in itertools.islice(self._lingering.items(), _REMOVALS_AT_ONCE):
+            if when > now:
+                break
+            due.append(channel)
+        for channel in due:
+            del self._lingering[channel]
+        return [channel for channel in due if not self._is_wanted(channel)]
+
+    async def _remove(self, channel: str) -> None:
+        keys = self._keys.channel(channel)
+        partition = self._keys.partition_of(channel)
+        sequence = next(self._sequences)
+
+        def build() -> Call:
+            node = self._node_id()
+            own = self._keys.node(partition, node)
+            return (own.node, own.channels, keys.interest), (node, sequence, channel)
+
+        try:
+            await self._runner.run(self._writes, UNSUBSCRIBE, build)
+        except BackplaneError as error:
+            _log.info("interest in a channel could not be ended yet: %s", error)
+            if not self._is_wanted(channel):
+                self._linger(channel)

@@ -1,0 +1,130 @@
+"""What is asked of Redis before it is used, and after every reconnect.
+
+At start: Redis 7 or Valkey, `maxmemory-policy noeviction` (an evicted interest is silence), and
+keys that were written in our format. With every connection: the format again, since Redis may have
+been emptied or exchanged, the scripts, and whether it is still the process we knew.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from redis.exceptions import NoPermissionError, ResponseError
+
+from realtime_node.errors import BackplaneError, ConfigError, SchemaMismatchError
+
+from .keys import Keys
+from .link import Link
+from .options import RedisOptions
+from .script import ALL_SCRIPTS
+
+_log = logging.getLogger(__name__)
+
+FORMAT: Final = 1
+"""Version of the keys and their meaning; entries have their own, see `entries`."""
+
+_OLDEST_MAJOR: Final = 7
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """What all nodes of a cluster have to agree on."""
+
+    format: int
+    partitions: int
+
+
+class Introduction:
+    """Introduces this node to each new connection of the `writes` or `reads` commands."""
+
+    def __init__(
+        self, options: RedisOptions, keys: Keys, *, on_restart: Callable[[], None]
+    ) -> None:
+        """`on_restart` is told when Redis is another process than before."""
+        self._options = options
+        self._keys = keys
+        self._on_restart = on_restart
+        self._run_id = b""
+        self._is_first = True
+
+    async def to_writes(self, link: Link) -> None:
+        """Raise what forbids to use this Redis: `ConfigError`, `SchemaMismatchError`."""
+        server = await self._server(link)
+        if self._is_first:
+            self._check_version(server)
+            await self._check_eviction(link)
+        await self._check_schema(link)
+        await load_scripts(link)
+        run_id = server.get(b"run_id", b"")
+        if not self._is_first and run_id != self._run_id:
+            _log.warning("Redis at %s is another process now", self._options.server_name)
+            self._on_restart()
+        self._run_id = run_id
+        self._is_first = False
+
+    async def _server(self, link: Link) -> dict[bytes, bytes]:
+        try:
+            info: bytes = await link.call(b"INFO", b"server")
+        except NoPermissionError:
+            _log.warning("our Redis user may not INFO: neither version nor restarts are seen")
+            return {}
+        pairs = (line.partition(b":") for line in info.splitlines())
+        return {name: value for name, _, value in pairs}
+
+    def _check_version(self, server: dict[bytes, bytes]) -> None:
+        version = server.get(b"redis_version", b"").decode()
+        major = version.partition(".")[0]
+        if major.isdigit() and int(major) < _OLDEST_MAJOR:
+            raise ConfigError(
+                f"Redis at {self._options.server_name} is {version}:"
+                f" Redis {_OLDEST_MAJOR} or newer, or Valkey, is needed"
+            )
+
+    async def _check_eviction(self, link: Link) -> None:
+        try:
+            reply = await link.call(b"CONFIG", b"GET", b"maxmemory-policy")
+        except ResponseError as error:
+            # Hosted Redis often forbids CONFIG; what it is set to is then the operator's word.
+            _log.warning("cannot check that maxmemory-policy is noeviction: %s", error)
+            return
+        policy = reply[1].decode() if reply else ""
+        if policy and policy != "noeviction":
+            raise ConfigError(
+                f"Redis at {self._options.server_name} has maxmemory-policy {policy}: it could"
+                " evict who is interested in a channel, and publications would vanish silently."
+                " Set it: CONFIG SET maxmemory-policy noeviction"
+            )
+
+    async def _check_schema(self, link: Link) -> None:
+        ours = Schema(format=FORMAT, partitions=self._keys.partitions)
+        key = self._keys.schema
+        await link.call(b"SET", key, msgspec.json.encode(ours), b"NX")
+        found: bytes = await link.call(b"GET", key)
+        try:
+            theirs = msgspec.json.decode(found, type=Schema)
+        except msgspec.DecodeError as error:
+            raise SchemaMismatchError(
+                f"key {key.decode()} holds {found[:80]!r}, which no release of ours wrote:"
+                " set another engine.redis.prefix"
+            ) from error
+        if theirs != ours:
+            raise SchemaMismatchError(
+                f"the keys below prefix {self._options.prefix!r} have format {theirs.format} and"
+                f" {theirs.partitions} partitions, this node wants format {ours.format} and"
+                f" {ours.partitions} partitions: use the same engine.redis.partitions and release"
+                " on all nodes, or another engine.redis.prefix"
+            )
+
+
+async def load_scripts(link: Link) -> None:
+    """Make all scripts known, so that a call by hash rarely fails."""
+    await link.write([script.pack_load() for script in ALL_SCRIPTS])
+    for script in ALL_SCRIPTS:
+        try:
+            await link.read()
+        except NoPermissionError as error:
+            raise BackplaneError(
+                f"the ACL of our Redis user forbids {script.name}: {error}"
+            ) from error

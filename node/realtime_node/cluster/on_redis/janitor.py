@@ -1,0 +1,151 @@
+"""The janitor: takes dead nodes out of Redis.
+
+A tombstone comes first: from then on every script refuses the dead node, should it wake up, and
+only then its interest and presence are taken out, in small steps that may run twice and on several
+nodes at once. Its keys go last, so a janitor that dies half-way leaves the rest to another.
+A node that leaves in order is its own janitor.
+
+Bound: `_CHANNELS_AT_ONCE` channels per step; nodes to clean are at most those of the cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from realtime_node.errors import BackplaneError
+
+from .commands import Commands
+from .instruments import Instruments
+from .keys import Keys
+from .options import RedisOptions
+from .runner import Call, Runner
+from .script import BURY, DECLARE_DEAD, FORGET, LEAVE, pack
+
+_log = logging.getLogger(__name__)
+
+_CHANNELS_AT_ONCE: Final = 100
+# Longer than any command of a dead node can be under way; without it the node is fenced as well.
+_TOMBSTONE_TTL_MS: Final = 3_600_000
+
+_OK: Final = b"OK"
+_BUSY: Final = b"BUSY"
+
+
+class Janitor:
+    """Cleans up after nodes whose lease has ended."""
+
+    def __init__(  # noqa: PLR0913 - one composition root names them all
+        self,
+        options: RedisOptions,
+        keys: Keys,
+        runner: Runner,
+        writes: Commands,
+        instruments: Instruments,
+        *,
+        node_id: Callable[[], str],
+    ) -> None:
+        self._lease_ms = int(options.lease_s * 1000)
+        self._keys = keys
+        self._runner = runner
+        self._writes = writes
+        self._instruments = instruments
+        self._node_id = node_id
+        self._noticed: dict[tuple[int, str], None] = {}
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to clean what is noticed."""
+        self._task = asyncio.get_running_loop().create_task(self._work(), name="redis-janitor")
+
+    async def close(self) -> None:
+        """Stop; what is left is another node's work."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def notice(self, partition: int, nodes: Sequence[str]) -> None:
+        """Take note of nodes whose lease has ended."""
+        for node in nodes:
+            self._noticed[partition, node] = None
+            self._wake.set()
+
+    async def leave(self) -> None:
+        """Take this node out in order; raises `BackplaneUnavailableError` half-way or not at all.
+
+        From here on it is fenced.
+        """
+        node = self._node_id()
+        for partition in range(self._keys.partitions):
+            own = self._keys.node(partition, node)
+            await self._writes.execute(LEAVE.pack((own.node,), (_TOMBSTONE_TTL_MS,)))
+            await self._clean(partition, node)
+
+    async def _work(self) -> None:
+        while True:
+            if not self._noticed:
+                self._wake.clear()
+                await self._wake.wait()
+            partition, node = next(iter(self._noticed))
+            del self._noticed[partition, node]
+            try:
+                if await self._declare_dead(partition, node):
+                    _log.warning("node %s is dead: cleaning up after it", node)
+                    await self._clean(partition, node)
+                    self._instruments.buried(1)
+            except BackplaneError as error:
+                # It is noticed again with one of the next heartbeats.
+                _log.warning("cleaning up after node %s was cut short: %s", node, error)
+
+    async def _declare_dead(self, partition: int, dead: str) -> bool:
+        def build() -> Call:
+            return (
+                (
+                    self._keys.node(partition, self._node_id()).node,
+                    self._keys.node(partition, dead).node,
+                    self._keys.partition(partition).nodes,
+                ),
+                (dead, self._lease_ms, _TOMBSTONE_TTL_MS),
+            )
+
+        reply = await self._runner.run(self._writes, DECLARE_DEAD, build)
+        return bool(reply[0] == _OK)
+
+    async def _clean(self, partition: int, dead: str) -> None:
+        keys = self._keys.node(partition, dead)
+        shared = self._keys.partition(partition)
+        bury: Call = (
+            (
+                keys.node,
+                shared.nodes,
+                shared.described,
+                keys.channels,
+                keys.present,
+                keys.inbox,
+                keys.mark,
+            ),
+            (dead,),
+        )
+        while True:
+            reply = await self._runner.run(self._writes, BURY, lambda: bury)
+            if reply[0] != _BUSY:
+                return
+            await self._forget_some(partition, dead)
+
+    async def _forget_some(self, partition: int, dead: str) -> None:
+        keys = self._keys.node(partition, dead)
+        channels, present = await asyncio.gather(
+            self._writes.execute(pack(b"SRANDMEMBER", keys.channels, _CHANNELS_AT_ONCE)),
+            self._writes.execute(pack(b"SRANDMEMBER", keys.present, _CHANNELS_AT_ONCE)),
+        )
+        names = [name.decode() for name in {*channels, *present}]
+        touched = [
+            key
+            for name in names
+            for key in (self._keys.channel(name).interest, self._keys.channel(name).presence)
+        ]
+        call: Call = (keys.node, keys.channels, keys.present, *touched), (dead, *names)
+        await self._runner.run(self._writes, FORGET, lambda: call)

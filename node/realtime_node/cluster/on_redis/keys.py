@@ -1,0 +1,96 @@
+"""The name of every key, in one place.
+
+`{p}` is the channel's partition as a hash tag: all keys that one script touches are of one
+partition and so, in Redis Cluster, of one slot.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+
+class ChannelKeys(NamedTuple):
+    """The keys of a channel."""
+
+    generation: bytes
+    interest: bytes
+    meta: bytes
+    history: bytes
+    presence: bytes
+    dedup: bytes
+    """Prefix of the idempotency keys."""
+
+
+class NodeKeys(NamedTuple):
+    """The keys of a node within a partition."""
+
+    node: bytes
+    """Hash: last heartbeat, tombstone."""
+    inbox: bytes
+    mark: bytes
+    channels: bytes
+    """Set of the channels that the node is interested in."""
+    present: bytes
+    """Set of the channels in which clients of the node are present."""
+
+
+class PartitionKeys(NamedTuple):
+    """The keys that all nodes of a partition share."""
+
+    generation: bytes
+    nodes: bytes
+    """Sorted set of nodes by their last heartbeat, Redis time in ms."""
+    described: bytes
+    """Hash node → `NodeInfo`."""
+
+
+class Keys:
+    """Names keys below `prefix`, spread over `partitions`."""
+
+    def __init__(self, prefix: str, partitions: int) -> None:
+        self._prefix = prefix
+        self.partitions = partitions
+
+    @property
+    def schema(self) -> bytes:
+        """Format version and number of partitions, the same for the whole cluster."""
+        return f"{self._prefix}:schema".encode()
+
+    def partition_of(self, channel: str) -> int:
+        """The partition of a channel: stable over releases and machines."""
+        if self.partitions == 1:
+            return 0
+        return zlib.crc32(channel.encode()) % self.partitions
+
+    def channel(self, channel: str) -> ChannelKeys:
+        """The keys of a channel."""
+        base = f"{self._prefix}:{{{self.partition_of(channel)}}}:"
+        return ChannelKeys(
+            generation=f"{base}generation".encode(),
+            interest=f"{base}interest:{channel}".encode(),
+            meta=f"{base}meta:{channel}".encode(),
+            history=f"{base}history:{channel}".encode(),
+            presence=f"{base}presence:{channel}".encode(),
+            dedup=f"{base}dedup:{channel}:".encode(),
+        )
+
+    def node(self, partition: int, node: str) -> NodeKeys:
+        """The keys of a node within a partition."""
+        base = f"{self._prefix}:{{{partition}}}:"
+        return NodeKeys(
+            node=f"{base}node:{node}".encode(),
+            inbox=f"{base}inbox:{node}".encode(),
+            mark=f"{base}mark:{node}".encode(),
+            channels=f"{base}channels:{node}".encode(),
+            present=f"{base}present:{node}".encode(),
+        )
+
+    def partition(self, partition: int) -> PartitionKeys:
+        """The keys that the nodes of a partition share."""
+        base = f"{self._prefix}:{{{partition}}}:"
+        return PartitionKeys(
+            generation=f"{base}generation".encode(),
+            nodes=f"{base}nodes".encode(),
+            described=f"{base}described".encode(),
+        )

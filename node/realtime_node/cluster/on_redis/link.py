@@ -1,0 +1,118 @@
+"""One connection to Redis: opened and introduced by redis-py, then spoken to in raw pipelines.
+
+redis-py's own clients are not used for commands: they retry writes by themselves (a publish would
+happen twice) and cost several times as much per command as the pipelines of `commands`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, Protocol
+
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from .options import RedisOptions
+from .script import Argument, pack
+
+# redis-py types its replies as Any as well: their shape is each command's own.
+Reply = Any
+
+CONNECTION_FAILURES: Final = (RedisError, OSError, TimeoutError)
+"""What a connection that cannot go on raises."""
+
+
+def describe_failure(error: BaseException) -> str:
+    """What a failure says, or its kind: a timeout says nothing."""
+    return str(error) or type(error).__name__
+
+
+_READ_SIZE: Final = 65_536
+
+
+class OpenLink(Protocol):
+    """Opens a link under a name that operators see in CLIENT LIST."""
+
+    async def __call__(self, name: str) -> Link:
+        """Return an introduced connection; raises one of `CONNECTION_FAILURES`."""
+
+
+class Link:
+    """An open connection. One task speaks on it at a time."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._connection = connection
+
+    async def write(self, packed: list[bytes]) -> None:
+        """Send packed commands together."""
+        await self._connection.send_packed_command(packed, check_health=False)
+
+    async def read(self) -> Reply:
+        """Take the next reply; raises redis' `ResponseError` if it is an error."""
+        return await self._connection.read_response()
+
+    async def call(self, *arguments: Argument) -> Reply:
+        """Send one command and take its reply."""
+        await self.write([pack(*arguments)])
+        return await self.read()
+
+    async def close(self) -> None:
+        """Close the connection and wait until it is closed."""
+        await self._connection.disconnect()
+
+    async def abort(self) -> None:
+        """Close the connection at once: its other end may never take what is still to be sent."""
+        writer = self._connection._writer  # noqa: SLF001 - redis-py has no abort of its own
+        if writer is not None:
+            writer.transport.abort()
+        await self._connection.disconnect(nowait=True)
+
+
+async def open_link(options: RedisOptions, name: str) -> Link:
+    """Connect, authenticate, choose the database; within `connect_timeout_s`."""
+    connection = _connection(options, name)
+    try:
+        async with asyncio.timeout(options.connect_timeout_s):
+            await connection.connect()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    return Link(connection)
+
+
+def _connection(options: RedisOptions, name: str) -> AbstractConnection:
+    address = options.endpoint
+    common: dict[str, Any] = {
+        "db": options.db if address.db is None else address.db,
+        "username": options.user or address.user or None,
+        "password": options.password or address.password or None,
+        "client_name": f"{options.prefix}-{name}",
+        "protocol": 2,
+        # Deadlines are per command and kept by `commands`, and nothing is tried twice.
+        "socket_timeout": None,
+        "socket_connect_timeout": options.connect_timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "socket_read_size": _READ_SIZE,
+    }
+    if address.path:
+        return UnixDomainSocketConnection(path=address.path, **common)
+    common |= {"host": address.host, "port": address.port}
+    tls = options.tls
+    if tls is None and not address.tls:
+        return Connection(**common)
+    if tls is not None:
+        common |= {
+            "ssl_ca_certs": tls.ca_file or None,
+            "ssl_certfile": tls.cert_file or None,
+            "ssl_keyfile": tls.key_file or None,
+            "ssl_cert_reqs": "required" if tls.verify else "none",
+            "ssl_check_hostname": tls.verify,
+        }
+    return SSLConnection(**common)

@@ -1,0 +1,82 @@
+"""The nodes of the cluster as one of them sees the others: their list, and messages to all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from realtime_node.cluster.backplane import Control, NodeInfo
+from realtime_node.errors import BackplaneUnavailableError
+
+from .commands import Commands
+from .entries import UnreadableEntryError, decode_node, encode_control
+from .keys import Keys
+from .options import RedisOptions
+from .runner import ATTEMPTS, Call, Runner
+from .script import CONTROL, NODES
+
+_log = logging.getLogger(__name__)
+
+# Lists and messages of nodes live in the first partition: every node is in all of them.
+_PARTITION: Final = 0
+
+
+class Nodes:
+    """Lists the live nodes and writes to all of them."""
+
+    def __init__(  # noqa: PLR0913 - one composition root names them all
+        self,
+        options: RedisOptions,
+        keys: Keys,
+        runner: Runner,
+        *,
+        reads: Commands,
+        writes: Commands,
+        node_id: Callable[[], str],
+    ) -> None:
+        self._lease_ms = int(options.lease_s * 1000)
+        self._inbox_limit = options.inbox_limit
+        self._keys = keys
+        self._runner = runner
+        self._reads = reads
+        self._writes = writes
+        self._node_id = node_id
+        self._known: list[str] = []
+
+    async def list(self) -> list[NodeInfo]:
+        """See `Backplane.nodes`."""
+        keys = self._keys.partition(_PARTITION)
+        call: Call = (keys.nodes, keys.described), (self._lease_ms,)
+        reply = await self._runner.run(self._reads, NODES, lambda: call)
+        nodes: list[NodeInfo] = []
+        for payload in reply[1:]:
+            try:
+                nodes.append(decode_node(payload or b""))
+            except UnreadableEntryError as error:
+                _log.warning("a node is left out of the list: %s", error)
+        return sorted(nodes, key=lambda node: node.uid)
+
+    async def control(self, message: Control) -> None:
+        """See `Backplane.control`."""
+        payload = encode_control(message)
+
+        def build() -> Call:
+            known = self._known or [self._node_id()]
+            return (
+                (
+                    self._keys.node(_PARTITION, self._node_id()).node,
+                    self._keys.partition(_PARTITION).nodes,
+                    *(self._keys.node(_PARTITION, name).inbox for name in known),
+                ),
+                (self._lease_ms, payload, self._inbox_limit, *known),
+            )
+
+        for _ in range(ATTEMPTS):
+            reply = await self._runner.run(self._writes, CONTROL, build)
+            if reply[0] == b"OK":
+                return
+            self._known = [name.decode() for name in reply[1:]]
+        raise BackplaneUnavailableError(
+            "nodes join faster than their list can be learned: the message was sent to none"
+        )

@@ -1,0 +1,75 @@
+"""Calls scripts and answers the two replies that every script may give: FENCED and NOSCRIPT.
+
+Both come before a script's first write, so calling again is safe. Keys and arguments are built
+again for each try, since a fenced node comes back under another id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from realtime_node.errors import BackplaneUnavailableError
+
+from .commands import Commands, ScriptMissingError
+from .link import Reply
+from .options import RedisOptions
+from .script import Argument, Script
+
+ATTEMPTS: Final = 3
+"""Tries of one call, whatever hinders it: a stale interest, a new identity, a lost script."""
+
+FENCED: Final = b"FENCED"
+
+Call = tuple[Sequence[bytes], Sequence[Argument]]
+
+
+class Runner:
+    """Runs scripts on the connection for writes or the one for reads."""
+
+    def __init__(
+        self,
+        options: RedisOptions,
+        *,
+        node_id: Callable[[], str],
+        rejoin: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """`rejoin` gives the node a new identity if it still has the given one."""
+        self._options = options
+        self._node_id = node_id
+        self._rejoin = rejoin
+
+    def deadline(self) -> float:
+        """When a call that begins now has to have its answer, in the loop's time."""
+        return asyncio.get_running_loop().time() + self._options.command_timeout_s
+
+    async def run(self, commands: Commands, script: Script, build: Callable[[], Call]) -> Reply:
+        """Call a script until it gives an answer of its own; bounded by tries and one deadline."""
+        deadline = self.deadline()
+        for _ in range(ATTEMPTS):
+            node = self._node_id()
+            keys, arguments = build()
+            try:
+                reply = await commands.execute(script.pack(keys, arguments), deadline)
+            except ScriptMissingError:
+                await self.load(commands, script, deadline)
+                continue
+            if reply[0] != FENCED:
+                return reply
+            await self.join_again(node, deadline)
+        raise BackplaneUnavailableError(f"Redis refused {script.name} {ATTEMPTS} times")
+
+    async def load(self, commands: Commands, script: Script, deadline: float) -> None:
+        """Make a script known that the server has forgotten."""
+        await commands.execute(script.pack_load(), deadline)
+
+    async def join_again(self, fenced: str, deadline: float) -> None:
+        """Wait until the node has another identity than the fenced one."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._rejoin(fenced)
+        except TimeoutError:
+            raise BackplaneUnavailableError(
+                "this node was declared dead and has not yet joined again: nothing was done"
+            ) from None

@@ -1,0 +1,80 @@
+"""Lua scripts as files: loaded once, called by their hash.
+
+Every script is one file under `scripts/` whose header names its KEYS and ARGV. A call is packed
+into bytes at once, so that nothing is left to do for it when its pipeline goes out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+from typing import Final, cast
+
+import hiredis
+
+Argument = bytes | str | int
+
+
+def pack(*arguments: Argument) -> bytes:
+    """Encode one command in Redis' protocol."""
+    return cast("bytes", hiredis.pack_command(arguments))  # type: ignore[arg-type] # its stub names 1-tuples
+
+
+class Script:
+    """A Lua script known to the server by its hash."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.source: Final = (
+            resources.files(__package__).joinpath("scripts", f"{name}.lua").read_bytes()
+        )
+        # SHA-1 is how Redis names scripts.
+        self.sha: Final = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
+
+    def pack(self, keys: Sequence[bytes], arguments: Sequence[Argument]) -> bytes:
+        """Encode a call by hash; it fails with NOSCRIPT if the server forgot the script."""
+        return pack(b"EVALSHA", self.sha, len(keys), *keys, *arguments)
+
+    def pack_load(self) -> bytes:
+        """Encode the command that makes the script known to the server."""
+        return pack(b"SCRIPT", b"LOAD", self.source)
+
+
+ANNOUNCE: Final = Script("announce")
+BURY: Final = Script("bury")
+CONTROL: Final = Script("control")
+DECLARE_DEAD: Final = Script("declare_dead")
+FORGET: Final = Script("forget")
+HEARTBEAT: Final = Script("heartbeat")
+HISTORY: Final = Script("history")
+LEAVE: Final = Script("leave")
+NODES: Final = Script("nodes")
+PRESENCE_ADD: Final = Script("presence_add")
+PRESENCE_GET: Final = Script("presence_get")
+PRESENCE_REMOVE: Final = Script("presence_remove")
+PUBLISH: Final = Script("publish")
+REGISTER: Final = Script("register")
+REMOVE_HISTORY: Final = Script("remove_history")
+SUBSCRIBE: Final = Script("subscribe")
+UNSUBSCRIBE: Final = Script("unsubscribe")
+
+ALL_SCRIPTS: Final = (
+    ANNOUNCE,
+    BURY,
+    CONTROL,
+    DECLARE_DEAD,
+    FORGET,
+    HEARTBEAT,
+    HISTORY,
+    LEAVE,
+    NODES,
+    PRESENCE_ADD,
+    PRESENCE_GET,
+    PRESENCE_REMOVE,
+    PUBLISH,
+    REGISTER,
+    REMOVE_HISTORY,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
+)

@@ -1,0 +1,38 @@
+"""The node's settings: `load_settings` reads them once, and nothing changes them afterwards."""
+
+from __future__ import annotations
+
+from realtime_node.config.channels import ChannelNamespace, ChannelOptions, ChannelSettings
+from realtime_node.config.engine import EngineSettings, RedisSettings
+from realtime_node.config.loading import load_settings
+from realtime_node.config.settings import (
+    ClientSettings,
+    HttpApiSettings,
+    HttpServerSettings,
+    LogSettings,
+    NodeSettings,
+    Settings,
+    ShutdownSettings,
+    SubscriptionTokenSettings,
+    TokenSettings,
+    WebSocketSettings,
+)
+
+__all__ = [
+    "ChannelNamespace",
+    "ChannelOptions",
+    "ChannelSettings",
+    "ClientSettings",
+    "EngineSettings",
+    "HttpApiSettings",
+    "HttpServerSettings",
+    "LogSettings",
+    "NodeSettings",
+    "RedisSettings",
+    "Settings",
+    "ShutdownSettings",
+    "SubscriptionTokenSettings",
+    "TokenSettings",
+    "WebSocketSettings",
+    "load_settings",
+]

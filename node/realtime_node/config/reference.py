@@ -1,0 +1,98 @@
+"""Writes docs/configuration.md from the settings' classes, which a test holds to be the same.
+
+python -m realtime_node.config.reference > docs/configuration.md
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+from realtime_node.config.loading import PREFIX
+from realtime_node.config.tree import EACH, Key, Kind, Path, all_keys, dotted
+
+SECTIONS: Final = (Kind.SECTION, Kind.SECTIONS)
+OPTIONS: Final[Path] = ("channel", "without_namespace")
+
+INTRODUCTION: Final = f"""\
+# Configuration
+
+<!-- Written by `python -m realtime_node.config.reference`; change the classes instead. -->
+
+`realtime-node serve --config FILE` reads one file, in JSON, YAML or TOML by its suffix. Keys are
+named and nested as in Centrifugo 6; those listed here exist, and any other is an error that names
+the nearest right one, so nothing is ever ignored silently.
+
+```yaml
+engine:
+  type: redis
+  redis:
+    address: redis://127.0.0.1:6379
+http_api:
+  key: change-me
+client:
+  allowed_origins: ["https://example.com"]
+  token:
+    hmac_secret_key: change-me-to-32-random-bytes-or-more
+channel:
+  namespaces:
+    - name: chat
+      history_size: 100
+      history_ttl: 300s
+      force_recovery: true
+      presence: true
+      allow_subscribe_for_client: true
+```
+
+A variable of the environment overrides a key of the file: `{PREFIX}`, then the key in upper
+case, its sections joined by two underscores, as in `{PREFIX}HTTP_API__KEY`. Text and
+durations are taken as they stand, other values are read as JSON, e.g. `true`, `8000` or
+`["https://example.com"]`. Namespaces are set all together, as a JSON list in
+`{PREFIX}CHANNEL__NAMESPACES`.
+
+A duration is a number with its unit, or several: `500ms`, `25s`, `1h30m`, `720h`.
+"""
+
+
+def render() -> str:
+    """The whole document."""
+    return INTRODUCTION + "".join(
+        _section(key) for key in all_keys().values() if key.kind in SECTIONS
+    )
+
+
+def _section(section: Key) -> str:
+    each = section.kind is Kind.SECTIONS
+    inside = (*section.path, EACH) if each else section.path
+    rows = list(_rows(inside))
+    if not rows:
+        return f"\n## `{dotted(section.path)}`\n\n{section.meaning}\n"
+    also = (
+        f"Each has a name, and the keys of [`{dotted(OPTIONS)}`](#{_anchor(OPTIONS)})."
+        if each
+        else ""
+    )
+    table = ["| key | holds | default | meaning |", "|---|---|---|---|", *rows]
+    paragraphs = [f"## `{dotted(inside)}`", f"{section.meaning} {also}".rstrip(), "\n".join(table)]
+    return "".join(f"\n{paragraph}\n" for paragraph in paragraphs)
+
+
+def _rows(inside: Path) -> Iterator[str]:
+    for key in all_keys().values():
+        if key.path[:-1] != inside or key.kind in SECTIONS:
+            continue
+        if EACH in inside and (*OPTIONS, key.path[-1]) in all_keys():
+            continue  # described once, where channels without a namespace are
+        default = (
+            f"`{key.default}`" if key.default else "none" if key.kind is Kind.NUMBER else "required"
+        )
+        yield f"| `{key.path[-1]}` | {key.allowed} | {default} | {key.meaning} |"
+
+
+def _anchor(path: Path) -> str:
+    return dotted(path).replace(".", "")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())

@@ -1,0 +1,229 @@
+"""All settings of a node, named and nested as Centrifugo 6 does.
+
+Built once, by `loading.load_settings`, and handed in parts to whoever needs them. Only keys that
+the node honours exist: any other is an error, never ignored. `engine` and `channels` have rooms of
+their own; docs/configuration.md is written from these classes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Annotated, Final, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr
+
+from realtime_node.config.channels import ChannelSettings
+from realtime_node.config.engine import EngineSettings
+from realtime_node.config.section import (
+    Bytes,
+    Contradiction,
+    Form,
+    LivingDuration,
+    Port,
+    Section,
+)
+
+SHORTEST_HMAC_SECRET: Final = 32
+"""Bytes: RFC 7518 asks for a key as long as the hash, and a shorter one can be guessed offline."""
+
+UrlPath = Annotated[
+    str,
+    Field(pattern=r"^(/[-A-Za-z0-9._~]+)+$"),
+    Form('a path such as "/connection/websocket", without a slash at its end'),
+]
+
+
+def _port_or_none(value: object) -> object:
+    """Centrifugo's internal_port is text, empty if there is none."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{0,5}", value):
+        return int(value) if value else None
+    return value
+
+
+class HttpServerSettings(Section):
+    """Where the node listens."""
+
+    address: str = ""
+    """Host name or address to listen on. Empty: all interfaces."""
+
+    port: Port = 8000
+    """TCP port for clients. 0: any free one."""
+
+    internal_address: str = ""
+    """Host name or address of the internal server. Empty: as `address`."""
+
+    internal_port: Annotated[Port | None, BeforeValidator(_port_or_none)] = None
+    """TCP port for what clients should not reach: the HTTP API, `/metrics`, `/status`, `/readyz`
+    and `/livez`. Empty: all is served on `port`."""
+
+    def contradictions(self) -> Iterable[Contradiction]:
+        """Two servers need two ports."""
+        if self.internal_port and self.internal_port == self.port:
+            problem = "it is the same as http_server.port: leave it out, or choose another"
+            yield Contradiction("internal_port", problem)
+
+
+class HttpApiSettings(Section):
+    """The API through which backends publish."""
+
+    key: SecretStr = SecretStr("")
+    """What callers send in the header `X-API-Key`. Empty: every call is refused."""
+
+    insecure: bool = False
+    """Ask callers for no key. For development, or where only backends reach the port."""
+
+
+class TokenSettings(Section):
+    """How JWTs are verified."""
+
+    hmac_secret_key: SecretStr = SecretStr("")
+    """Key of HS256, HS384 and HS512, at least 32 bytes. Empty: every token is refused."""
+
+    audience: str = ""
+    """Required in the claim `aud`. Empty: not looked at."""
+
+    issuer: str = ""
+    """Required in the claim `iss`. Empty: not looked at."""
+
+
+class SubscriptionTokenSettings(TokenSettings):
+    """How subscription tokens are verified, if otherwise than connection tokens."""
+
+    enabled: bool = False
+    """Verify subscription tokens by the settings here. Otherwise `client.token` is for both."""
+
+    def contradictions(self) -> Iterable[Contradiction]:
+        """What is set here would have no effect while it is not enabled, and none works without."""
+        if not self.enabled and (self.hmac_secret_key or self.audience or self.issuer):
+            problem = "the other settings of client.subscription_token need it: set it to true"
+            yield Contradiction("enabled", problem)
+        if self.enabled and not self.hmac_secret_key:
+            yield Contradiction("hmac_secret_key", "it is needed where enabled is true")
+
+
+class ClientSettings(Section):
+    """Connections of clients: who may connect, and how much each may ask for."""
+
+    insecure: bool = False
+    """Let everybody connect, subscribe and publish without tokens and permissions. For development.
+    A token that is sent is verified all the same."""
+
+    allowed_origins: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Origins whose pages may connect, e.g. `https://example.com`; `*` stands for any part of one,
+    and alone for every origin. Empty: no page of a browser may, other programs may."""
+
+    token: TokenSettings = TokenSettings()
+
+    subscription_token: SubscriptionTokenSettings = SubscriptionTokenSettings()
+
+    allow_anonymous_connect_without_token: bool = False
+    """Let clients connect without a token; their user is empty."""
+
+    disallow_anonymous_connection_tokens: bool = False
+    """Refuse connection tokens whose user is empty."""
+
+    connect_include_server_time: bool = False
+    """Tell clients the node's time when they connect."""
+
+    ping_interval: LivingDuration = timedelta(seconds=25)
+    """Time between pings, in whole seconds. Shorter than the 30 s to 60 s after which proxies drop
+    idle connections."""
+
+    pong_timeout: LivingDuration = timedelta(seconds=8)
+    """How long a client may take to answer a ping before its connection is closed (3012). Shorter
+    than `ping_interval`."""
+
+    stale_close_delay: LivingDuration = timedelta(seconds=10)
+    """How long a client may take to send its first command; then its connection is closed
+    (3502)."""
+
+    channel_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 128
+    """Channels that one connection may be subscribed to; further ones are refused (106)."""
+
+    user_connection_limit: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Connections that one user may have on this node; further ones are closed (3504). 0: any
+    number. Anonymous connections are not counted."""
+
+    queue_max_size: Bytes = 1_048_576
+    """What may wait to be sent to one client before it counts as too slow and its connection is
+    closed (3008). 1 MiB holds seconds of a busy channel; all slow clients together need so much
+    memory each."""
+
+    def contradictions(self) -> Iterable[Contradiction]:
+        """Pings are told in whole seconds, and one is answered before the next is sent."""
+        if self.ping_interval % timedelta(seconds=1):
+            yield Contradiction("ping_interval", "it is counted in whole seconds")
+        if self.pong_timeout >= self.ping_interval:
+            yield Contradiction("pong_timeout", "it has to be shorter than client.ping_interval")
+
+
+class WebSocketSettings(Section):
+    """The WebSocket transport."""
+
+    handler_prefix: UrlPath = "/connection/websocket"
+    """Path that clients connect to."""
+
+    message_size_limit: Bytes = 65_536
+    """Largest message that a client may send; a larger one closes its connection (1009)."""
+
+
+class LogSettings(Section):
+    """The node's log, written to standard error."""
+
+    level: Literal["debug", "info", "warn", "error", "none"] = "info"
+    """What is logged: this level and those after it."""
+
+
+class NodeSettings(Section):
+    """The node itself."""
+
+    name: Annotated[str, Field(max_length=255)] = ""
+    """What people call the node, in its log and in `info`. Empty: host name and port."""
+
+
+class ShutdownSettings(Section):
+    """The end of the node."""
+
+    timeout: LivingDuration = timedelta(seconds=30)
+    """How long the node may take to end in order once it is asked to (SIGTERM). The 30 s in which
+    Kubernetes waits by default begin earlier, so give a Pod a longer grace period than this."""
+
+
+class Settings(Section):
+    """Everything that can be set; see `load_settings`."""
+
+    http_server: HttpServerSettings = HttpServerSettings()
+    engine: EngineSettings = EngineSettings()
+    http_api: HttpApiSettings = HttpApiSettings()
+    client: ClientSettings = ClientSettings()
+    websocket: WebSocketSettings = WebSocketSettings()
+    channel: ChannelSettings = ChannelSettings()
+    log: LogSettings = LogSettings()
+    node: NodeSettings = NodeSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
+
+    def warnings(self) -> Iterator[str]:
+        """What is allowed and yet likely a mistake, or a risk to be aware of; one line each."""
+        api, client = self.http_api, self.client
+        if api.insecure:
+            yield "http_api.insecure: whoever reaches the HTTP API can use it, without a key"
+        elif not api.key:
+            yield "http_api.key is not set: the HTTP API refuses every call"
+        if client.insecure:
+            yield "client.insecure: whoever reaches this node may subscribe to and publish anything"
+        elif not client.token.hmac_secret_key and not client.allow_anonymous_connect_without_token:
+            yield "client.token.hmac_secret_key is not set: no client can connect"
+        if "*" in client.allowed_origins:
+            yield "client.allowed_origins: pages of every origin may connect"
+        for place, token in (
+            ("token", client.token),
+            ("subscription_token", client.subscription_token),
+        ):
+            length = len(token.hmac_secret_key.get_secret_value().encode())
+            if 0 < length < SHORTEST_HMAC_SECRET:
+                yield (
+                    f"client.{place}.hmac_secret_key has {length} bytes and can be guessed:"
+                    f" give it at least {SHORTEST_HMAC_SECRET} (openssl rand -hex 32)"
+                )

@@ -1,0 +1,230 @@
+"""A channel on this node: its subscribers, who is joining, and what waits to be written.
+
+**Joining.** A subscriber learns its position from the backplane's answer, while publications reach
+the node through the inbox, and either may be ahead of the other. So a subscription begins as a
+`Joiner`, registered before the question is asked:
+
+- without an answer it keeps whatever is delivered meanwhile, since it may lie beyond its position;
+- the answer gives it a position. From then on it takes from each batch what follows its position.
+
+As soon as its position is the channel's, it becomes a member and shares every frame. The channel's
+own position is that of the first answer: if the inbox lags behind it, members are not given what
+they already know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from realtime_node.delivery.batching import Audience, Waiting
+from realtime_node.delivery.outbound import Outbound
+from realtime_node.protocol.messages import StreamPosition
+
+MAX_KEPT_MESSAGES: Final = 1024
+"""Kept for one joiner while its answer is awaited; beyond, its subscribe fails and is repeated."""
+
+Send = Callable[[bytes], None]
+
+
+class Subscriber(Protocol):
+    """What the hub knows of a session."""
+
+    @property
+    def outbound(self) -> Outbound:
+        """Where its frames go."""
+
+    def lose_position(self, channel: str) -> bool:
+        """Learn that messages of a channel were missed; return whether that ends the subscription.
+
+        It does if the client was promised a position: the client recovers by subscribing again.
+        The caller takes it out of the channel then.
+        """
+
+
+class Members(NamedTuple):
+    """A snapshot of subscribers and, at the same index, how to write to each."""
+
+    subscribers: tuple[Subscriber, ...]
+    sends: tuple[Send, ...]
+
+
+NOBODY: Final = Members((), ())
+
+
+class Joiner:
+    """A subscriber between its question to the backplane and its first shared frame."""
+
+    __slots__ = ("epoch", "kept", "overflowed", "position", "subscriber", "wants_join_leave")
+
+    def __init__(self, subscriber: Subscriber, *, wants_join_leave: bool) -> None:
+        """Start without an answer: everything delivered from now on is kept."""
+        self.subscriber = subscriber
+        self.wants_join_leave = wants_join_leave
+        self.position: int | None = None
+        self.epoch = ""
+        self.kept: list[Waiting] = []
+        self.overflowed = False
+
+    def keep(self, batch: Sequence[Waiting]) -> None:
+        """Keep a batch that may lie beyond the position still to come."""
+        if len(self.kept) + len(batch) > MAX_KEPT_MESSAGES:
+            self.overflowed = True
+            self.kept.clear()
+        if not self.overflowed:
+            self.kept.extend(batch)
+
+    def answer(self, top: StreamPosition) -> None:
+        """Take the position that the subscriber was told."""
+        self.position = top.offset
+        self.epoch = top.epoch
+
+
+def beyond(batch: Sequence[Waiting], offset: int) -> list[Waiting]:
+    """Return the messages of a batch that someone at `offset` has not seen.
+
+    Messages without a place in the stream count as unseen.
+    """
+    return [message for message in batch if not message.offset or message.offset > offset]
+
+
+def continues(batch: Sequence[Waiting], offset: int, epoch: str) -> bool:
+    """Whether a batch already cut by `beyond` goes on right after `offset` of `epoch`."""
+    following = offset + 1
+    for message in batch:
+        if message.offset:
+            if message.offset != following or message.epoch != epoch:
+                return False
+            following += 1
+    return True
+
+
+def position_after(offset: int, epoch: str, batch: Sequence[Waiting]) -> int:
+    """Return where someone at `offset` of `epoch` stands after a batch."""
+    return max(offset, *(message.offset for message in batch if message.epoch == epoch), 0)
+
+
+class Channel:
+    """The subscribers of one channel on this node and the messages waiting for them."""
+
+    __slots__ = (
+        "_snapshot",
+        "epoch",
+        "fanout",
+        "is_queued",
+        "join_leave_members",
+        "joiners",
+        "members",
+        "name",
+        "offset",
+        "sequence",
+        "waiters",
+        "waiting",
+    )
+
+    def __init__(self, name: str) -> None:
+        """Start empty; a channel without members and joiners is dropped by the hub."""
+        self.name = name
+        self.members: dict[Subscriber, Send] = {}
+        self.join_leave_members: set[Subscriber] = set()
+        self.joiners: dict[Subscriber, Joiner] = {}
+        self.waiting: deque[Waiting] = deque()
+        self.fanout: Fanout | None = None
+        self.is_queued = False
+        self.offset: int | None = None
+        self.epoch = ""
+        self.sequence = -1
+        self.waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._snapshot: Members | None = None
+
+    def add_member(self, subscriber: Subscriber, *, wants_join_leave: bool) -> None:
+        """Let a subscriber share the frames from the next one on."""
+        self.members[subscriber] = subscriber.outbound.send
+        if wants_join_leave:
+            self.join_leave_members.add(subscriber)
+        self._snapshot = None
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Forget a subscriber, whether it is a member or still joining."""
+        self.join_leave_members.discard(subscriber)
+        self.joiners.pop(subscriber, None)
+        if self.members.pop(subscriber, None) is not None:
+            self._snapshot = None
+            if self.fanout is not None:
+                self.fanout.skip(subscriber)
+
+    def refresh_send(self, subscriber: Subscriber) -> None:
+        """Take over the `send` of a subscriber whose pressure changed."""
+        if subscriber in self.members:
+            self.members[subscriber] = subscriber.outbound.send
+            self._snapshot = None
+
+    def audience(self, audience: Audience) -> Members:
+        """Return everybody in an audience; rebuilt only after a change."""
+        if audience is Audience.JOIN_LEAVE:
+            chosen = tuple(self.join_leave_members)
+            return Members(chosen, tuple(self.members[member] for member in chosen))
+        if self._snapshot is None:
+            self._snapshot = Members(tuple(self.members), tuple(self.members.values()))
+        return self._snapshot
+
+    @property
+    def is_deserted(self) -> bool:
+        """Whether nobody is subscribed or subscribing."""
+        return not self.members and not self.joiners
+
+
+class Fanout:
+    """One frame on its way to the members it was made for, slice by slice.
+
+    It walks over a snapshot, so who joins meanwhile is not in it (a joiner got the batch already)
+    and who leaves has to be skipped: it may be back, further on in the stream, before the last
+    slice. Order holds because a channel has one fan-out at a time.
+    """
+
+    __slots__ = ("_channel", "_frame", "_left", "_members", "_next")
+
+    def __init__(self, channel: Channel, frame: bytes, members: Members) -> None:
+        """Prepare to write `frame` to each of `members`."""
+        self._channel = channel
+        self._frame = frame
+        self._members = members
+        self._left: set[Subscriber] = set()
+        self._next = 0
+
+    def skip(self, subscriber: Subscriber) -> None:
+        """Leave out a member that is gone."""
+        self._left.add(subscriber)
+
+    def write_slice(self, limit: int) -> int:
+        """Write to at most `limit` members; return how many were reached."""
+        start = self._next
+        self._next = end = min(start + limit, len(self._members.sends))
+        if start == 0:
+            # Nothing ran between the snapshot and this slice, so it is the truth.
+            sends = self._members.sends[:end]
+        else:
+            current = self._channel.members
+            sends = tuple(
+                current[subscriber]
+                for subscriber in self._members.subscribers[start:end]
+                if subscriber in current and subscriber not in self._left
+            )
+        frame = self._frame
+        remaining = iter(sends)
+        while True:
+            try:
+                for send in remaining:
+                    send(frame)
+            except RuntimeError:
+                # A transport closed under our hands. The iterator stands behind it: the rest of
+                # the members are served as if nothing had happened.
+                continue
+            return end - start
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every member was written to."""
+        return self._next >= len(self._members.sends)

@@ -1,0 +1,83 @@
+"""The opening handshake of RFC 6455, decided without I/O.
+
+`negotiate` looks at a request's headers and returns the 101 response or why there is none.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from http import HTTPStatus
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_KEY_BYTES: Final = 16
+
+
+class Accepted(NamedTuple):
+    """The upgrade is granted."""
+
+    response: bytes
+    """Everything the server sends before the first frame."""
+    subprotocol: str
+
+
+class Refused(NamedTuple):
+    """There is no upgrade."""
+
+    status: HTTPStatus
+    reason: str
+
+
+def negotiate(
+    headers: Mapping[str, str], *, subprotocols: Sequence[str], allowed_origins: Sequence[str]
+) -> Accepted | Refused:
+    """Decide an upgrade; `headers` has to ignore case, as HTTP's names do.
+
+    `subprotocols` are those we speak, the preferred one first; a client that names none gets that
+    one, unconfirmed, as the protocol allows.
+    """
+    if "websocket" not in headers.get("Upgrade", "").lower():
+        return Refused(HTTPStatus.BAD_REQUEST, "this is a WebSocket endpoint")
+    if headers.get("Sec-WebSocket-Version") != "13":
+        return Refused(HTTPStatus.UPGRADE_REQUIRED, "Sec-WebSocket-Version has to be 13")
+    key = headers.get("Sec-WebSocket-Key", "")
+    if not _is_key(key):
+        return Refused(HTTPStatus.BAD_REQUEST, "Sec-WebSocket-Key is not 16 bytes in base64")
+    origin = headers.get("Origin")
+    if origin is not None and not is_allowed_origin(
+        origin, headers.get("Host", ""), allowed_origins
+    ):
+        return Refused(
+            HTTPStatus.FORBIDDEN,
+            f"origin {origin} is not among client.allowed_origins",
+        )
+    offered = [name.strip() for name in headers.get("Sec-WebSocket-Protocol", "").split(",")]
+    chosen = next((name for name in subprotocols if name in offered), "")
+    accept = base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest())
+    lines = [
+        b"HTTP/1.1 101 Switching Protocols",
+        b"Upgrade: websocket",
+        b"Connection: Upgrade",
+        b"Sec-WebSocket-Accept: " + accept,
+    ]
+    if chosen:
+        lines.append(b"Sec-WebSocket-Protocol: " + chosen.encode())
+    return Accepted(b"\r\n".join(lines) + b"\r\n\r\n", chosen or subprotocols[0])
+
+
+def is_allowed_origin(origin: str, host: str, allowed: Sequence[str]) -> bool:
+    """Whether a page of `origin` may connect: one of `allowed`, or a page of this very host."""
+    if urlsplit(origin).netloc.lower() == host.lower() and host:
+        return True
+    return any(fnmatchcase(origin.lower(), pattern.lower()) for pattern in allowed)
+
+
+def _is_key(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == _KEY_BYTES
+    except ValueError:
+        return False

@@ -1,0 +1,75 @@
+"""What Kubernetes, the operator and Prometheus ask a node.
+
+`/livez`: the loop runs. `/readyz`: the node serves and the backplane has answered once; it is not
+taken back when Redis goes away, since all nodes at once would then leave the Service, and clients
+that are connected need nothing from a new node. `/status`: the numbers the operator decides on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from aiohttp import web
+
+from realtime_node.telemetry.metrics import Metrics
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """One node at one moment; counters grow from its start, which `boot_id` names."""
+
+    node_id: str
+    boot_id: str
+    name: str
+    version: str
+    ready: bool
+    backplane_available: bool
+    uptime_s: float
+    num_clients: int
+    num_users: int
+    num_subs: int
+    num_channels: int
+    connects_total: int
+    deliveries_total: int
+    entries_total: int
+    delivery_backlog: int
+    pending_departures: int
+
+
+class HealthEndpoints:
+    """Handlers of the routes above."""
+
+    def __init__(self, describe: Callable[[], Status], metrics: Metrics) -> None:
+        """Ask `describe` for the node's state."""
+        self._describe = describe
+        self._metrics = metrics
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes for an application."""
+        return [
+            web.get("/livez", self.livez),
+            web.get("/readyz", self.readyz),
+            web.get("/status", self.status),
+            web.get("/metrics", self.metrics),
+        ]
+
+    async def livez(self, _request: web.Request) -> web.Response:
+        """Answer: the loop runs."""
+        return web.Response(text="ok\n")
+
+    async def readyz(self, _request: web.Request) -> web.Response:
+        """Tell whether new clients are welcome."""
+        if self._describe().ready:
+            return web.Response(text="ok\n")
+        return web.Response(status=503, text="not ready: starting or ending\n")
+
+    async def status(self, _request: web.Request) -> web.Response:
+        """Tell everything, as JSON."""
+        body = msgspec.json.encode(self._describe())
+        return web.Response(body=body, content_type="application/json")
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """Expose the instruments to Prometheus."""
+        return web.Response(
+            body=self._metrics.expose(), headers={"Content-Type": self._metrics.content_type}
+        )

@@ -1,0 +1,97 @@
+"""The HTTP API: `POST /api/<method>` with a JSON body, as Centrifugo's server libraries speak it.
+
+A call that was understood answers 200 with a result or an error; only what no method ever saw has
+another status: 401 (key), 404 (method), 400 (body), 413 (too large).
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from time import perf_counter
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from realtime_node.errors import BackplaneError, ReplyError
+from realtime_node.server.api_messages import BatchRequest
+from realtime_node.server.api_methods import METHODS, Cluster, batch, error_body
+from realtime_node.telemetry.metrics import ApiMetrics
+
+logger = logging.getLogger(__name__)
+
+_encoder = msgspec.json.Encoder()
+
+
+class HttpApi:
+    """The handler of all methods."""
+
+    def __init__(self, cluster: Cluster, metrics: ApiMetrics, *, key: str, insecure: bool) -> None:
+        """Serve callers that know `key`, or everybody if `insecure`."""
+        self._cluster = cluster
+        self._metrics = metrics
+        self._key = key.encode()
+        self._insecure = insecure
+        self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
+            name: msgspec.json.Decoder(request) for name, (request, _) in METHODS.items()
+        }
+        self._batch_decoder = msgspec.json.Decoder(BatchRequest)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes for an application."""
+        return [web.post("/api/batch", self.batch), web.post("/api/{method}", self.call)]
+
+    async def call(self, request: web.Request) -> web.Response:
+        """Execute one method."""
+        if not self._is_known(request):
+            return _refusal(401, "unauthorized: send the API key as X-API-Key")
+        name = request.match_info["method"]
+        if name not in METHODS:
+            return _refusal(404, f"there is no method {name}")
+        started = perf_counter()
+        try:
+            arguments = self._decoders[name].decode(await request.read() or b"{}")
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            return _refusal(400, f"malformed request: {error}")
+        try:
+            body: dict[str, Any] = {"result": await METHODS[name][1](self._cluster, arguments)}
+            code = 0
+        except (ReplyError, BackplaneError) as error:
+            if isinstance(error, BackplaneError):
+                logger.warning("api %s: %s", name, error)
+            answer = error_body(error)
+            body, code = {"error": answer}, answer.code
+        self._count(name, code, started)
+        return web.Response(body=_encoder.encode(body), content_type="application/json")
+
+    async def batch(self, request: web.Request) -> web.Response:
+        """Execute many; the replies come without an envelope."""
+        if not self._is_known(request):
+            return _refusal(401, "unauthorized: send the API key as X-API-Key")
+        started = perf_counter()
+        try:
+            arguments = self._batch_decoder.decode(await request.read() or b"{}")
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            return _refusal(400, f"malformed request: {error}")
+        result = await batch(self._cluster, arguments)
+        self._count("batch", 0, started)
+        return web.Response(body=_encoder.encode(result), content_type="application/json")
+
+    def _is_known(self, request: web.Request) -> bool:
+        if self._insecure:
+            return True
+        given = request.headers.get("X-API-Key")
+        if given is None:
+            scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+            if scheme.lower() != "apikey":
+                return False
+        return bool(self._key) and hmac.compare_digest(given.strip().encode(), self._key)
+
+    def _count(self, method: str, code: int, started: float) -> None:
+        self._metrics.requests.labels(method, code).inc()
+        self._metrics.seconds.observe(perf_counter() - started)
+
+
+def _refusal(status: int, reason: str) -> web.Response:
+    return web.Response(status=status, text=f"{reason}\n")

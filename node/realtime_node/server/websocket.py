@@ -1,0 +1,237 @@
+"""A WebSocket from its upgrade to its last byte.
+
+aiohttp reads the HTTP request. Then the transport changes hands: `WebSocketConnection` becomes its
+protocol, and aiohttp's request, task and buffers of that connection are let go, which is most of
+what a connection would weigh. Frames of the client are parsed by the sans-I/O protocol of
+`websockets`; messages go to the `Session`; what we write goes through `Outbound`, shared frames
+untouched. docs/adr/0001 tells what else was tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from aiohttp import web
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN, SERVER, Protocol
+
+from realtime_node.delivery.outbound import Outbound
+from realtime_node.protocol import codes
+from realtime_node.server.handshake import Refused, negotiate
+from realtime_node.session.services import Services
+from realtime_node.session.session import Session
+
+logger = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds for what was written to go out and for the client's close frame to come back; a stalled
+client is cut off then (it sees 1006)."""
+
+
+class WebSocketConnection(asyncio.Protocol):
+    """The link between one upgraded transport and its session."""
+
+    __slots__ = (
+        "_close_timer",
+        "_fragments",
+        "_on_lost",
+        "_outbound",
+        "_session",
+        "_transport",
+        "_ws",
+    )
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        services: Services,
+        *,
+        max_message_bytes: int,
+        on_lost: Callable[[WebSocketConnection], None],
+    ) -> None:
+        """Open a session on an upgraded transport."""
+        self._transport = transport
+        self._on_lost = on_lost
+        self._ws = Protocol(SERVER, state=OPEN, max_size=max_message_bytes, logger=frame_logger)
+        self._fragments: list[bytes] = []
+        self._close_timer: asyncio.TimerHandle | None = None
+        self._outbound = Outbound(
+            transport,
+            limit_bytes=services.settings.queue_max_size,
+            on_pressure=self._refresh_pressure,
+            on_overflow=self._overflow,
+        )
+        self._session = Session(services, self, self._outbound)
+
+    # --- asyncio's side ------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; answer control frames, hand messages to the session."""
+        self._ws.receive_data(data)
+        for frame in self._ws.events_received():
+            self._take(cast("Frame", frame))
+        self._flush()
+
+    def pause_writing(self) -> None:
+        """Note congestion."""
+        self._outbound.pause()
+
+    def resume_writing(self) -> None:
+        """Note that it is over."""
+        self._outbound.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of everything."""
+        del exc
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        self._session.ended()
+        self._on_lost(self)
+
+    # --- The session's side --------------------------------------------------------------------
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame, wait a moment for the client's, then end the connection."""
+        if self._ws.state is OPEN:
+            self._ws.send_close(code, reason)
+            self._flush()
+        self._end_soon()
+
+    def pause_reading(self) -> None:
+        """Take no more frames for now."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take frames again."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    # --- Frames --------------------------------------------------------------------------------
+
+    def _take(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            self._session.ended()
+        elif frame.opcode in _MESSAGE_OPCODES:
+            if frame.fin and not self._fragments:
+                self._session.receive(bytes(frame.data))
+                return
+            self._fragments.append(bytes(frame.data))
+            if frame.fin:
+                message, self._fragments = b"".join(self._fragments), []
+                self._session.receive(message)
+
+    def _flush(self) -> None:
+        """Write the frames of the WebSocket protocol itself: pongs and closes."""
+        for data in self._ws.data_to_send():
+            if data:
+                self._transport.write(data)
+            else:
+                # Both sides said goodbye, or the client broke the protocol: the transport ends
+                # once everything is written.
+                self._session.ended()
+                self._transport.close()
+                self._end_soon()
+
+    def _end_soon(self) -> None:
+        if self._close_timer is None:
+            loop = asyncio.get_running_loop()
+            self._close_timer = loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
+
+    def _refresh_pressure(self) -> None:
+        self._session.on_pressure()
+
+    def _overflow(self) -> None:
+        self._session.close(codes.SLOW)
+
+
+_MESSAGE_OPCODES: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
+
+frame_logger = logging.getLogger("realtime_node.frames")
+"""The parser's own log: a line per frame at debug level, and so off unless asked for by name."""
+frame_logger.setLevel(logging.WARNING)
+
+
+class _HandedOver(web.StreamResponse):
+    """What the handler returns for a connection that is aiohttp's no more: nothing to write."""
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Write nothing."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Write nothing."""
+
+
+class _EarlyBytes:
+    """Collects what the client sent behind its request, before it could know the answer."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        pass
+
+
+class WebSocketEndpoint:
+    """The HTTP handler that turns requests into connections."""
+
+    def __init__(
+        self, services: Services, *, allowed_origins: tuple[str, ...], max_message_bytes: int
+    ) -> None:
+        """Serve `services`; messages of more than `max_message_bytes` close with 1009."""
+        self._services = services
+        self._allowed_origins = allowed_origins
+        self._max_message_bytes = max_message_bytes
+        self._connections: set[WebSocketConnection] = set()
+        self._nobody = asyncio.Event()
+        self._nobody.set()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Upgrade a request, or refuse it with a reason a person can act on."""
+        answer = negotiate(
+            request.headers,
+            subprotocols=(self._services.codec.subprotocol,),
+            allowed_origins=self._allowed_origins,
+        )
+        transport = request.transport
+        if isinstance(answer, Refused):
+            logger.info("upgrade refused: %s", answer.reason)
+            return web.Response(status=answer.status, text=f"{answer.reason}\n")
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        early = _EarlyBytes()
+        http = request.protocol
+        http.set_parser(cast("Any", early))
+        transport.write(answer.response)
+        connection = WebSocketConnection(
+            transport,
+            self._services,
+            max_message_bytes=self._max_message_bytes,
+            on_lost=self._lost,
+        )
+        self._connections.add(connection)
+        self._nobody.clear()
+        transport.set_protocol(connection)
+        # For aiohttp the connection is over: told so, it frees what it holds. Without its
+        # transport it cannot close ours.
+        http.transport = None
+        http.connection_lost(None)
+        if early.data:
+            connection.data_received(early.data)
+        return _HandedOver()
+
+    async def wait_closed(self) -> None:
+        """Return when the last connection is gone."""
+        await self._nobody.wait()
+
+    def _lost(self, connection: WebSocketConnection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._nobody.set()

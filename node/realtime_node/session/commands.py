@@ -1,0 +1,350 @@
+"""A function per command of the protocol.
+
+Each takes the session, the command's id and its request, and returns an `Outcome`: the reply, and
+what has to happen right after it was written. A `ReplyError` it raises becomes an error reply, a
+`Disconnect` a close. `EXECUTE` is the whole list.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from realtime_node.errors import (
+    Disconnect,
+    ReplyError,
+    TokenError,
+    TokenExpiredError,
+    UnrecoverablePositionError,
+)
+from realtime_node.protocol import codes
+from realtime_node.protocol.messages import (
+    Command,
+    ConnectRequest,
+    ConnectResult,
+    EmptyResult,
+    HistoryRequest,
+    HistoryResult,
+    PingRequest,
+    PresenceRequest,
+    PresenceResult,
+    PresenceStatsRequest,
+    PresenceStatsResult,
+    Publication,
+    PublishRequest,
+    RefreshRequest,
+    RefreshResult,
+    Reply,
+    RpcRequest,
+    SendRequest,
+    StreamPosition,
+    SubRefreshRequest,
+    SubRefreshResult,
+    SubscribeRequest,
+    UnsubscribeRequest,
+)
+from realtime_node.session import permissions
+from realtime_node.session.claims import ANONYMOUS
+from realtime_node.session.permissions import Verdict
+from realtime_node.session.subscribing import Opened, open_subscription, remaining_seconds
+from realtime_node.session.subscription import Grant, decide_subscription
+
+if TYPE_CHECKING:
+    from realtime_node.session.claims import ConnectionClaims, SubscriptionClaims
+    from realtime_node.session.session import Session
+
+
+logger = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What came of a command."""
+
+    reply: Reply | None = None
+    then: Callable[[], Awaitable[None]] | None = None
+    """Runs right after the reply was written, before the next command."""
+
+
+Execute = Callable[["Session", int, Any], Awaitable[Outcome]]
+
+
+# --- Connection ----------------------------------------------------------------------------------
+
+
+async def connect(session: Session, command_id: int, request: ConnectRequest) -> Outcome:
+    """Let a client in: who it is, its server-side subscriptions, the ping contract."""
+    services = session.services
+    settings = services.settings
+    claims = _connection_claims(session, request.token)
+    limit = settings.user_connection_limit
+    if limit and claims.user and services.registry.connections_of(claims.user) >= limit:
+        raise Disconnect(*codes.CONNECTION_LIMIT)
+    session.connect(claims.user, claims.info, 0 if settings.insecure else claims.expire_at)
+    opened: list[Opened] = []
+    for channel, grant in claims.server_side_grants().items():
+        opened.append(await _open_server_side(session, channel, grant, request))
+    limits = services.limits
+    result = ConnectResult(
+        client=session.client_id,
+        version=services.version,
+        expires=bool(session.expires_at),
+        ttl=remaining_seconds(session.expires_at, services.wall_clock()),
+        subs={each.channel: each.result for each in opened},
+        ping=int(limits.ping_interval),
+        pong=limits.ping_interval > 0 and limits.pong_timeout > 0,
+        node=services.backplane.node_id,
+        time=int(services.wall_clock() * 1000) if settings.connect_include_server_time else 0,
+    )
+
+    async def then() -> None:
+        for each in opened:
+            await each.start()
+
+    return Outcome(Reply(id=command_id, connect=result), then if opened else None)
+
+
+def _connection_claims(session: Session, token: str) -> ConnectionClaims:
+    """Return who connects.
+
+    Raises `ReplyError` 109 for an expired token, `Disconnect` 3500 for an invalid one, 3501 for a
+    missing one, and 3507 for an anonymous one where those are not allowed.
+    """
+    services = session.services
+    settings = services.settings
+    if not token:
+        if settings.insecure or settings.allow_anonymous_connect_without_token:
+            return ANONYMOUS
+        raise Disconnect(*codes.BAD_REQUEST, detail="a connection token is required")
+    try:
+        claims = services.tokens.verify_connection_token(token, now=services.wall_clock())
+    except TokenExpiredError as error:
+        raise ReplyError(*codes.TOKEN_EXPIRED) from error
+    except TokenError as error:
+        raise Disconnect(*codes.INVALID_TOKEN, detail=str(error)) from error
+    if not claims.user and settings.disallow_anonymous_connection_tokens:
+        raise Disconnect(*codes.PERMISSION_DENIED_CLOSE, detail="anonymous connection token")
+    return claims
+
+
+async def _open_server_side(
+    session: Session, channel: str, grant: Grant, request: ConnectRequest
+) -> Opened:
+    options = session.services.rules.rule(channel).options
+    subscription = decide_subscription(options, session.asker(), grant=grant)
+    position = request.subs.get(channel, SubscribeRequest())
+    return await open_subscription(
+        session,
+        channel,
+        subscription,
+        recovers=position.recover,
+        since=StreamPosition(offset=position.offset, epoch=position.epoch),
+    )
+
+
+async def refresh(session: Session, command_id: int, request: RefreshRequest) -> Outcome:
+    """Prolong a connection with a new token of the same user."""
+    services = session.services
+    if not request.token:
+        raise Disconnect(*codes.BAD_REQUEST, detail="refresh without token")
+    claims = _connection_claims(session, request.token)
+    if claims.user != session.user:
+        raise Disconnect(*codes.INVALID_TOKEN, detail="a token of another user")
+    session.set_expiry(claims.expire_at)
+    result = RefreshResult(
+        client=session.client_id,
+        version=services.version,
+        expires=bool(claims.expire_at),
+        ttl=remaining_seconds(claims.expire_at, services.wall_clock()),
+    )
+    return Outcome(Reply(id=command_id, refresh=result))
+
+
+async def ping(_session: Session, command_id: int, _request: PingRequest) -> Outcome:
+    """Answer."""
+    return Outcome(Reply(id=command_id, ping=EmptyResult()))
+
+
+async def send(_session: Session, _command_id: int, _request: SendRequest) -> Outcome:
+    """Refuse: nothing takes a client's messages yet."""
+    raise Disconnect(*codes.NOT_AVAILABLE_CLOSE)
+
+
+async def rpc(_session: Session, _command_id: int, _request: RpcRequest) -> Outcome:
+    """Refuse: nothing answers a client's calls yet."""
+    raise ReplyError(*codes.NOT_AVAILABLE)
+
+
+# --- Subscriptions -------------------------------------------------------------------------------
+
+
+async def subscribe(session: Session, command_id: int, request: SubscribeRequest) -> Outcome:
+    """Join a channel, and recover what was missed if asked to."""
+    channel = _named(request.channel, "subscribe")
+    rules = session.services.rules
+    options = rules.rule(channel).options
+    asker = session.asker()
+    grant = Grant()
+    if request.token:
+        claims = _subscription_claims(session, channel, request.token)
+        grant = Grant(expires_at=claims.expire_at, chan_info=claims.info)
+    else:
+        _demand(permissions.may_subscribe(channel, options, rules.settings, asker))
+    opened = await open_subscription(
+        session,
+        channel,
+        decide_subscription(options, asker, request, grant),
+        recovers=request.recover,
+        since=StreamPosition(offset=request.offset, epoch=request.epoch),
+    )
+    return Outcome(Reply(id=command_id, subscribe=opened.result), opened.start)
+
+
+def _subscription_claims(session: Session, channel: str, token: str) -> SubscriptionClaims:
+    """Return what a subscription token grants.
+
+    Raises `ReplyError` 109 for an expired token and 103 for an invalid one, `Disconnect` 3500 for a
+    valid one that was made for another channel, user or client.
+    """
+    services = session.services
+    try:
+        claims = services.tokens.verify_subscription_token(token, now=services.wall_clock())
+    except TokenExpiredError as error:
+        raise ReplyError(*codes.TOKEN_EXPIRED) from error
+    except TokenError as error:
+        raise ReplyError(*codes.PERMISSION_DENIED) from error
+    if claims.channel != channel:
+        raise Disconnect(*codes.INVALID_TOKEN, detail="a token for another channel")
+    if claims.user != session.user:
+        raise Disconnect(*codes.INVALID_TOKEN, detail="a token of another user")
+    if claims.client and claims.client != session.client_id:
+        raise Disconnect(*codes.INVALID_TOKEN, detail="a token of another client")
+    return claims
+
+
+async def sub_refresh(session: Session, command_id: int, request: SubRefreshRequest) -> Outcome:
+    """Prolong a subscription with a new token."""
+    channel = _named(request.channel, "sub_refresh")
+    if not request.token:
+        raise Disconnect(*codes.BAD_REQUEST, detail="sub_refresh without token")
+    held = session.subscriptions.get(channel)
+    if held is None:
+        raise ReplyError(*codes.PERMISSION_DENIED)
+    claims = _subscription_claims(session, channel, request.token)
+    held.expires_at = claims.expire_at
+    session.watch_subscriptions()
+    ttl = remaining_seconds(claims.expire_at, session.services.wall_clock())
+    result = SubRefreshResult(expires=bool(claims.expire_at), ttl=ttl)
+    return Outcome(Reply(id=command_id, sub_refresh=result))
+
+
+async def unsubscribe(session: Session, command_id: int, request: UnsubscribeRequest) -> Outcome:
+    """Leave a channel; leaving one that was never joined is no error."""
+    channel = _named(request.channel, "unsubscribe")
+    if channel in session.subscriptions:
+        session.forget(channel)
+    return Outcome(Reply(id=command_id, unsubscribe=EmptyResult()))
+
+
+# --- Channels ------------------------------------------------------------------------------------
+
+
+async def publish(session: Session, command_id: int, request: PublishRequest) -> Outcome:
+    """Publish into a channel on behalf of the client, who is named in the publication."""
+    channel = _named(request.channel, "publish")
+    services = session.services
+    rule = services.rules.rule(channel)
+    if request.data is None:
+        raise ReplyError(*codes.BAD_COMMAND)
+    _demand(permissions.may_publish(rule.options, session.asker(channel)))
+    data = session.services.codec.publishable(request.data)
+    publication = Publication(data=data, info=session.info(channel))
+    published = await services.backplane.publish(channel, publication, rule.stream)
+    if published.sequence is not None and channel in session.subscriptions:
+        await session.await_own_publication(channel, published.sequence[1])
+    return Outcome(Reply(id=command_id, publish=EmptyResult()))
+
+
+async def history(session: Session, command_id: int, request: HistoryRequest) -> Outcome:
+    """Read a channel's stream."""
+    channel = _named(request.channel, "history")
+    services = session.services
+    rule = services.rules.rule(channel)
+    _demand(permissions.may_read_history(rule.options, session.asker(channel)))
+    try:
+        page = await services.backplane.history(
+            channel,
+            rule.stream,
+            limit=request.limit,
+            since=request.since,
+            reverse=request.reverse,
+        )
+    except UnrecoverablePositionError as error:
+        raise ReplyError(*codes.UNRECOVERABLE_POSITION) from error
+    result = HistoryResult(
+        publications=page.publications, epoch=page.top.epoch, offset=page.top.offset
+    )
+    return Outcome(Reply(id=command_id, history=result))
+
+
+async def presence(session: Session, command_id: int, request: PresenceRequest) -> Outcome:
+    """List the clients of a channel."""
+    channel = _may_read_presence(session, request.channel, "presence")
+    result = PresenceResult(presence=await session.services.presence.get(channel))
+    return Outcome(Reply(id=command_id, presence=result))
+
+
+async def presence_stats(
+    session: Session, command_id: int, request: PresenceStatsRequest
+) -> Outcome:
+    """Count the clients of a channel."""
+    channel = _may_read_presence(session, request.channel, "presence_stats")
+    clients, users = await session.services.presence.stats(channel)
+    result = PresenceStatsResult(num_clients=clients, num_users=users)
+    return Outcome(Reply(id=command_id, presence_stats=result))
+
+
+def _may_read_presence(session: Session, channel: str, method: str) -> str:
+    options = session.services.rules.rule(_named(channel, method)).options
+    _demand(permissions.may_read_presence(options, session.asker(channel)))
+    return channel
+
+
+def _named(channel: str, method: str) -> str:
+    if not channel:
+        raise Disconnect(*codes.BAD_REQUEST, detail=f"{method} without channel")
+    return channel
+
+
+def _demand(verdict: Verdict) -> None:
+    if not verdict.allowed:
+        logger.debug("refused: %s", verdict.reason)
+        raise ReplyError(*verdict.error)
+
+
+EXECUTE: Final[Mapping[str, Execute]] = MappingProxyType(
+    {
+        "connect": connect,
+        "subscribe": subscribe,
+        "unsubscribe": unsubscribe,
+        "publish": publish,
+        "presence": presence,
+        "presence_stats": presence_stats,
+        "history": history,
+        "ping": ping,
+        "send": send,
+        "rpc": rpc,
+        "refresh": refresh,
+        "sub_refresh": sub_refresh,
+    }
+)
+
+
+def method_of(command: Command) -> tuple[str, Any]:
+    """Return the name and request of a command; the name is empty if it has none that is known."""
+    for method in EXECUTE:
+        request = getattr(command, method)
+        if request is not None:
+            return method, request
+    return "", None

@@ -1,0 +1,131 @@
+"""All sessions of this node: by client, by user, and by what is due next.
+
+Control messages of the cluster (an API call on some node) arrive here and are applied to the
+sessions they mean. One task turns the timer wheel for everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from realtime_node.cluster.backplane import (
+    Control,
+    DisconnectUser,
+    SubscribeUser,
+    UnsubscribeUser,
+)
+from realtime_node.protocol.codes import CloseCode
+from realtime_node.session.subscribing import subscribe_from_server, unsubscribe_from_server
+from realtime_node.session.timer_wheel import RESOLUTION, TimerWheel
+
+if TYPE_CHECKING:
+    from realtime_node.session.session import Session
+
+
+class SessionRegistry:
+    """The sessions of one node."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        """Keep time by `monotonic`, in seconds."""
+        self._monotonic = monotonic
+        self._open: set[Session] = set()
+        self._by_client: dict[str, Session] = {}
+        self._by_user: dict[str, set[Session]] = {}
+        self._wheel: TimerWheel[Session] = TimerWheel(monotonic())
+        self._task: asyncio.Task[None] | None = None
+
+    # --- Counts --------------------------------------------------------------------------------
+
+    @property
+    def num_clients(self) -> int:
+        """Connected clients."""
+        return len(self._by_client)
+
+    @property
+    def num_users(self) -> int:
+        """Different users among them; all anonymous ones are one."""
+        return len(self._by_user)
+
+    @property
+    def num_subscriptions(self) -> int:
+        """Subscriptions of all clients."""
+        return sum(len(session.subscriptions) for session in self._by_client.values())
+
+    def connections_of(self, user: str) -> int:
+        """Connections of one user on this node."""
+        return len(self._by_user.get(user, ()))
+
+    # --- Sessions come and go ------------------------------------------------------------------
+
+    def open(self, session: Session) -> None:
+        """Know a session from its WebSocket's opening on."""
+        self._open.add(session)
+        self.reschedule(session)
+
+    def connected(self, session: Session) -> None:
+        """Know a session's user."""
+        self._by_client[session.client_id] = session
+        self._by_user.setdefault(session.user, set()).add(session)
+
+    def closed(self, session: Session) -> None:
+        """Forget a session."""
+        self._wheel.forget(session)
+        self._open.discard(session)
+        if self._by_client.pop(session.client_id, None) is None:
+            return
+        of_user = self._by_user[session.user]
+        of_user.discard(session)
+        if not of_user:
+            del self._by_user[session.user]
+
+    def reschedule(self, session: Session) -> None:
+        """Wake a session at its earliest deadline."""
+        if session in self._open:
+            self._wheel.sleep(session, session.deadlines.earliest())
+
+    def close_all(self, close: CloseCode) -> None:
+        """Close every session."""
+        for session in list(self._open):
+            session.close(close)
+
+    # --- Time ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to turn the wheel."""
+        self._task = asyncio.get_running_loop().create_task(self._turn())
+
+    async def stop(self) -> None:
+        """Stop turning it."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _turn(self) -> None:
+        while True:
+            await asyncio.sleep(RESOLUTION)
+            for session in self._wheel.wake(self._monotonic()):
+                session.wake()
+
+    # --- Control messages ----------------------------------------------------------------------
+
+    def apply(self, control: Control) -> None:
+        """Do what a control message asks for with the sessions it means."""
+        match control:
+            case DisconnectUser():
+                for session in self._meant(control):
+                    if session.client_id not in control.whitelist:
+                        session.close(CloseCode(control.code, control.reason))
+            case UnsubscribeUser():
+                for session in self._meant(control):
+                    unsubscribe_from_server(session, control.channel)
+            case SubscribeUser():
+                for session in self._meant(control):
+                    subscribe_from_server(session, control)
+
+    def _meant(self, control: Control) -> Iterable[Session]:
+        sessions = self._by_user.get(control.user, set())
+        if control.client:
+            return [session for session in sessions if session.client_id == control.client]
+        return list(sessions)

@@ -1,0 +1,48 @@
+"""What every session of a node shares, built once by `app` and handed to each session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from realtime_node.cluster.backplane import Backplane
+from realtime_node.cluster.presence import PresenceStore
+from realtime_node.config import ClientSettings
+from realtime_node.delivery.hub import Hub
+from realtime_node.protocol.codec import Codec
+from realtime_node.session.channels import ChannelRules
+from realtime_node.session.claims import TokenVerifier
+from realtime_node.session.departures import Departures
+from realtime_node.session.lifecycle import Limits
+from realtime_node.telemetry.metrics import SessionMetrics
+
+if TYPE_CHECKING:
+    from realtime_node.session.registry import SessionRegistry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The node as a session sees it."""
+
+    node_name: str
+    version: str
+    settings: ClientSettings
+    rules: ChannelRules
+    limits: Limits
+    codec: Codec
+    ping_frame: bytes
+    """The ping of `codec`, framed: the same bytes for every client."""
+    hub: Hub
+    backplane: Backplane
+    presence: PresenceStore
+    departures: Departures
+    tokens: TokenVerifier
+    registry: SessionRegistry
+    metrics: SessionMetrics
+    monotonic: Callable[[], float]
+    """Seconds, for deadlines."""
+    wall_clock: Callable[[], float]
+    """Unix seconds, for what tokens say."""
+    random: Callable[[], float]
+    """A number in [0, 1)."""

@@ -1,0 +1,363 @@
+"""A session: one client's conversation, from the opened WebSocket to its close.
+
+`receive` takes the payload of each frame; commands wait in a bounded queue and one task, which
+exists only while there are any, answers them in order. Pushes of channels do not come by here: the
+hub writes them to `outbound`. Whatever ends a session ends it through `close`, once.
+
+Full: a client that sends commands faster than they are answered is not read from until half of
+`MAX_QUEUED` are done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
+from uuid import uuid4
+
+import msgspec
+
+from realtime_node.delivery.outbound import Outbound, Pressure
+from realtime_node.errors import BackplaneError, Disconnect, ReplyError
+from realtime_node.protocol import codes
+from realtime_node.protocol.codes import CloseCode, UnsubscribeCode
+from realtime_node.protocol.framing import message_frame
+from realtime_node.protocol.messages import (
+    ClientInfo,
+    Command,
+    ErrorBody,
+    Push,
+    Reply,
+    UnsubscribePush,
+)
+from realtime_node.session import lifecycle
+from realtime_node.session.commands import EXECUTE, Execute, method_of
+from realtime_node.session.departures import Departure
+from realtime_node.session.lifecycle import NEVER, TRANSITIONS, Action, Event, State
+from realtime_node.session.permissions import Asker
+from realtime_node.session.subscription import Subscription
+
+if TYPE_CHECKING:
+    from realtime_node.session.services import Services
+
+logger = logging.getLogger(__name__)
+
+MAX_QUEUED: Final = 128
+"""Commands of one client that may wait before it is not read from any more."""
+OWN_PUBLICATION_WAIT: Final = 0.05
+"""Seconds a publish reply may wait for its own publication to go out before it."""
+
+
+class Link(Protocol):
+    """The WebSocket under a session; `server.websocket` implements it."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame and end the connection in order; writes nothing after it."""
+
+    def pause_reading(self) -> None:
+        """Take no more frames from the client."""
+
+    def resume_reading(self) -> None:
+        """Take frames again."""
+
+
+class Session:
+    """The state of one client and the ways it changes."""
+
+    __slots__ = (
+        "_link",
+        "_own_publication",
+        "_queue",
+        "_worker",
+        "client_id",
+        "conn_info",
+        "deadlines",
+        "expires_at",
+        "outbound",
+        "services",
+        "state",
+        "subscriptions",
+        "user",
+        "wheel_bucket",
+    )
+
+    def __init__(self, services: Services, link: Link, outbound: Outbound) -> None:
+        """Open a session over `link`; its frames go to `outbound`."""
+        self.services = services
+        self.outbound = outbound
+        self.client_id = str(uuid4())
+        self.user = ""
+        self.conn_info: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+        self.expires_at: float = 0
+        self.state = State.OPENED
+        self.subscriptions: dict[str, Subscription] = {}
+        self.deadlines = lifecycle.opened(services.limits, services.monotonic())
+        self.wheel_bucket: int | None = None
+        self._link = link
+        self._queue: deque[Callable[[], Awaitable[None]]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._own_publication: asyncio.Future[None] | None = None
+        services.registry.open(self)
+
+    # --- What comes in -------------------------------------------------------------------------
+
+    def receive(self, payload: bytes) -> None:
+        """Take one frame's commands; pongs are noted at once, the rest is answered in order."""
+        if self.state is State.CLOSED:
+            return
+        try:
+            for command in self.services.codec.decode_commands(payload):
+                if command.id == 0 and command.send is None:
+                    self._pong()
+                else:
+                    self._queue.append(partial(self._answer, command))
+        except Disconnect as disconnect:
+            self.disconnect(disconnect)
+            return
+        if self._queue:
+            self._start_working()
+            if len(self._queue) > MAX_QUEUED:
+                self._link.pause_reading()
+
+    def enqueue(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something of the server's own in turn with the client's commands."""
+        if self.state is not State.CLOSED:
+            self._queue.append(work)
+            self._start_working()
+
+    def _pong(self) -> None:
+        if self.deadlines.pong is NEVER:
+            raise Disconnect(*codes.BAD_REQUEST, detail="a pong without a ping")
+        self.deadlines.pong = NEVER
+
+    # --- Answering, in order -------------------------------------------------------------------
+
+    def _start_working(self) -> None:
+        if self._own_publication is not None:
+            self._own_publication.cancel()
+        if self._worker is None:
+            self._worker = asyncio.get_running_loop().create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._queue and self.state is not State.CLOSED:
+                await self._queue.popleft()()
+                if len(self._queue) == MAX_QUEUED // 2:
+                    self._link.resume_reading()
+        except Disconnect as disconnect:
+            self.disconnect(disconnect)
+        except Exception:
+            # A bug of ours must cost this client its connection and nobody anything more.
+            logger.exception("client %s: unexpected error", self.client_id)
+            self.close(codes.INTERNAL_SERVER_ERROR)
+        finally:
+            self._worker = None
+
+    async def _answer(self, command: Command) -> None:
+        """Execute one command and write its reply, whatever becomes of it."""
+        method, request = method_of(command)
+        metrics = self.services.metrics
+        metrics.commands.labels(method).inc()
+        execute = self._permitted(command, method)
+        try:
+            outcome = await execute(self, command.id, request)
+        except ReplyError as error:
+            body = ErrorBody(code=error.code, message=error.message, temporary=error.temporary)
+        except BackplaneError as error:
+            logger.warning("client %s: %s failed: %s", self.client_id, method, error)
+            body = ErrorBody(
+                code=codes.INTERNAL.code, message=codes.INTERNAL.message, temporary=True
+            )
+        else:
+            if outcome.reply is not None:
+                self.send_reply(outcome.reply)
+            if outcome.then is not None and self.state is not State.CLOSED:
+                await outcome.then()
+            return
+        metrics.errors.labels(body.code).inc()
+        self.send_reply(Reply(id=command.id, error=body))
+
+    def _permitted(self, command: Command, method: str) -> Execute:
+        """Return what executes a command, if its turn in the session's life has come.
+
+        Raises `Disconnect` (3501) for a first command that is not connect and a connect that is
+        not first, for a command without id (only `send` has none), and for an unknown one.
+        """
+        execute = EXECUTE.get(method)
+        if execute is None:
+            raise Disconnect(*codes.BAD_REQUEST, detail="unknown command")
+        if not command.id and command.send is None:
+            raise Disconnect(*codes.BAD_REQUEST, detail="command without id")
+        if (method == "connect") is not (self.state is State.OPENED):
+            raise Disconnect(*codes.BAD_REQUEST, detail=f"{method} while {self.state.value}")
+        return execute
+
+    async def await_own_publication(self, channel: str, sequence: int) -> None:
+        """Let a publication of this client reach it before the publish is answered.
+
+        That is what a single Centrifugo node does and some applications rely on; with a backplane
+        in between it is done only where it costs nobody: never while the client has other commands
+        waiting or is congested, and for a moment at most.
+        """
+        if self._queue or self.outbound.pressure is not Pressure.HEALTHY:
+            return
+        delivered = self.services.hub.wait_delivered(channel, sequence)
+        if delivered is None:
+            return
+        self._own_publication = delivered
+        try:
+            await asyncio.wait((delivered,), timeout=OWN_PUBLICATION_WAIT)
+        finally:
+            self._own_publication = None
+            delivered.cancel()
+
+    # --- What goes out -------------------------------------------------------------------------
+
+    def send_reply(self, reply: Reply) -> None:
+        """Write one reply."""
+        self._send(self.services.codec.encode_reply(reply))
+
+    def send_push(self, push: Push) -> None:
+        """Write one push that is for this client alone."""
+        self._send(self.services.codec.encode_push(push))
+
+    def _send(self, payload: bytes) -> None:
+        self.outbound.send(message_frame(payload, is_text=self.services.codec.is_text))
+
+    def on_pressure(self) -> None:
+        """Let the hub use the way to this client that fits its pressure."""
+        self.services.hub.refresh_send(self.subscriptions, self)
+
+    # --- Life ----------------------------------------------------------------------------------
+
+    def connect(self, user: str, conn_info: bytes | None, expires_at: float) -> None:
+        """Become a connected client of `user`."""
+        services = self.services
+        self.user = user
+        self.conn_info = msgspec.UNSET if conn_info is None else msgspec.Raw(conn_info)
+        self.state = TRANSITIONS[self.state, Event.CONNECT]
+        self.deadlines = lifecycle.connected(
+            services.limits, services.monotonic(), spread=services.random()
+        )
+        self.set_expiry(expires_at)
+        services.registry.connected(self)
+        services.metrics.connects.inc()
+
+    def set_expiry(self, expires_at: float) -> None:
+        """Expire at this Unix time unless refreshed before; 0: never."""
+        self.expires_at = expires_at
+        self.deadlines.expiry = self._deadline(expires_at)
+        self.services.registry.reschedule(self)
+
+    def watch_subscriptions(self) -> None:
+        """Look again when the first of the subscriptions expires."""
+        ends = [held.expires_at for held in self.subscriptions.values() if held.expires_at]
+        self.deadlines.sub_expiry = self._deadline(min(ends, default=0))
+        self.services.registry.reschedule(self)
+
+    def _deadline(self, expires_at: float) -> float:
+        """Translate the end of a token into a deadline of the monotonic clock."""
+        if not expires_at:
+            return NEVER
+        services = self.services
+        expires_in = expires_at - services.wall_clock()
+        return services.monotonic() + expires_in + services.limits.expiry_grace
+
+    def wake(self) -> None:
+        """Do what is due by itself; called by the registry at the earliest deadline."""
+        services = self.services
+        step = lifecycle.next_step(self.deadlines, services.limits, services.monotonic())
+        if step.close is not None:
+            self.close(step.close)
+            return
+        if step.action is Action.PING:
+            self.outbound.send(services.ping_frame)
+        elif step.action is Action.EXPIRE_SUBSCRIPTIONS:
+            self._expire_subscriptions()
+        services.registry.reschedule(self)
+
+    def _expire_subscriptions(self) -> None:
+        ended = self.services.wall_clock() - self.services.limits.expiry_grace
+        for channel, held in list(self.subscriptions.items()):
+            if held.expires_at and held.expires_at <= ended:
+                self.end_subscription(channel, codes.UNSUBSCRIBED_EXPIRED)
+        self.watch_subscriptions()
+
+    def disconnect(self, disconnect: Disconnect) -> None:
+        """Close because of a `Disconnect` that was raised."""
+        if disconnect.detail:
+            logger.info("client %s: closing: %s", self.client_id, disconnect)
+        self.close(CloseCode(disconnect.code, disconnect.reason))
+
+    def close(self, close: CloseCode) -> None:
+        """End the session from our side; what was written before still goes out."""
+        if self.state is State.CLOSED:
+            return
+        self.services.metrics.disconnects.labels(close.code).inc()
+        self.ended()
+        self._link.close(close.code, close.reason)
+
+    def ended(self) -> None:
+        """Let go of everything; the session is over, whoever ended it."""
+        if self.state is State.CLOSED:
+            return
+        self.state = TRANSITIONS[self.state, Event.CLOSE]
+        self.outbound.end()
+        for channel in list(self.subscriptions):
+            self.forget(channel)
+        self._queue.clear()
+        if self._worker is not None and self._worker is not asyncio.current_task():
+            self._worker.cancel()
+        self.services.registry.closed(self)
+
+    # --- Subscriptions -------------------------------------------------------------------------
+
+    def asker(self, channel: str = "") -> Asker:
+        """Describe this client to the permission rules."""
+        held = self.subscriptions.get(channel)
+        return Asker(
+            user=self.user,
+            is_subscribed=held is not None and held.is_active,
+            insecure=self.services.settings.insecure,
+        )
+
+    def info(self, channel: str = "") -> ClientInfo:
+        """Describe this client to others, in a channel with what it is known by there."""
+        held = self.subscriptions.get(channel)
+        return ClientInfo(
+            user=self.user,
+            client=self.client_id,
+            conn_info=self.conn_info,
+            chan_info=msgspec.UNSET if held is None else held.chan_info,
+        )
+
+    def end_subscription(self, channel: str, unsubscribe: UnsubscribeCode) -> None:
+        """Take a subscription away and tell the client why."""
+        if channel not in self.subscriptions:
+            return
+        self.forget(channel)
+        body = UnsubscribePush(code=unsubscribe.code, reason=unsubscribe.reason)
+        self.send_push(Push(channel=channel, unsubscribe=body))
+
+    def lose_position(self, channel: str) -> bool:
+        """End a subscription whose stream has a hole; the SDK subscribes again and recovers."""
+        held = self.subscriptions.get(channel)
+        if held is None or not held.follows_stream:
+            return False
+        if held.server_side:
+            self.close(codes.INSUFFICIENT_STATE)
+        else:
+            self.end_subscription(channel, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
+        return True
+
+    def forget(self, channel: str) -> None:
+        """Drop a subscription, and let others know if they are to."""
+        info = self.info(channel)
+        held = self.subscriptions.pop(channel)
+        self.services.hub.leave(channel, self)
+        if held.is_active and (held.has_presence or held.announces):
+            departure = Departure(info, held.has_presence, held.announces)
+            self.services.departures.add(channel, departure)

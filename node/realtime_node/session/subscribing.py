@@ -1,0 +1,204 @@
+"""Making a subscription, whoever asked for it: a command, a token, or the HTTP API.
+
+The order matters. The joiner is registered with the hub first, then the backplane is asked; the
+client is told its position, and only then does the hub deliver what follows it. Presence is entered
+before the reply, so that a client that asks right after it finds itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from realtime_node.cluster.backplane import WITHOUT_HISTORY, EntryKind, Subscribed, SubscribeUser
+from realtime_node.errors import ReplyError
+from realtime_node.protocol import codes
+from realtime_node.protocol.messages import (
+    Push,
+    StreamPosition,
+    SubscribePush,
+    SubscribeResult,
+)
+from realtime_node.session.departures import Departure
+from realtime_node.session.recovery import Recovery, recover
+from realtime_node.session.subscription import Grant, Subscription, decide_subscription
+
+if TYPE_CHECKING:
+    from realtime_node.delivery.channel import Joiner
+    from realtime_node.session.session import Session
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A subscription that is made but not delivered to yet."""
+
+    session: Session
+    channel: str
+    subscription: Subscription
+    joiner: Joiner
+    top: StreamPosition
+    result: SubscribeResult
+
+    async def start(self) -> None:
+        """Deliver what follows the position; call it right after the client was told `result`."""
+        if self.session.subscriptions.get(self.channel) is not self.subscription:
+            return  # the session ended while the reply was on its way
+        self.subscription.is_active = True
+        services = self.session.services
+        services.hub.finish_join(self.channel, self.joiner, self.top)
+        if self.subscription.expires_at:
+            self.session.watch_subscriptions()
+        if self.subscription.announces and self.channel in self.session.subscriptions:
+            info = self.session.info(self.channel)
+            await services.backplane.announce(self.channel, EntryKind.JOIN, info)
+
+
+async def open_subscription(
+    session: Session,
+    channel: str,
+    subscription: Subscription,
+    *,
+    recovers: bool = False,
+    since: StreamPosition | None = None,
+) -> Opened:
+    """Make a subscription for an allowed session, continuing from `since` if it `recovers`.
+
+    Raises `ReplyError` 105 if it has one to this channel, 106 if it has as many as it may, and 100
+    (temporary) if more was published meanwhile than could be kept; `BackplaneError` as it comes.
+    In every case nothing of the attempt is left.
+    """
+    services = session.services
+    if channel in session.subscriptions:
+        raise ReplyError(*codes.ALREADY_SUBSCRIBED)
+    if len(session.subscriptions) >= services.settings.channel_limit:
+        raise ReplyError(*codes.LIMIT_EXCEEDED)
+    session.subscriptions[channel] = subscription
+    joiner = services.hub.begin_join(
+        channel, session, wants_join_leave=subscription.wants_join_leave
+    )
+    asked = (since or StreamPosition()) if recovers and subscription.recoverable else None
+    try:
+        state = await _ask_backplane(session, channel, subscription, asked)
+        if subscription.has_presence:
+            services.departures.revoke(channel, session.client_id)
+            await services.presence.add(channel, session.info(channel))
+        _demand_complete(joiner)
+    except BaseException:
+        _abandon(session, channel, subscription)
+        raise
+    result = _result(session, subscription, asked, state)
+    if recovers and not result.was_recovering:
+        result = msgspec.structs.replace(result, was_recovering=True)
+    return Opened(session, channel, subscription, joiner, state.top, result)
+
+
+def subscribe_from_server(session: Session, wish: SubscribeUser) -> None:
+    """Subscribe a session as the HTTP API asked, in turn with the client's own commands."""
+    session.enqueue(partial(_subscribe_from_server, session, wish))
+
+
+def unsubscribe_from_server(session: Session, channel: str) -> None:
+    """End a subscription (empty `channel`: all) as the HTTP API asked, in turn as well."""
+    session.enqueue(partial(_unsubscribe_from_server, session, channel))
+
+
+async def _unsubscribe_from_server(session: Session, channel: str) -> None:
+    for name in [channel] if channel else list(session.subscriptions):
+        session.end_subscription(name, codes.UNSUBSCRIBED_BY_SERVER)
+
+
+async def _subscribe_from_server(session: Session, wish: SubscribeUser) -> None:
+    rule = session.services.rules.rule(wish.channel)
+    grant = Grant(server_side=True, chan_info=wish.chan_info, data=wish.data)
+    subscription = decide_subscription(rule.options, session.asker(), grant=grant)
+    try:
+        opened = await open_subscription(
+            session,
+            wish.channel,
+            subscription,
+            recovers=wish.recover_since is not None,
+            since=wish.recover_since,
+        )
+    except ReplyError as error:
+        logger.info("client %s: not subscribed to %s: %s", session.client_id, wish.channel, error)
+        return
+    result = opened.result
+    body = SubscribePush(
+        recoverable=result.recoverable,
+        epoch=result.epoch,
+        offset=result.offset,
+        positioned=result.positioned,
+        data=result.data,
+    )
+    session.send_push(Push(channel=wish.channel, subscribe=body))
+    for publication in result.publications:
+        session.send_push(Push(channel=wish.channel, pub=publication))
+    await opened.start()
+
+
+async def _ask_backplane(
+    session: Session, channel: str, subscription: Subscription, since: StreamPosition | None
+) -> Subscribed:
+    services = session.services
+    if not subscription.follows_stream:
+        return await services.backplane.subscribe(channel, WITHOUT_HISTORY)
+    stream = services.rules.rule(channel).stream
+    return await services.backplane.subscribe(
+        channel, stream, since=since, limit=stream.history_size
+    )
+
+
+def _demand_complete(joiner: Joiner) -> None:
+    if joiner.overflowed:
+        raise ReplyError(*codes.INTERNAL, temporary=True)
+
+
+def _abandon(session: Session, channel: str, subscription: Subscription) -> None:
+    """Leave nothing of an attempt behind."""
+    services = session.services
+    info = session.info(channel)
+    if session.subscriptions.get(channel) is subscription:
+        del session.subscriptions[channel]
+    services.hub.leave(channel, session)
+    if subscription.has_presence:
+        # Whether the entry was written is not known; taking it out is right in any case.
+        services.departures.add(channel, Departure(info, has_presence=True, announces=False))
+
+
+def _result(
+    session: Session,
+    subscription: Subscription,
+    asked: StreamPosition | None,
+    state: Subscribed,
+) -> SubscribeResult:
+    recovery: Recovery | None = None
+    if asked is not None:
+        recovery = recover(asked, state.top, state.publications)
+        outcome = "yes" if recovery.recovered else "no"
+        session.services.metrics.recoveries.labels(outcome).inc()
+    missed = recovery.publications if recovery is not None else []
+    offset = asked.offset if asked is not None and missed else state.top.offset
+    ends = subscription.expires_at
+    return SubscribeResult(
+        expires=bool(ends),
+        ttl=remaining_seconds(ends, session.services.wall_clock()),
+        recoverable=subscription.recoverable,
+        positioned=subscription.positioned,
+        epoch=state.top.epoch,
+        offset=offset,
+        publications=missed,
+        recovered=recovery is not None and recovery.recovered,
+        was_recovering=recovery is not None,
+        data=subscription.data,
+    )
+
+
+def remaining_seconds(expires_at: float, now: float) -> int:
+    """Return what SDKs are told as `ttl`: whole seconds, at least one; 0 if there is no end."""
+    return max(int(expires_at - now), 1) if expires_at else 0

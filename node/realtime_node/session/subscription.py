@@ -1,0 +1,90 @@
+"""What a session holds for each channel it is subscribed to, and how that is decided.
+
+Pure: the channel's options, what the client asked for and what its token grants go in, a
+`Subscription` comes out. `subscribing` carries it out.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from realtime_node.config import ChannelOptions
+from realtime_node.protocol.messages import SubscribeRequest
+from realtime_node.session import permissions
+from realtime_node.session.permissions import Asker
+
+
+class Subscription(msgspec.Struct, kw_only=True):
+    """One channel of one session."""
+
+    positioned: bool = False
+    """The node watches that no publication is missed."""
+    recoverable: bool = False
+    """The client may come back with its position."""
+    has_presence: bool = False
+    announces: bool = False
+    """The channel is told when this client comes and goes."""
+    wants_join_leave: bool = False
+    """This client is told when others come and go."""
+    server_side: bool = False
+    is_active: bool = False
+    """False until its subscribe was answered."""
+    expires_at: float = 0
+    """Unix seconds; 0: never."""
+    chan_info: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    data: msgspec.Raw | None = None
+
+    @property
+    def follows_stream(self) -> bool:
+        """Whether the subscription has a position."""
+        return self.positioned or self.recoverable
+
+
+class Grant(NamedTuple):
+    """What a token, or the server itself, adds to a subscription."""
+
+    server_side: bool = False
+    expires_at: float = 0
+    chan_info: bytes | None = None
+    data: bytes | None = None
+
+
+NO_GRANT = Grant()
+
+
+def decide_subscription(
+    options: ChannelOptions,
+    asker: Asker,
+    request: SubscribeRequest | None = None,
+    grant: Grant = NO_GRANT,
+) -> Subscription:
+    """Return the subscription an allowed asker gets.
+
+    Without a `request` (server-side) it has just what the namespace forces on everybody.
+    """
+    asker = asker._replace(is_subscribed=True)
+    wish = request or SubscribeRequest()
+    has_history = options.history_size > 0 and bool(options.history_ttl)
+    may_follow = permissions.may_read_history(options, asker).allowed
+    may_see = permissions.may_see_others(options, asker).allowed
+    return Subscription(
+        positioned=has_history
+        and (
+            options.force_positioning
+            or (wish.positioned and (options.allow_positioning or may_follow))
+        ),
+        recoverable=has_history
+        and (
+            options.force_recovery or (wish.recoverable and (options.allow_recovery or may_follow))
+        ),
+        has_presence=options.presence,
+        announces=options.join_leave,
+        wants_join_leave=options.join_leave
+        and (options.force_push_join_leave or (wish.join_leave and may_see)),
+        server_side=grant.server_side,
+        expires_at=grant.expires_at,
+        chan_info=msgspec.UNSET if grant.chan_info is None else msgspec.Raw(grant.chan_info),
+        data=None if grant.data is None else msgspec.Raw(grant.data),
+    )

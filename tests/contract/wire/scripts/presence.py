@@ -1,0 +1,115 @@
+"""Who is in a channel, and who comes and goes."""
+
+from __future__ import annotations
+
+from tests.contract.wire.conversation import Drop, Send
+from tests.contract.wire.scripts.building import (
+    call,
+    command,
+    connect,
+    insecure,
+    secured,
+    send,
+    signed,
+    subscribe,
+)
+
+CONVERSATIONS = [
+    secured(
+        "presence",
+        "Presence knows every subscriber until it unsubscribes.",
+        connect("a", user="presence-a"),
+        connect("b", token=signed(sub="presence-b", info={"name": "Bo"})),
+        subscribe("a", 2, "presence:room"),
+        subscribe("b", 2, "presence:room"),
+        send("a", 3, "presence", channel="presence:room"),
+        send("a", 4, "presence_stats", channel="presence:room"),
+        call("presence", channel="presence:room"),
+        call("presence_stats", channel="presence:room"),
+        send("b", 3, "unsubscribe", channel="presence:room"),
+        send("a", 5, "presence", channel="presence:room"),
+        send("a", 6, "presence_stats", channel="presence:room"),
+    ),
+    secured(
+        "presence-one-user-twice",
+        "Statistics count clients and different users.",
+        connect("a", user="presence-one-user-twice"),
+        connect("b", user="presence-one-user-twice"),
+        subscribe("a", 2, "presence:one-user-twice"),
+        subscribe("b", 2, "presence:one-user-twice"),
+        send("a", 3, "presence_stats", channel="presence:one-user-twice"),
+    ),
+    secured(
+        "presence-lost-transport",
+        "An entry goes with its transport.",
+        connect("a", user="presence-lost-a"),
+        connect("b", user="presence-lost-b"),
+        subscribe("a", 2, "joins:lost-transport"),
+        subscribe("b", 2, "joins:lost-transport"),
+        Drop(on="b"),
+        send("a", 3, "presence", channel="joins:lost-transport"),
+    ),
+    secured(
+        "presence-no-permission",
+        "The permission for subscribers needs a subscription.",
+        connect("a", user="presence-no-permission"),
+        send("a", 2, "presence", channel="presence:no-permission"),
+        send("a", 3, "presence_stats", channel="presence:no-permission"),
+    ),
+    secured(
+        "presence-off",
+        "A channel without presence.",
+        connect("a", user="presence-off"),
+        subscribe("a", 2, "open:presence-off"),
+        send("a", 3, "presence", channel="open:presence-off"),
+        send("a", 4, "presence_stats", channel="open:presence-off"),
+        call("presence", channel="open:presence-off"),
+        call("presence_stats", channel="open:presence-off"),
+    ),
+    insecure(
+        "presence-insecure",
+        "Insecure mode: an anonymous client's entry has an empty user.",
+        connect("a"),
+        subscribe("a", 2, "presence:insecure"),
+        send("a", 3, "presence", channel="presence:insecure"),
+        send("a", 4, "presence_stats", channel="presence:insecure"),
+        send("a", 5, "presence", channel="presence:insecure-empty"),
+    ),
+    secured(
+        "presence-unknown-namespace",
+        "Presence in an unknown namespace is error 102.",
+        connect("a", user="presence-unknown-namespace"),
+        send("a", 2, "presence", channel="nowhere:presence"),
+        send("a", 3, "presence_stats", channel="nowhere:presence"),
+    ),
+    secured(
+        "presence-no-channel",
+        "Presence of nothing closes the connection.",
+        connect("a", user="presence-no-channel"),
+        send("a", 2, "presence"),
+    ),
+    secured(
+        "join-leave",
+        "Subscribers hear who joins and leaves; one's own join comes after the reply.",
+        connect("a", user="join-leave-a"),
+        connect("b", token=signed(sub="join-leave-b", info={"name": "Bo"})),
+        subscribe("a", 2, "joins:join-leave"),
+        subscribe("b", 2, "joins:join-leave"),
+        send("b", 3, "unsubscribe", channel="joins:join-leave"),
+        subscribe("b", 4, "joins:join-leave"),
+        Drop(on="b"),
+    ),
+    secured(
+        "join-leave-pipelined",
+        "One's own join comes after the connect and subscribe replies of the same frame.",
+        Send(
+            on="a",
+            commands=[
+                command(1, "connect", token=signed(sub="join-leave-pipelined")),
+                command(2, "subscribe", channel="joins:join-leave-pipelined"),
+                command(3, "rpc", method="probe"),
+            ],
+            unordered=True,
+        ),
+    ),
+]

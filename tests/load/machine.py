@@ -1,0 +1,89 @@
+"""What the kernel tells about a process, and which core each part of a benchmark runs on.
+
+The split is the same for every server: generators, Redis and this harness share core 0, servers have
+the others. So a server never competes with what loads it, and the CPU time that it is charged is
+its own.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+
+GENERATOR_CORE = 0
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_USER_TIME_FIELD = 14  # in proc(5), counted from 1; system time is the next
+_FIRST_FIELD_AFTER_NAME = 3
+
+
+def server_core(index: int) -> int:
+    """Return the core of the server with this index; with more servers than cores they share."""
+    cores = os.cpu_count() or 1
+    return 1 + index % (cores - 1) if cores > 1 else 0
+
+
+def pinned(core: int) -> tuple[str, ...]:
+    """Return the start of a command that keeps the rest of it on one core; the process id stays."""
+    return ("taskset", "--cpu-list", str(core))
+
+
+def raise_open_files_limit() -> None:
+    """Let this process and its children hold as many sockets as the hard limit allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory in KiB; `proportional` counts pages shared with other processes in part."""
+
+    resident: int
+    proportional: int
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the user and system time that a process has used, to 10 ms.
+
+    Raises:
+        FileNotFoundError: there is no such process.
+    """
+    return parse_cpu_seconds(Path(f"/proc/{pid}/stat").read_text())
+
+
+def parse_cpu_seconds(stat: str) -> float:
+    """Return user and system time from the text of /proc/PID/stat."""
+    # The second field is the program's name in parentheses, in which anything may stand.
+    fields = stat[stat.rindex(")") + 1 :].split()
+    user = _USER_TIME_FIELD - _FIRST_FIELD_AFTER_NAME
+    return (int(fields[user]) + int(fields[user + 1])) / _TICKS_PER_S
+
+
+def memory(pid: int) -> Memory:
+    """Return the memory of a process.
+
+    Raises:
+        FileNotFoundError: there is no such process.
+    """
+    return parse_memory(Path(f"/proc/{pid}/smaps_rollup").read_text())
+
+
+def parse_memory(smaps_rollup: str) -> Memory:
+    """Return the memory from the text of /proc/PID/smaps_rollup."""
+    kib = {
+        name: int(value.split()[0])
+        for name, _, value in (line.partition(":") for line in smaps_rollup.splitlines())
+        if name in {"Rss", "Pss"}
+    }
+    return Memory(resident=kib["Rss"], proportional=kib["Pss"])
+
+
+def describe() -> str:
+    """Return one line about this machine, for the head of a report."""
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    models = [line.partition(":")[2] for line in cpuinfo.splitlines() if "model name" in line]
+    kernel = os.uname()
+    model = models[0].strip() if models else kernel.machine
+    return f"{os.cpu_count()} cores ({model}), {kernel.sysname} {kernel.release}"

@@ -1,0 +1,165 @@
+"""A server in a process of its own: our node, or any other that serves the same protocol.
+
+The process gets its settings in a file and a port that the kernel chose; the test gets addresses
+once the server says that it is ready. Whatever happens in between is in the server's log, whose end
+is part of every failure here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NODE = str(Path(sys.executable).with_name("realtime-node"))
+
+_LOG_TAIL_BYTES = 4_000
+
+
+def free_port() -> int:
+    """Return a port on the loopback interface that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class NodeProcess:
+    """One running server. Use it as an asynchronous context manager, or `start` and `stop` it."""
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        directory: Path,
+        *,
+        name: str = "node",
+        command: Sequence[str] = (NODE, "serve", "--config"),
+        ready_path: str = "/readyz",
+    ) -> None:
+        """Prepare a server whose settings and log go into `directory`.
+
+        `command` is followed by the path of the settings file; `http_server.address` and `port` are
+        added to the settings here.
+        """
+        self.name = name
+        self.port = free_port()
+        self._command = (*command, str(directory / f"{name}.json"))
+        self._ready_path = ready_path
+        self._log_path = directory / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        http_server = {
+            **settings.get("http_server", {}),
+            "address": "127.0.0.1",
+            "port": self.port,
+        }
+        Path(self._command[-1]).write_text(
+            json.dumps({**settings, "http_server": http_server}, indent=2)
+        )
+
+    @property
+    def http_url(self) -> str:
+        """Where the HTTP API and the health endpoints are, without a trailing slash."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def websocket_url(self) -> str:
+        """Where clients connect."""
+        return f"ws://127.0.0.1:{self.port}/connection/websocket"
+
+    @property
+    def pid(self) -> int:
+        """The process id. Raises AssertionError before `start`."""
+        assert self._process is not None, f"{self.name} was not started"
+        return self._process.pid
+
+    async def start(self, *, within_s: float = 15.0) -> Self:
+        """Start the process and return when it is ready to serve.
+
+        Raises:
+            AssertionError: it ended, or was not ready within `within_s` seconds.
+        """
+        with self._log_path.open("ab") as log:
+            # A process group of its own: Ctrl-C is for the tests, which then end their servers.
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond
+                self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, process_group=0
+            )
+        deadline = time.monotonic() + within_s
+        async with aiohttp.ClientSession() as session:
+            while not await self._is_ready(session):
+                assert self.is_running, self._failure("ended before it was ready")
+                assert time.monotonic() < deadline, self._failure(f"not ready in {within_s} s")
+                await asyncio.sleep(0.02)
+        return self
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    async def is_ready(self) -> bool:
+        """Whether the server says so now."""
+        async with aiohttp.ClientSession() as session:
+            return await self._is_ready(session)
+
+    def resident_bytes(self) -> int:
+        """Return how much of the process's memory is in RAM."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def log(self) -> str:
+        """Return the end of what the server wrote."""
+        return self._log_path.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+
+    def kill(self) -> None:
+        """End the process as a crash or the kernel's memory killer would."""
+        assert self._process is not None, f"{self.name} was not started"
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    async def stop(self, *, within_s: float = 10.0) -> int:
+        """Ask the process to end, end it by force when it does not, and return its exit status."""
+        assert self._process is not None, f"{self.name} was not started"
+        if self.is_running:
+            self._process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + within_s
+        while self.is_running and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        if self.is_running:
+            self.kill()
+        return self._process.wait()
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        try:
+            return await self.start()
+        except BaseException:
+            if self._process is not None:
+                await self.stop(within_s=0)
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop."""
+        await self.stop()
+
+    async def _is_ready(self, session: aiohttp.ClientSession) -> bool:
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            timeout = aiohttp.ClientTimeout(total=2)
+            async with session.get(self.http_url + self._ready_path, timeout=timeout) as answer:
+                return answer.status == 200
+        return False
+
+    def _failure(self, what: str) -> str:
+        return f"{self.name}: {what}; the end of its log:\n{self.log()}"
