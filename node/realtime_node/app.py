@@ -20,8 +20,10 @@ from aiohttp import web
 
 from realtime_node import __version__
 from realtime_node.cluster.backplane import Backplane, NodeInfo
-from realtime_node.cluster.in_memory import InMemoryCluster
-from realtime_node.cluster.on_redis import RedisBackplane, RedisOptions
+from realtime_node.cluster.in_memory.backplane import InMemoryBackplane
+from realtime_node.cluster.in_memory.cluster import InMemoryCluster
+from realtime_node.cluster.on_redis.backplane import RedisBackplane
+from realtime_node.cluster.on_redis.options import RedisOptions
 from realtime_node.cluster.presence import PresenceStore
 from realtime_node.config import ClientSettings, Settings
 from realtime_node.delivery.hub import Hub
@@ -225,7 +227,7 @@ class Node:
 def _choose_engine(settings: Settings, metrics: Metrics) -> tuple[Backplane, PresenceStore]:
     """Return the implementation that the settings ask for."""
     if settings.engine.type == "memory":
-        node = InMemoryCluster().node()
+        node = InMemoryBackplane(InMemoryCluster())
         return node, node.presence
     redis = settings.engine.redis
     options = RedisOptions(address=redis.url, prefix=redis.prefix, partitions=redis.partitions)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 # Command ids are uint32 and offsets uint64 on the wire; Redis stream ids hold the same range.
 CommandId = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
@@ -32,7 +32,7 @@ class SubscribeRequest(Message, frozen=True):
     recover: bool = False
     epoch: str = ""
     offset: Offset = 0
-    data: Raw | None = None
+    data: Raw | UnsetType = UNSET
     positioned: bool = False
     recoverable: bool = False
     join_leave: bool = False
@@ -42,7 +42,7 @@ class ConnectRequest(Message, frozen=True):
     """The first command of a connection; `subs` are positions of server-side subscriptions."""
 
     token: str = ""
-    data: Raw | None = None
+    data: Raw | UnsetType = UNSET
     subs: dict[str, SubscribeRequest] = {}
     name: str = ""
     version: str = ""
@@ -58,7 +58,7 @@ class PublishRequest(Message, frozen=True):
     """Publish `data` into a channel."""
 
     channel: str = ""
-    data: Raw | None = None
+    data: Raw | UnsetType = UNSET
 
 
 class StreamPosition(Message, frozen=True):
@@ -96,14 +96,14 @@ class PingRequest(Message, frozen=True):
 class SendRequest(Message, frozen=True):
     """A message for the backend, without a reply."""
 
-    data: Raw | None = None
+    data: Raw | UnsetType = UNSET
 
 
 class RpcRequest(Message, frozen=True):
     """A call to the backend."""
 
     method: str = ""
-    data: Raw | None = None
+    data: Raw | UnsetType = UNSET
 
 
 class RefreshRequest(Message, frozen=True):
@@ -145,8 +145,8 @@ class ClientInfo(msgspec.Struct, kw_only=True, frozen=True):
 
     user: str = ""
     client: str = ""
-    conn_info: Raw | msgspec.UnsetType = msgspec.UNSET
-    chan_info: Raw | msgspec.UnsetType = msgspec.UNSET
+    conn_info: Raw | UnsetType = UNSET
+    chan_info: Raw | UnsetType = UNSET
 
 
 class Publication(Message, frozen=True):
@@ -180,7 +180,7 @@ class SubscribeResult(Message, frozen=True):
     recovered: bool = False
     offset: Offset = 0
     positioned: bool = False
-    data: Raw | None = None
+    data: Raw | UnsetType = UNSET
     was_recovering: bool = False
 
 
@@ -191,7 +191,7 @@ class ConnectResult(Message, frozen=True):
     version: str
     expires: bool = False
     ttl: int = 0
-    data: Raw | None = None
+    data: Raw | UnsetType = UNSET
     subs: dict[str, SubscribeResult] = {}
     ping: int = 0
     pong: bool = False
@@ -281,7 +281,7 @@ class SubscribePush(Message, frozen=True):
     epoch: str = ""
     offset: Offset = 0
     positioned: bool = False
-    data: Raw | None = None
+    data: Raw | UnsetType = UNSET
 
 
 class Push(Message, frozen=True):

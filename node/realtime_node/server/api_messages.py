@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.protocol.messages import (
@@ -27,7 +27,7 @@ class ApiMessage(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
 class Payload(ApiMessage, frozen=True):
     """What a publish and a broadcast have in common: `data`, or the same in base64."""
 
-    data: Raw | None = None
+    data: Raw | UnsetType = UNSET
     b64data: str = ""
     skip_history: bool = False
     tags: dict[str, str] = {}
@@ -72,9 +72,9 @@ class SubscribeRequest(ApiMessage, frozen=True):
     user: str = ""
     channel: str = ""
     client: str = ""
-    info: Raw | None = None
+    info: Raw | UnsetType = UNSET
     b64info: str = ""
-    data: Raw | None = None
+    data: Raw | UnsetType = UNSET
     b64data: str = ""
     recover_since: StreamPosition | None = None
 

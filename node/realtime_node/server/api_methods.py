@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from realtime_node.cluster.backplane import (
     WITHOUT_HISTORY,
@@ -114,7 +114,7 @@ def _data(payload: Payload) -> Raw:
     return Raw(data)
 
 
-def _json(raw: Raw | None, encoded: str) -> bytes | None:
+def _json(raw: Raw | UnsetType, encoded: str) -> bytes | None:
     """Return JSON given as it is or in base64.
 
     Raises `ReplyError` 107: clients of the JSON protocol can be sent nothing else.
@@ -124,7 +124,7 @@ def _json(raw: Raw | None, encoded: str) -> bytes | None:
             data = base64.b64decode(encoded, validate=True)
         except binascii.Error as error:
             raise ReplyError(codes.BAD_COMMAND.code, "bad request: invalid base64") from error
-    elif raw is not None:
+    elif raw is not UNSET:
         data = bytes(raw)
     else:
         return None

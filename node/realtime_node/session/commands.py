@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from msgspec import UNSET
+
 from realtime_node.errors import (
     Disconnect,
     ReplyError,
@@ -255,7 +257,7 @@ async def publish(session: Session, command_id: int, request: PublishRequest) ->
     channel = _named(request.channel, "publish")
     services = session.services
     rule = services.rules.rule(channel)
-    if request.data is None:
+    if request.data is UNSET:
         raise ReplyError(*codes.BAD_COMMAND)
     _demand(permissions.may_publish(rule.options, session.asker(channel)))
     data = session.services.codec.publishable(request.data)

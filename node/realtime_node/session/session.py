@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 from uuid import uuid4
 
-import msgspec
+from msgspec import UNSET, Raw, UnsetType
 
 from realtime_node.delivery.outbound import Outbound, Pressure
 from realtime_node.errors import BackplaneError, Disconnect, ReplyError
@@ -38,7 +38,7 @@ from realtime_node.session.commands import EXECUTE, Execute, method_of
 from realtime_node.session.departures import Departure
 from realtime_node.session.lifecycle import NEVER, TRANSITIONS, Action, Event, State
 from realtime_node.session.permissions import Asker
-from realtime_node.session.subscription import Subscription
+from realtime_node.session.subscription import Subscription, raw_or_unset
 
 if TYPE_CHECKING:
     from realtime_node.session.services import Services
@@ -90,7 +90,7 @@ class Session:
         self.outbound = outbound
         self.client_id = str(uuid4())
         self.user = ""
-        self.conn_info: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+        self.conn_info: Raw | UnsetType = UNSET
         self.expires_at: float = 0
         self.state = State.OPENED
         self.subscriptions: dict[str, Subscription] = {}
@@ -237,7 +237,7 @@ class Session:
         """Become a connected client of `user`."""
         services = self.services
         self.user = user
-        self.conn_info = msgspec.UNSET if conn_info is None else msgspec.Raw(conn_info)
+        self.conn_info = raw_or_unset(conn_info)
         self.state = TRANSITIONS[self.state, Event.CONNECT]
         self.deadlines = lifecycle.connected(
             services.limits, services.monotonic(), spread=services.random()
@@ -331,7 +331,7 @@ class Session:
             user=self.user,
             client=self.client_id,
             conn_info=self.conn_info,
-            chan_info=msgspec.UNSET if held is None else held.chan_info,
+            chan_info=UNSET if held is None else held.chan_info,
         )
 
     def end_subscription(self, channel: str, unsubscribe: UnsubscribeCode) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import msgspec
+from msgspec import UNSET, Raw, UnsetType
 
 from realtime_node.config import ChannelOptions
 from realtime_node.protocol.messages import SubscribeRequest
@@ -33,8 +34,8 @@ class Subscription(msgspec.Struct, kw_only=True):
     """False until its subscribe was answered."""
     expires_at: float = 0
     """Unix seconds; 0: never."""
-    chan_info: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    data: msgspec.Raw | None = None
+    chan_info: Raw | UnsetType = UNSET
+    data: Raw | UnsetType = UNSET
 
     @property
     def follows_stream(self) -> bool:
@@ -85,6 +86,11 @@ def decide_subscription(
         and (options.force_push_join_leave or (wish.join_leave and may_see)),
         server_side=grant.server_side,
         expires_at=grant.expires_at,
-        chan_info=msgspec.UNSET if grant.chan_info is None else msgspec.Raw(grant.chan_info),
-        data=None if grant.data is None else msgspec.Raw(grant.data),
+        chan_info=raw_or_unset(grant.chan_info),
+        data=raw_or_unset(grant.data),
     )
+
+
+def raw_or_unset(data: bytes | None) -> Raw | UnsetType:
+    """Return JSON in the form that messages carry it."""
+    return UNSET if data is None else Raw(data)
