@@ -16,15 +16,17 @@ import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from tests.load import machine
 from tests.load.servers import API_KEY
 from tests.load.tools import Tools
 
 _DEADLINE_MARGIN_S = 30.0
+
+_Result = TypeVar("_Result", "Second", "LoadSummary", "PublisherSummary", "SendLoopSummary")
 
 
 class GeneratorError(Exception):
@@ -72,7 +74,7 @@ class LoadSummary:
     p99_ms: float
     max_ms: float
     cpu_s: float
-    timeline: list[Second] = field(default_factory=list)
+    timeline: list[Second]
 
 
 @dataclass(frozen=True)
@@ -333,5 +335,5 @@ async def _end(process: Process) -> None:
         await process.wait()
 
 
-def _read_as[T](kind: type[T], values: dict[str, Any]) -> T:
-    return kind(**{f.name: values[f.name] for f in fields(kind)})  # type: ignore[arg-type]
+def _read_as(kind: type[_Result], values: dict[str, Any]) -> _Result:
+    return kind(**{field.name: values[field.name] for field in fields(kind)})

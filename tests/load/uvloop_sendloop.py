@@ -10,21 +10,23 @@ import argparse
 import asyncio
 import json
 import resource
+from typing import cast
 
 import uvloop
+
+
+_ACCEPT_TIMEOUT_S = 30
 
 
 class _Connections(asyncio.Protocol):
     """Collects the transports of the accepted connections; nothing is ever received."""
 
-    accepted: list[asyncio.WriteTransport]
-
     def __init__(self, accepted: list[asyncio.WriteTransport]) -> None:
         self._accepted = accepted
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._accepted.append(transport)
+        # uvloop's transports have this interface but not this base.
+        self._accepted.append(cast(asyncio.WriteTransport, transport))
 
 
 def _cpu_seconds() -> float:
@@ -41,8 +43,9 @@ async def _measure(arguments: argparse.Namespace) -> dict[str, float]:
         *(arguments.sendloop, "--drain-port", str(port), "--clients", str(arguments.clients)),
         *("--drain-core", str(arguments.drain_core)),
     )
-    while len(transports) < arguments.clients:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(_ACCEPT_TIMEOUT_S):
+        while len(transports) < arguments.clients:
+            await asyncio.sleep(0.01)
     frame = b"x" * arguments.bytes
     begun = loop.time()
     cpu_s = -_cpu_seconds()

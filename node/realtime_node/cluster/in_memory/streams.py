@@ -12,15 +12,18 @@ import itertools
 import secrets
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import msgspec
 
 from realtime_node.cluster.backplane import StreamOptions
 from realtime_node.protocol.messages import Publication, StreamPosition
 
+_ENDINGS_PER_CHANNEL: Final = 2
+
 
 class _Stream:
-    __slots__ = ("epoch", "history_ends", "is_watched", "meta_ends", "offset", "publications")
+    __slots__ = ("epoch", "history_ends", "looked_at", "meta_ends", "offset", "publications")
 
     def __init__(self) -> None:
         self.epoch = secrets.token_hex(6)
@@ -28,7 +31,7 @@ class _Stream:
         self.publications: deque[Publication] = deque()
         self.history_ends = float("inf")
         self.meta_ends = float("inf")
-        self.is_watched = False
+        self.looked_at = float("inf")
 
     @property
     def ends(self) -> float:
@@ -113,19 +116,25 @@ class Streams:
         return stream
 
     def _watch(self, channel: str, stream: _Stream) -> None:
-        # One ending per stream: it is looked at again when that time has come.
-        if not stream.is_watched:
-            stream.is_watched = True
+        # An ending that moved away costs nothing: the stream is looked at once too often.
+        if stream.ends < stream.looked_at:
+            stream.looked_at = stream.ends
             heapq.heappush(self._endings, (stream.ends, channel))
+            if len(self._endings) > _ENDINGS_PER_CHANNEL * self._max_channels:
+                # Mostly of streams that made room for others.
+                self._endings = [
+                    (stream.looked_at, channel) for channel, stream in self._streams.items()
+                ]
+                heapq.heapify(self._endings)
 
     def _forget_ended(self) -> None:
         now = self._clock()
         while self._endings and self._endings[0][0] <= now:
-            _, channel = heapq.heappop(self._endings)
+            looked_at, channel = heapq.heappop(self._endings)
             stream = self._streams.get(channel)
-            if stream is None:
+            if stream is None or stream.looked_at != looked_at:
                 continue
-            stream.is_watched = False
+            stream.looked_at = float("inf")
             if stream.history_ends <= now:
                 stream.publications.clear()
             if stream.meta_ends <= now:

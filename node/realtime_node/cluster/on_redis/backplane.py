@@ -124,6 +124,7 @@ class RedisBackplane:
         except (BackplaneError, TimeoutError) as error:
             _log.warning("left without taking leave, the others will clean up: %s", error)
         await self._stop()
+        self._inbox = None
 
     async def abandon(self) -> None:
         """End all loops and connections and tell nobody, as if the process had been killed."""

@@ -8,8 +8,9 @@ Nothing is sent twice on the connection for writes. A command that was never sen
 not done; one that was sent and not answered fails as unknown. The connection for reads sends once
 again what a lost connection left unanswered.
 
-Bounds: `command_queue_limit` commands wait (the next is refused at once), `PIPELINE_LIMIT` are out
-together, and every command has a deadline.
+Bounds: `command_queue_limit` commands of `command_queue_bytes` together wait, the next is refused
+at once; `PIPELINE_LIMIT` commands are out together, or one more than fit into `_PIPELINE_BYTES`;
+every command has a deadline.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ _log = logging.getLogger(__name__)
 # looked up there.
 PIPELINE_LIMIT: Final = 256
 
+_PIPELINE_BYTES: Final = 1024 * 1024
 _SWEEP_INTERVAL_S: Final = 0.05
 
 OnConnected = Callable[[Link], Awaitable[None]]
@@ -88,6 +90,7 @@ class Commands:
         self._on_connected = on_connected
         self._repeats = repeats
         self._queue: deque[_Command] = deque()
+        self._queued_bytes = 0
         self._gathered = asyncio.Event()
         self._link: Link | None = None
         self._answered_at = float("-inf")
@@ -123,6 +126,7 @@ class Commands:
             self._sweep.cancel()
         while self._queue:
             self._queue.popleft().fail(_not_joined())
+        self._queued_bytes = 0
 
     def execute(self, packed: bytes, deadline: float | None = None) -> asyncio.Future[Reply]:
         """Queue a packed command; `deadline` in the loop's time, None: a full timeout from now.
@@ -134,17 +138,22 @@ class Commands:
         if not self._is_serving:
             future.set_exception(_not_joined())
             return future
-        if len(self._queue) >= self._options.command_queue_limit:
+        if (
+            len(self._queue) >= self._options.command_queue_limit
+            or self._queued_bytes >= self._options.command_queue_bytes
+        ):
             self._instruments.refused(self._name)
             future.set_exception(
                 BackplaneUnavailableError(
-                    f"{len(self._queue)} commands wait for Redis already: not sent"
+                    f"{len(self._queue)} commands of {self._queued_bytes} bytes wait for Redis"
+                    " already: nothing was sent"
                 )
             )
             return future
         if deadline is None:
             deadline = loop.time() + self._options.command_timeout_s
         self._queue.append(_Command(packed, future, deadline))
+        self._queued_bytes += len(packed)
         self._gathered.set()
         if self._sweep is None:
             self._sweep = loop.call_later(_SWEEP_INTERVAL_S, self._sweep_expired)
@@ -216,10 +225,12 @@ class Commands:
 
     def _take(self) -> list[_Command]:
         batch: list[_Command] = []
+        size = 0
         queue = self._queue
         now = asyncio.get_running_loop().time()
-        while queue and len(batch) < PIPELINE_LIMIT:
+        while queue and len(batch) < PIPELINE_LIMIT and size < _PIPELINE_BYTES:
             command = queue.popleft()
+            self._queued_bytes -= len(command.packed)
             # A caller that gave up is not served: what it asked for was never sent.
             if command.future.done():
                 continue
@@ -227,6 +238,7 @@ class Commands:
                 command.fail(_never_sent())
                 continue
             command.sent += 1
+            size += len(command.packed)
             batch.append(command)
         if not queue:
             self._gathered.clear()
@@ -266,6 +278,7 @@ class Commands:
                 )
         if again:
             self._queue.extendleft(reversed(again))
+            self._queued_bytes += sum(len(command.packed) for command in again)
             self._gathered.set()
 
     # --- deadlines of what was not sent ---------------------------------------------------------
@@ -280,6 +293,7 @@ class Commands:
             kept: deque[_Command] = deque()
             for command in self._queue:
                 if command.deadline <= now:
+                    self._queued_bytes -= len(command.packed)
                     command.fail(_never_sent())
                 else:
                     kept.append(command)

@@ -61,7 +61,8 @@ class Heartbeat:
         *,
         node_id: Callable[[], str],
     ) -> None:
-        self._options = options
+        self._interval_s = options.heartbeat_interval_s
+        self._lease_ms = int(options.lease_s * 1000)
         self._keys = keys
         self._runner = runner
         self._writes = writes
@@ -85,9 +86,13 @@ class Heartbeat:
     async def _beat_on(self, describe: Callable[[], NodeInfo]) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._options.heartbeat_interval_s)
+            await asyncio.sleep(self._interval_s)
             try:
-                expired = await self._beat(encode_node(describe()))
+                description = encode_node(describe())
+                expired = [
+                    await self._beat(partition, description)
+                    for partition in range(self._keys.partitions)
+                ]
             except BackplaneError as error:
                 _log.warning("a heartbeat did not go through: %s", error)
                 self._steady.missed()
@@ -97,24 +102,14 @@ class Heartbeat:
                 for partition, nodes in enumerate(expired):
                     self._janitor.notice(partition, nodes)
 
-    async def _beat(self, description: bytes) -> list[list[str]]:
-        """Beat in every partition; per partition, the nodes whose lease has ended."""
-        lease_ms = int(self._options.lease_s * 1000)
-        expired: list[list[str]] = []
-        for partition in range(self._keys.partitions):
-            shared = self._keys.partition(partition)
+    async def _beat(self, partition: int, description: bytes) -> list[str]:
+        """Beat in one partition; the nodes there whose lease has ended."""
+        shared = self._keys.partition(partition)
 
-            def build(partition: int = partition) -> Call:
-                node = self._node_id()
-                return (
-                    (
-                        self._keys.node(partition, node).node,
-                        shared.nodes,  # noqa: B023 - called before the next partition's turn
-                        shared.described,  # noqa: B023 - likewise
-                    ),
-                    (node, description, lease_ms),
-                )
+        def build() -> Call:
+            node = self._node_id()
+            own = self._keys.node(partition, node).node
+            return (own, shared.nodes, shared.described), (node, description, self._lease_ms)
 
-            _, *nodes = await self._runner.run(self._writes, HEARTBEAT, build)
-            expired.append([node.decode() for node in nodes])
-        return expired
+        _, *expired = await self._runner.run(self._writes, HEARTBEAT, build)
+        return [node.decode() for node in expired]

@@ -12,7 +12,7 @@ from .commands import Commands
 from .entries import decode_publication
 from .keys import Keys
 from .link import Reply
-from .runner import Call, Runner
+from .runner import Call, Runner, always
 from .script import HISTORY, REMOVE_HISTORY
 
 
@@ -66,7 +66,7 @@ class History:
             (keys.generation, keys.meta, keys.history),
             (max(limit, -1), start, int(reverse), meta_ttl_ms(options)),
         )
-        _, offset, epoch, rows = await self._runner.run(self._reads, HISTORY, lambda: call)
+        _, offset, epoch, rows = await self._runner.run(self._reads, HISTORY, always(call))
         top = StreamPosition(offset=int(offset), epoch=epoch.decode())
         if since is not None and since.epoch and since.epoch != top.epoch:
             raise UnrecoverablePositionError(

@@ -176,6 +176,7 @@ class InboxReader:
         return commands
 
     async def _take(self, position: _Position, rows: Reply) -> None:
+        # Entries leave a stream at its old end only: within what was read there is no hole.
         first = _sequence_of(rows[0])
         if first != position.sequence + 1:
             _log.error(

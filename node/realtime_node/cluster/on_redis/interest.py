@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from realtime_node.cluster.backplane import StreamOptions, Subscribed
+from realtime_node.cluster.backplane import WITHOUT_HISTORY, StreamOptions, Subscribed
 from realtime_node.errors import BackplaneError
 from realtime_node.protocol.messages import StreamPosition
 
@@ -107,7 +107,11 @@ class Interest:
         held = iter(list(self._held))
         while chunk := list(itertools.islice(held, _ADDITIONS_AT_ONCE)):
             await asyncio.gather(
-                *(self._add(channel, StreamOptions(), None, 0) for channel in chunk)
+                *(
+                    self._add(channel, WITHOUT_HISTORY, None, 0)
+                    for channel in chunk
+                    if channel in self._held
+                )
             )
 
     async def _add(

@@ -21,12 +21,13 @@ from .commands import Commands
 from .instruments import Instruments
 from .keys import Keys
 from .options import RedisOptions
-from .runner import Call, Runner
+from .runner import Call, Runner, always
 from .script import BURY, DECLARE_DEAD, FORGET, LEAVE, pack
 
 _log = logging.getLogger(__name__)
 
-_CHANNELS_AT_ONCE: Final = 100
+# A step reads the whole presence of its channels in one script: few, so that Redis stays prompt.
+_CHANNELS_AT_ONCE: Final = 32
 # Longer than any command of a dead node can be under way; without it the node is fenced as well.
 _TOMBSTONE_TTL_MS: Final = 3_600_000
 
@@ -80,8 +81,8 @@ class Janitor:
         """
         node = self._node_id()
         for partition in range(self._keys.partitions):
-            own = self._keys.node(partition, node)
-            await self._writes.execute(LEAVE.pack((own.node,), (_TOMBSTONE_TTL_MS,)))
+            leave: Call = (self._keys.node(partition, node).node,), (_TOMBSTONE_TTL_MS,)
+            await self._runner.run(self._writes, LEAVE, always(leave))
             await self._clean(partition, node)
 
     async def _work(self) -> None:
@@ -130,7 +131,7 @@ class Janitor:
             (dead,),
         )
         while True:
-            reply = await self._runner.run(self._writes, BURY, lambda: bury)
+            reply = await self._runner.run(self._writes, BURY, always(bury))
             if reply[0] != _BUSY:
                 return
             await self._forget_some(partition, dead)
@@ -148,4 +149,4 @@ class Janitor:
             for key in (self._keys.channel(name).interest, self._keys.channel(name).presence)
         ]
         call: Call = (keys.node, keys.channels, keys.present, *touched), (dead, *names)
-        await self._runner.run(self._writes, FORGET, lambda: call)
+        await self._runner.run(self._writes, FORGET, always(call))

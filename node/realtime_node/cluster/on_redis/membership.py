@@ -157,7 +157,8 @@ class Membership:
             own = self._keys.node(partition, node)
             shared = self._keys.partition(partition)
             await self._writes.execute(
-                REGISTER.pack(
+                # A repeated try finds the id in use, which is as good.
+                REGISTER.pack_with_source(
                     (shared.generation, own.node, shared.nodes, shared.described, own.inbox),
                     (node, description, nonce, encode_hello()),
                 )

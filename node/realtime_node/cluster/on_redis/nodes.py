@@ -13,7 +13,7 @@ from .commands import Commands
 from .entries import UnreadableEntryError, decode_node, encode_control
 from .keys import Keys
 from .options import RedisOptions
-from .runner import ATTEMPTS, Call, Runner
+from .runner import ATTEMPTS, Call, Runner, always
 from .script import CONTROL, NODES
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Nodes:
         """See `Backplane.nodes`."""
         keys = self._keys.partition(_PARTITION)
         call: Call = (keys.nodes, keys.described), (self._lease_ms,)
-        reply = await self._runner.run(self._reads, NODES, lambda: call)
+        reply = await self._runner.run(self._reads, NODES, always(call))
         nodes: list[NodeInfo] = []
         for payload in reply[1:]:
             try:

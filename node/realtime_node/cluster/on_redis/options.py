@@ -62,6 +62,8 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     """From the moment a command is asked for to its answer; then it is reported unavailable."""
     command_queue_limit: int = 16_384
     """Commands waiting for one connection; the next one is refused at once."""
+    command_queue_bytes: int = 64 * 1024 * 1024
+    """Bytes of such commands together; the next one is refused at once."""
     reconnect_max_delay_s: float = 2.0
     """Upper end of the jittered pause before the next try to connect."""
 

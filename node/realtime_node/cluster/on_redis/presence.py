@@ -19,7 +19,7 @@ from .commands import Commands
 from .entries import UnreadableEntryError, decode_info, encode_info
 from .keys import Keys
 from .options import RedisOptions
-from .runner import Call, Runner
+from .runner import Call, Runner, always
 from .script import PRESENCE_ADD, PRESENCE_GET, PRESENCE_REMOVE
 
 _log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class RedisPresence:
             (self._keys.partition(partition).nodes, self._keys.channel(channel).presence),
             (self._lease_ms,),
         )
-        _, live, fields = await self._runner.run(self._reads, PRESENCE_GET, lambda: call)
+        _, live, fields = await self._runner.run(self._reads, PRESENCE_GET, always(call))
         alive = set(live)
         present: dict[str, ClientInfo] = {}
         for client, value in zip(fields[::2], fields[1::2], strict=True):

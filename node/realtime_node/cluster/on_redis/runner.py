@@ -25,6 +25,11 @@ FENCED: Final = b"FENCED"
 Call = tuple[Sequence[bytes], Sequence[Argument]]
 
 
+def always(call: Call) -> Callable[[], Call]:
+    """For `Runner.run`: the same call with every try, as it does not depend on who we are."""
+    return lambda: call
+
+
 class Runner:
     """Runs scripts on the connection for writes or the one for reads."""
 

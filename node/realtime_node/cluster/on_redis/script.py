@@ -36,6 +36,10 @@ class Script:
         """Encode a call by hash; it fails with NOSCRIPT if the server forgot the script."""
         return pack(b"EVALSHA", self.sha, len(keys), *keys, *arguments)
 
+    def pack_with_source(self, keys: Sequence[bytes], arguments: Sequence[Argument]) -> bytes:
+        """Encode a call that cannot fail with NOSCRIPT, for calls too rare to care for size."""
+        return pack(b"EVAL", self.source, len(keys), *keys, *arguments)
+
     def pack_load(self) -> bytes:
         """Encode the command that makes the script known to the server."""
         return pack(b"SCRIPT", b"LOAD", self.source)

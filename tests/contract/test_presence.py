@@ -1,0 +1,98 @@
+"""The contract of `PresenceStore`, held against every implementation with several nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET, Raw
+
+from realtime_node.protocol.messages import ClientInfo
+from tests.support.backplanes import HISTORY
+
+if TYPE_CHECKING:
+    from tests.support.backplanes import Cluster
+
+
+def _info(client: str, user: str = "u") -> ClientInfo:
+    return ClientInfo(user=user, client=client)
+
+
+async def test_presence_is_seen_on_every_node(cluster: Cluster) -> None:
+    """What one node enters all nodes read, whole."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    entered = ClientInfo(user="u", client="c1", conn_info=Raw(b'{"x":1}'))
+    await a.presence.add("room", entered)
+    await b.presence.add("room", _info("c2"))
+    for node in (a, b):
+        present = await node.presence.get("room")
+        assert set(present) == {"c1", "c2"}
+        got = present["c1"]
+        assert (got.user, got.client, got.chan_info) == ("u", "c1", UNSET)
+        assert isinstance(got.conn_info, Raw)
+        assert bytes(got.conn_info) == b'{"x":1}'
+    assert await a.presence.get("another room") == {}
+
+
+async def test_entering_again_replaces(cluster: Cluster) -> None:
+    """A client is present once, with the info entered last."""
+    a = await cluster.node("a")
+    await a.presence.add("room", _info("c1"))
+    await a.presence.add("room", ClientInfo(user="u", client="c1", chan_info=Raw(b"2")))
+    present = await a.presence.get("room")
+    assert list(present) == ["c1"]
+    assert present["c1"].chan_info is not UNSET
+
+
+async def test_a_removed_client_is_absent_at_once(cluster: Cluster) -> None:
+    """Removal takes effect at once, of one client in one channel; an absent one is no error."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    for channel in ("room", "hall"):
+        await a.presence.add(channel, _info("c1"))
+        await a.presence.add(channel, _info("c2"))
+    await a.presence.remove("room", "c1")
+    await a.presence.remove("room", "never there")
+    assert set(await b.presence.get("room")) == {"c2"}
+    assert set(await b.presence.get("hall")) == {"c1", "c2"}
+    await a.presence.remove("room", "c2")
+    assert await b.presence.get("room") == {}
+
+
+async def test_a_client_taken_over_is_not_removed_by_its_old_node(cluster: Cluster) -> None:
+    """The entry belongs to the node that entered the client last."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await a.presence.add("room", _info("c1"))
+    await b.presence.add("room", _info("c1"))
+    await a.presence.remove("room", "c1")
+    assert set(await a.presence.get("room")) == {"c1"}
+
+
+async def test_stats_count_clients_and_users(cluster: Cluster) -> None:
+    """Two clients of one user are two clients and one user."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await a.presence.add("room", _info("c1", "u1"))
+    await a.presence.add("room", _info("c2", "u1"))
+    await b.presence.add("room", _info("c3", "u2"))
+    assert await b.presence.stats("room") == (3, 2)
+    assert await b.presence.stats("empty") == (0, 0)
+
+
+async def test_a_killed_nodes_clients_vanish_with_its_lease(cluster: Cluster) -> None:
+    """Nobody refreshes a client; a dead node's clients count until its lease has ended."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await a.presence.add("room", _info("stays"))
+    await b.presence.add("room", _info("vanishes"))
+    await b.kill()
+    assert set(await a.presence.get("room")) == {"stays", "vanishes"}
+    await cluster.pass_time(cluster.lease_s + 0.2)
+    assert set(await a.presence.get("room")) == {"stays"}
+
+
+async def test_a_closed_nodes_clients_vanish_at_once(cluster: Cluster) -> None:
+    """A node that leaves in order takes its clients along, in every channel."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    for channel in ("room", "hall"):
+        await b.presence.add(channel, _info("c1"))
+    await b.backplane.subscribe("room", HISTORY)
+    await b.backplane.close()
+    assert await a.presence.get("room") == {}
+    assert await a.presence.get("hall") == {}

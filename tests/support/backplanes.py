@@ -1,0 +1,206 @@
+"""Clusters of backplanes for tests: several nodes on one store, each with a recording receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Raw
+
+from realtime_node.cluster.backplane import (
+    Backplane,
+    Entry,
+    EntryKind,
+    NodeInfo,
+    Published,
+    StreamOptions,
+)
+from realtime_node.cluster.in_memory.backplane import InMemoryBackplane
+from realtime_node.cluster.in_memory.cluster import InMemoryCluster
+from realtime_node.cluster.on_redis.backplane import RedisBackplane
+from realtime_node.cluster.on_redis.options import RedisOptions
+from realtime_node.protocol.messages import Publication
+from tests.support.conditions import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from realtime_node.cluster.on_redis.instruments import Instruments
+    from realtime_node.cluster.presence import PresenceStore
+
+HISTORY = StreamOptions(history_size=1000, history_ttl_ms=60_000)
+
+
+class Recorder:
+    """A receiver that keeps all it is given."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.losses: list[tuple[int, Sequence[str] | None]] = []
+        self.room = asyncio.Event()
+        self.room.set()
+
+    async def receive(self, entries: Sequence[Entry]) -> None:
+        """Keep entries, once there is room."""
+        await self.room.wait()
+        self.entries.extend(entries)
+
+    def lost(self, partition: int, channels: Sequence[str] | None) -> None:
+        """Keep a loss."""
+        self.losses.append((partition, channels))
+
+    def of(self, channel: str) -> list[Entry]:
+        """The entries of a channel."""
+        return [entry for entry in self.entries if entry.channel == channel]
+
+    def texts(self, channel: str) -> list[str]:
+        """The data of a channel's publications."""
+        return [text(entry.publication) for entry in self.of(channel) if entry.publication]
+
+    def controls(self) -> list[Entry]:
+        """Control messages."""
+        return [entry for entry in self.entries if entry.kind is EntryKind.CONTROL]
+
+    async def has(self, channel: str, count: int) -> list[str]:
+        """Wait until a channel has brought `count` publications, and return their data."""
+        await eventually(
+            lambda: len(self.texts(channel)) >= count, what=f"{count} publications in {channel}"
+        )
+        return self.texts(channel)
+
+
+class OwnBackplane(Backplane, Protocol):
+    """A backplane as its implementations are: with its presence, and with a way to die."""
+
+    @property
+    def presence(self) -> PresenceStore:
+        """The store that belongs to it."""
+
+    async def abandon(self) -> None:
+        """End without telling anybody."""
+
+
+class Node:
+    """A node of a cluster under test."""
+
+    def __init__(self, name: str, backplane: OwnBackplane) -> None:
+        self.name = name
+        self.backplane = backplane
+        self.presence = backplane.presence
+        self.receiver = Recorder()
+
+    async def start(self) -> None:
+        """Join the cluster."""
+        await self.backplane.start(self.receiver, self.describe)
+
+    def describe(self) -> NodeInfo:
+        """What the node tells about itself."""
+        return NodeInfo(uid=self.name, name=f"node {self.name}", version="1", num_clients=7)
+
+    async def publish(
+        self, channel: str, data: str, options: StreamOptions = HISTORY, *, key: str = ""
+    ) -> Published:
+        """Publish a string."""
+        return await self.backplane.publish(
+            channel, publication(data), options, idempotency_key=key
+        )
+
+    async def kill(self) -> None:
+        """Die as a process does that gets SIGKILL."""
+        await self.backplane.abandon()
+
+
+class Cluster(Protocol):
+    """Nodes on one store."""
+
+    async def node(self, name: str) -> Node:
+        """A started node."""
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let so much of the store's time pass."""
+
+    @property
+    def lease_s(self) -> float:
+        """How long a dead node counts."""
+
+    async def close(self) -> None:
+        """Close all nodes."""
+
+
+class RedisCluster:
+    """Nodes on one Redis, under a prefix of their own; with a short lease and linger."""
+
+    lease_s = 0.6
+
+    def __init__(self, url: str, *, partitions: int = 1) -> None:
+        self.options = RedisOptions(
+            address=url,
+            prefix=f"test-{secrets.token_hex(4)}",
+            partitions=partitions,
+            heartbeat_interval_s=0.1,
+            lease_s=self.lease_s,
+            release_linger_s=0.05,
+            inbox_trim_interval_s=0.05,
+            reconnect_max_delay_s=0.1,
+            command_timeout_s=2.0,
+        )
+        self.nodes: list[Node] = []
+
+    async def node(
+        self,
+        name: str,
+        *,
+        options: RedisOptions | None = None,
+        instruments: Instruments | None = None,
+    ) -> Node:
+        """A started node; `options` in the place of the cluster's."""
+        node = Node(name, RedisBackplane(options or self.options, instruments))
+        await node.start()
+        self.nodes.append(node)
+        return node
+
+    async def pass_time(self, seconds: float) -> None:
+        """Wait: Redis' time is nobody's to turn."""
+        await asyncio.sleep(seconds)
+
+    async def close(self) -> None:
+        """Close all nodes."""
+        await asyncio.gather(*(node.backplane.close() for node in self.nodes))
+
+
+class MemoryCluster:
+    """Nodes of one process, with a clock that the test turns."""
+
+    lease_s = 10.0
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._cluster = InMemoryCluster(clock=lambda: self.now, lease_s=self.lease_s)
+        self._nodes: list[Node] = []
+
+    async def node(self, name: str) -> Node:
+        """A started node."""
+        node = Node(name, InMemoryBackplane(self._cluster))
+        await node.start()
+        self._nodes.append(node)
+        return node
+
+    async def pass_time(self, seconds: float) -> None:
+        """Turn the clock."""
+        self.now += seconds
+
+    async def close(self) -> None:
+        """Close all nodes."""
+        for node in self._nodes:
+            await node.backplane.close()
+
+
+def publication(data: str) -> Publication:
+    """A publication of a string that needs no escapes."""
+    return Publication(data=Raw(f'"{data}"'.encode()))
+
+
+def text(published: Publication) -> str:
+    """The string that `publication` was made from."""
+    return bytes(published.data).decode().strip('"')

@@ -1,0 +1,109 @@
+"""A private Redis for tests: its own process, its own directory, gone at the end.
+
+It listens on a Unix socket, so no port is taken, unless a test asks for `tcp`. A Valkey on PATH
+serves as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from tests.support.prerequisites import require
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_START_WITHIN_S: Final = 10.0
+_STOP_WITHIN_S: Final = 10.0
+_FIX: Final = "apt-get install redis-server"
+
+
+class RedisServer:
+    """A redis-server or valkey-server process; a context manager that ends it by its pid."""
+
+    def __init__(
+        self, *, aof: bool = False, tcp: bool = False, settings: tuple[str, ...] = ()
+    ) -> None:
+        """`aof` keeps every acknowledged write over a restart; `settings` are more arguments."""
+        self._program = shutil.which("valkey-server") or require("redis-server", _FIX)
+        # Short, since a socket's path may have no more than 107 characters.
+        self._directory = Path(tempfile.mkdtemp(prefix="rt-redis-"))
+        self.socket = self._directory / "s"
+        self.port = _free_port() if tcp else 0
+        self._settings = (
+            *("--port", str(self.port), "--bind", "127.0.0.1"),
+            *("--unixsocket", str(self.socket), "--dir", str(self._directory)),
+            *("--save", "", "--appendonly", "yes" if aof else "no", "--appendfsync", "always"),
+            *("--logfile", str(self._directory / "log")),
+            *settings,
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Its address: TCP where it was asked for, else the socket."""
+        return f"redis://127.0.0.1:{self.port}" if self.port else f"unix://{self.socket}"
+
+    def start(self) -> None:
+        """Start the process and wait until it answers, its file loaded."""
+        self._process = subprocess.Popen(
+            [self._program, *self._settings], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+        )
+        deadline = time.monotonic() + _START_WITHIN_S
+        while not self._answers():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                log = (self._directory / "log").read_text(errors="replace")[-2000:]
+                raise AssertionError(f"{self._program} did not start:\n{log}")
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """SIGKILL the process and wait until it is gone."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(_STOP_WITHIN_S)
+        self.socket.unlink(missing_ok=True)
+
+    def restart(self) -> None:
+        """SIGKILL it and start it again with what its file holds."""
+        self.kill()
+        self.start()
+
+    def close(self) -> None:
+        """End the process and remove what it left."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1.0)
+            probe.connect(str(self.socket))
+            probe.sendall(b"PING\r\n")
+            return probe.recv(16) == b"+PONG\r\n"
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
