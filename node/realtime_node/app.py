@@ -57,13 +57,21 @@ GC_THRESHOLDS: Final = (50_000, 20, 50)
 class Node:
     """One node of the cluster."""
 
-    def __init__(self, settings: Settings, *, reuse_port: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        reuse_port: bool = False,
+        extra_routes: Sequence[web.RouteDef] = (),
+    ) -> None:
         """Build everything; nothing runs or listens yet.
 
-        `reuse_port` lets several nodes of one machine share a port (SO_REUSEPORT).
+        `reuse_port` lets several nodes of one machine share a port (SO_REUSEPORT). `extra_routes`
+        are served beside the WebSocket.
         """
         self._settings = settings
         self._reuse_port = reuse_port
+        self._extra_routes = extra_routes
         self._started_at = time.monotonic()
         self._boot_id = uuid4().hex
         self._is_ready = False
@@ -122,7 +130,10 @@ class Node:
         await self._backplane.start(self._hub, self._describe)
         self._registry.start()
         settings = self._settings.http_server
-        public = [web.get(self._settings.websocket.handler_prefix, self._websockets.handle)]
+        public = [
+            web.get(self._settings.websocket.handler_prefix, self._websockets.handle),
+            *self._extra_routes,
+        ]
         internal = [*self._api.routes(), *self._health.routes()]
         try:
             if settings.internal_port is None:

@@ -17,10 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
+from aiohttp import web
 
 from realtime_node import __version__
 from realtime_node.app import Node
 from realtime_node.config import Settings, load_settings
+from realtime_node.dev import command as dev_command
+from realtime_node.dev.demo import demo_routes
 from realtime_node.errors import RealtimeError
 from realtime_node.server.tokens import make_connection_token
 from realtime_node.telemetry.logging import configure_logging
@@ -59,7 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--reuse-port", action="store_true", help="share the port with other nodes of this machine"
     )
+    serve.add_argument("--demo", action="store_true", help=argparse.SUPPRESS)  # by `dev` alone
     serve.set_defaults(run=_serve)
+
+    dev = commands.add_parser(
+        "dev", parents=[config], help="run a small cluster on this machine, with a chat page"
+    )
+    dev_command.add_arguments(dev)
+    dev.set_defaults(run=dev_command.run)
 
     check = commands.add_parser("check", parents=[config], help="validate settings and exit")
     check.set_defaults(run=_check)
@@ -78,17 +88,20 @@ def _serve(options: argparse.Namespace) -> int:
     configure_logging(settings.log.level)
     for warning in settings.warnings():
         logger.warning("%s", warning)
-    uvloop.run(_run(settings, reuse_port=options.reuse_port))
+    extra_routes = demo_routes(settings) if options.demo else ()
+    uvloop.run(_run(settings, reuse_port=options.reuse_port, extra_routes=extra_routes))
     return 0
 
 
-async def _run(settings: Settings, *, reuse_port: bool) -> None:
+async def _run(
+    settings: Settings, *, reuse_port: bool, extra_routes: Sequence[web.RouteDef]
+) -> None:
     """Run a node until a signal asks it to stop."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    node = Node(settings, reuse_port=reuse_port)
+    node = Node(settings, reuse_port=reuse_port, extra_routes=extra_routes)
     urls = await node.start()
     logger.info("realtime-node %s listens on %s", __version__, " and ".join(urls))
     await stop.wait()

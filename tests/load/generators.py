@@ -277,9 +277,7 @@ async def send_loop(
         *("--bytes", str(frame_bytes)),
         *("--drain-core", str(machine.GENERATOR_CORE)),
     ]
-    return _read_as(
-        SendLoopSummary, await _run(command, seconds, core=machine.server_core(0))
-    )
+    return _read_as(SendLoopSummary, await _run(command, seconds, core=machine.server_core(0)))
 
 
 async def uvloop_send_loop(
@@ -299,9 +297,7 @@ async def uvloop_send_loop(
         *("--sendloop", str(tools.sendloop)),
         *("--drain-core", str(machine.GENERATOR_CORE)),
     ]
-    return _read_as(
-        SendLoopSummary, await _run(command, seconds, core=machine.server_core(0))
-    )
+    return _read_as(SendLoopSummary, await _run(command, seconds, core=machine.server_core(0)))
 
 
 async def _run(

@@ -1,8 +1,8 @@
 """What the kernel tells about a process, and which core each part of a benchmark runs on.
 
-The split is the same for every server: generators, Redis and this harness share core 0, servers have
-the others. So a server never competes with what loads it, and the CPU time that it is charged is
-its own.
+The split is the same for every server: generators, Redis and this harness share core 0, servers
+have the others. So a server never competes with what loads it, and the CPU time that it is charged
+is its own.
 """
 
 from __future__ import annotations
@@ -37,6 +37,20 @@ def raise_open_files_limit() -> None:
 
 
 @dataclass(frozen=True)
+class Clock:
+    """Seconds that a process has run, and that it was ready to run while its core was taken."""
+
+    cpu: float
+    waiting: float
+
+    def __sub__(self, earlier: Clock) -> Clock:
+        return Clock(self.cpu - earlier.cpu, self.waiting - earlier.waiting)
+
+    def __add__(self, other: Clock) -> Clock:
+        return Clock(self.cpu + other.cpu, self.waiting + other.waiting)
+
+
+@dataclass(frozen=True)
 class Memory:
     """Resident memory in KiB; `proportional` counts pages shared with other processes in part."""
 
@@ -44,13 +58,15 @@ class Memory:
     proportional: int
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the user and system time that a process has used, to 10 ms.
+def clock(pid: int) -> Clock:
+    """Return the user and system time that a process has used, to 10 ms, and how long it waited.
 
     Raises:
         FileNotFoundError: there is no such process.
     """
-    return parse_cpu_seconds(Path(f"/proc/{pid}/stat").read_text())
+    cpu = parse_cpu_seconds(Path(f"/proc/{pid}/stat").read_text())
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return Clock(cpu, sum(parse_waiting_seconds(thread.read_text()) for thread in threads))
 
 
 def parse_cpu_seconds(stat: str) -> float:
@@ -59,6 +75,11 @@ def parse_cpu_seconds(stat: str) -> float:
     fields = stat[stat.rindex(")") + 1 :].split()
     user = _USER_TIME_FIELD - _FIRST_FIELD_AFTER_NAME
     return (int(fields[user]) + int(fields[user + 1])) / _TICKS_PER_S
+
+
+def parse_waiting_seconds(schedstat: str) -> float:
+    """Return how long a thread waited for a core, from the text of /proc/PID/task/TID/schedstat."""
+    return int(schedstat.split()[1]) / 1e9
 
 
 def memory(pid: int) -> Memory:

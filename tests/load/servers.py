@@ -62,9 +62,9 @@ class Server:
         """Where clients connect and the HTTP API is."""
         return self.process.port
 
-    def cpu_seconds(self) -> float:
-        """Return the CPU time used so far."""
-        return machine.cpu_seconds(self.process.pid)
+    def clock(self) -> machine.Clock:
+        """Return how long the server has run, and waited for its core."""
+        return machine.clock(self.process.pid)
 
     def memory(self) -> machine.Memory:
         """Return the memory in use now."""

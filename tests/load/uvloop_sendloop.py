@@ -14,7 +14,6 @@ from typing import cast
 
 import uvloop
 
-
 _ACCEPT_TIMEOUT_S = 30
 
 
@@ -37,7 +36,9 @@ def _cpu_seconds() -> float:
 async def _measure(arguments: argparse.Namespace) -> dict[str, float]:
     loop = asyncio.get_running_loop()
     transports: list[asyncio.WriteTransport] = []
-    server = await loop.create_server(lambda: _Connections(transports), "127.0.0.1", 0, backlog=1024)
+    server = await loop.create_server(
+        lambda: _Connections(transports), "127.0.0.1", 0, backlog=1024
+    )
     port = server.sockets[0].getsockname()[1]
     drain = await asyncio.create_subprocess_exec(
         *(arguments.sendloop, "--drain-port", str(port), "--clients", str(arguments.clients)),

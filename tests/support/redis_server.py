@@ -1,7 +1,7 @@
 """A private Redis for tests: its own process, its own directory, gone at the end.
 
-It listens on a Unix socket, so no port is taken, unless a test asks for `tcp`. A Valkey on PATH
-serves as well.
+It listens on a Unix socket, so no port is taken, unless a test asks for `tcp` or `tls`. A Valkey on
+PATH serves as well.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from tests.support.node_process import free_port
 from tests.support.prerequisites import require
 
 if TYPE_CHECKING:
@@ -29,16 +30,32 @@ class RedisServer:
     """A redis-server or valkey-server process; a context manager that ends it by its pid."""
 
     def __init__(
-        self, *, aof: bool = False, tcp: bool = False, settings: tuple[str, ...] = ()
+        self,
+        *,
+        aof: bool = False,
+        tcp: bool = False,
+        tls: Path | None = None,
+        settings: tuple[str, ...] = (),
     ) -> None:
-        """`aof` keeps every acknowledged write over a restart; `settings` are more arguments."""
+        """Start it.
+
+        `aof` keeps every acknowledged write over a restart, `tls` is a directory that holds
+        server.pem and server.key, `settings` are more arguments.
+        """
         self._program = shutil.which("valkey-server") or require("redis-server", _FIX)
         # Short, since a socket's path may have no more than 107 characters.
         self._directory = Path(tempfile.mkdtemp(prefix="rt-redis-"))
         self.socket = self._directory / "s"
-        self.port = _free_port() if tcp else 0
+        self.port = free_port() if tcp or tls else 0
+        self._scheme = "rediss" if tls else "redis"
+        if tls:
+            settings += (
+                *("--tls-port", str(self.port), "--tls-auth-clients", "no"),
+                *("--tls-cert-file", str(tls / "server.pem")),
+                *("--tls-key-file", str(tls / "server.key")),
+            )
         self._settings = (
-            *("--port", str(self.port), "--bind", "127.0.0.1"),
+            *("--port", "0" if tls else str(self.port), "--bind", "127.0.0.1"),
             *("--unixsocket", str(self.socket), "--dir", str(self._directory)),
             *("--save", "", "--appendonly", "yes" if aof else "no", "--appendfsync", "always"),
             *("--logfile", str(self._directory / "log")),
@@ -50,7 +67,15 @@ class RedisServer:
     @property
     def url(self) -> str:
         """Its address: TCP where it was asked for, else the socket."""
-        return f"redis://127.0.0.1:{self.port}" if self.port else f"unix://{self.socket}"
+        if self.port:
+            return f"{self._scheme}://127.0.0.1:{self.port}"
+        return f"unix://{self.socket}"
+
+    @property
+    def pid(self) -> int:
+        """The process, for signals."""
+        assert self._process is not None
+        return self._process.pid
 
     def start(self) -> None:
         """Start the process and wait until it answers, its file loaded."""
@@ -98,12 +123,6 @@ class RedisServer:
             probe.settimeout(1.0)
             probe.connect(str(self.socket))
             probe.sendall(b"PING\r\n")
-            return probe.recv(16) == b"+PONG\r\n"
+            # A server that asks for a password is up as well.
+            return probe.recv(16).startswith((b"+PONG", b"-NOAUTH"))
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

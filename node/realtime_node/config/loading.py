@@ -38,6 +38,7 @@ def load_settings(path: FilePath | None, environ: Mapping[str, str]) -> Settings
     """
     values = read_file(path) if path else {}
     sources: dict[Path, str] = {(): str(path) if path else "environment"}
+    _drop_empty_sections(values)
     problems = _apply_environment(values, sources, environ)
     try:
         settings = Settings.model_validate(values)
@@ -147,6 +148,18 @@ def _syntax_problem(error: Exception) -> str:
             return str(error)
 
 
+def _drop_empty_sections(values: dict[str, Any]) -> None:
+    """YAML's null is what a section becomes whose keys are all commented out."""
+    for key in all_keys().values():
+        if key.kind is Kind.SECTION:
+            *way, name = key.path
+            outer: Any = values
+            for part in way:
+                outer = outer.get(part) if isinstance(outer, dict) else None
+            if isinstance(outer, dict) and name in outer and outer[name] is None:
+                del outer[name]
+
+
 def _sort(value: object) -> str:
     return {list: "list", str: "text", type(None): "null"}.get(type(value), type(value).__name__)
 
@@ -192,9 +205,7 @@ def _set(values: dict[str, Any], path: Path, value: object) -> bool:
     """Set a value; not where the file has something else than a section on the way to it."""
     section: Any = values
     for part in path[:-1]:
-        if section.get(part) is None:
-            section[part] = {}
-        section = section[part]
+        section = section.setdefault(part, {})
         if not isinstance(section, dict):
             return False
     section[path[-1]] = value

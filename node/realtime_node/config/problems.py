@@ -112,6 +112,8 @@ def _problems(error: ValidationError) -> Iterator[tuple[Path, str]]:
                     yield (*path, *_parsed(inner)), problem
             case "extra_forbidden":
                 yield path, unknown(path)
+            case "invalid_key":
+                yield path, "a key is text: put it in quotes, if it is meant to be one"
             case "missing":
                 yield path, f"it has to be given: {key.allowed}" if key else "it has to be given"
             case "value_error" if key:

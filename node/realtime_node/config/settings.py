@@ -112,7 +112,8 @@ class ClientSettings(Section):
 
     allowed_origins: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Origins whose pages may connect, e.g. `https://example.com`; `*` stands for any part of one,
-    and alone for every origin. Empty: no page of a browser may, other programs may."""
+    and alone for every origin. Pages of the node's own host, and other programs than browsers,
+    always may."""
 
     token: TokenSettings = TokenSettings()
 

@@ -48,9 +48,9 @@ class _Attachments(msgspec.Struct, kw_only=True):
     """JSON that a token brings along, as it stands or in base64."""
 
     info: Raw = Raw()
-    b64info: str = ""
+    b64info: str | None = None
     data: Raw = Raw()
-    b64data: str = ""
+    b64data: str | None = None
 
 
 class _Registered(_Attachments, kw_only=True):
@@ -62,7 +62,7 @@ class _Registered(_Attachments, kw_only=True):
     exp: Time | None = None
     nbf: Time | None = None
     expire_at: int | None = None
-    channel: str = ""
+    channel: str | None = None
 
 
 class _ConnectionPayload(_Registered, kw_only=True):
@@ -71,7 +71,7 @@ class _ConnectionPayload(_Registered, kw_only=True):
 
 
 class _SubscriptionPayload(_Registered, kw_only=True):
-    client: str = ""
+    client: str | None = None
 
 
 _Payload = TypeVar("_Payload", bound=_Registered)
@@ -131,7 +131,7 @@ class JwtVerifier:
         return SubscriptionClaims(
             channel=payload.channel,
             user=payload.sub or "",
-            client=payload.client,
+            client=payload.client or "",
             expire_at=_expiry(payload),
             info=_json("info", payload.info, payload.b64info),
         )
@@ -156,7 +156,6 @@ class _Trust:
         """The payload of a token by this issuer, for this audience, at whatever time."""
         text = self._signed(token)
         try:
-            str(text, "utf-8")
             payload = msgspec.json.decode(text, type=kind)
         except msgspec.ValidationError as error:
             raise TokenError(f"malformed claim: {error}") from None
@@ -211,7 +210,7 @@ def _expiry(payload: _Registered) -> int:
     return max(0, int(expiry or 0))  # a negative expire_at is as good as 0
 
 
-def _json(claim: str, raw: Raw, base64_text: str) -> bytes | None:
+def _json(claim: str, raw: Raw, base64_text: str | None) -> bytes | None:
     """An attachment, fit to be copied into frames; null is as good as none."""
     try:
         text = base64.b64decode(base64_text, validate=True) if base64_text else bytes(raw)

@@ -79,6 +79,7 @@ def test_tells_private_channels_by_their_prefix() -> None:
         ("room#ann", "ann", True),
         ("room#ann,bob", "bob", True),
         ("room#ann#bob", "ann", False),
+        ("room#ann#bob", "bob", True),
         ("room#ann,bob", "ann,bob", False),
         ("room#ann", "an", False),
         ("room#", "", False),

@@ -7,8 +7,6 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from redis.exceptions import AuthenticationError
-
 from realtime_node.cluster.backplane import (
     Control,
     EntryKind,
@@ -31,7 +29,7 @@ from .interest import Interest
 from .introduction import Introduction, load_scripts
 from .janitor import Janitor
 from .keys import Keys
-from .link import CONNECTION_FAILURES, describe_failure, open_link
+from .link import CONNECTION_FAILURES, describe_failure, is_refused_login, open_link
 from .membership import Membership
 from .nodes import Nodes
 from .options import RedisOptions
@@ -143,12 +141,12 @@ class RedisBackplane:
         try:
             await self._writes.start()
             await self._reads.start()
-        except AuthenticationError as error:
-            raise ConfigError(
-                f"Redis at {self._options.server_name} refuses engine.redis.user and password:"
-                f" {error}"
-            ) from error
         except CONNECTION_FAILURES as error:
+            if is_refused_login(error):
+                raise ConfigError(
+                    f"Redis at {self._options.server_name} refuses engine.redis.user and password:"
+                    f" {describe_failure(error)}"
+                ) from error
             raise BackplaneUnavailableError(
                 f"Redis at {self._options.server_name} cannot be used: {describe_failure(error)}"
             ) from error

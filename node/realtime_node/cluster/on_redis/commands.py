@@ -21,20 +21,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
-from redis.exceptions import (
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import ReadOnlyError, ResponseError
 
-from realtime_node.errors import BackplaneError, BackplaneUnavailableError, RealtimeError
+from realtime_node.errors import RealtimeError
 
 from .backoff import Backoff
 from .instruments import Instruments
 from .link import CONNECTION_FAILURES, Link, OpenLink, Reply, describe_failure
 from .options import RedisOptions
+from .refusals import never_sent, not_joined, queue_full, translated, unanswered
 
 _log = logging.getLogger(__name__)
 
@@ -46,10 +41,6 @@ _PIPELINE_BYTES: Final = 1024 * 1024
 _SWEEP_INTERVAL_S: Final = 0.05
 
 OnConnected = Callable[[Link], Awaitable[None]]
-
-
-class ScriptMissingError(BackplaneError):
-    """The server does not know the script: nothing was done, load it and call again."""
 
 
 class _Command:
@@ -125,7 +116,7 @@ class Commands:
         if self._sweep is not None:
             self._sweep.cancel()
         while self._queue:
-            self._queue.popleft().fail(_not_joined())
+            self._queue.popleft().fail(not_joined())
         self._queued_bytes = 0
 
     def execute(self, packed: bytes, deadline: float | None = None) -> asyncio.Future[Reply]:
@@ -136,19 +127,14 @@ class Commands:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Reply] = loop.create_future()
         if not self._is_serving:
-            future.set_exception(_not_joined())
+            future.set_exception(not_joined())
             return future
         if (
             len(self._queue) >= self._options.command_queue_limit
             or self._queued_bytes >= self._options.command_queue_bytes
         ):
             self._instruments.refused(self._name)
-            future.set_exception(
-                BackplaneUnavailableError(
-                    f"{len(self._queue)} commands of {self._queued_bytes} bytes wait for Redis"
-                    " already: nothing was sent"
-                )
-            )
+            future.set_exception(queue_full(len(self._queue), self._queued_bytes))
             return future
         if deadline is None:
             deadline = loop.time() + self._options.command_timeout_s
@@ -209,16 +195,18 @@ class Commands:
         loop = asyncio.get_running_loop()
         while True:
             await self._gathered.wait()
+            # A connection that broke while it was idle must not make a command's end unknown.
+            await link.check()
             batch = self._take()
             if not batch:
                 continue
             began = loop.time()
-            unanswered = deque(batch)
+            pending = deque(batch)
             try:
                 async with asyncio.timeout_at(min(command.deadline for command in batch)):
-                    await self._round_trip(link, unanswered)
+                    await self._round_trip(link, pending)
             except BaseException as error:
-                self._abandon(unanswered, error)
+                self._abandon(pending, error)
                 raise
             self._answered_at = loop.time()
             self._instruments.pipeline(self._name, len(batch), self._answered_at - began)
@@ -235,7 +223,7 @@ class Commands:
             if command.future.done():
                 continue
             if command.deadline <= now:
-                command.fail(_never_sent())
+                command.fail(never_sent())
                 continue
             command.sent += 1
             size += len(command.packed)
@@ -245,37 +233,32 @@ class Commands:
         self._instruments.queue_length(self._name, len(queue))
         return batch
 
-    async def _round_trip(self, link: Link, unanswered: deque[_Command]) -> None:
-        await link.write([command.packed for command in unanswered])
+    async def _round_trip(self, link: Link, pending: deque[_Command]) -> None:
+        await link.write([command.packed for command in pending])
         drop: ReadOnlyError | None = None
-        while unanswered:
+        while pending:
             try:
                 reply = await link.read()
             except ReadOnlyError as error:
                 # A primary that became a replica: the next connection finds its successor.
                 drop = error
-                unanswered.popleft().fail(_translated(error))
+                pending.popleft().fail(translated(error))
             except ResponseError as error:
-                unanswered.popleft().fail(_translated(error))
+                pending.popleft().fail(translated(error))
             else:
-                future = unanswered.popleft().future
+                future = pending.popleft().future
                 if not future.done():
                     future.set_result(reply)
         if drop is not None:
             raise drop
 
-    def _abandon(self, unanswered: Iterable[_Command], error: BaseException) -> None:
+    def _abandon(self, pending: Iterable[_Command], error: BaseException) -> None:
         again: list[_Command] = []
-        for command in unanswered:
+        for command in pending:
             if command.sent <= self._repeats and self._is_serving:
                 again.append(command)
             else:
-                command.fail(
-                    BackplaneUnavailableError(
-                        f"Redis did not answer, what was asked may have been done:"
-                        f" {describe_failure(error)}"
-                    )
-                )
+                command.fail(unanswered(error))
         if again:
             self._queue.extendleft(reversed(again))
             self._queued_bytes += sum(len(command.packed) for command in again)
@@ -294,35 +277,8 @@ class Commands:
             for command in self._queue:
                 if command.deadline <= now:
                     self._queued_bytes -= len(command.packed)
-                    command.fail(_never_sent())
+                    command.fail(never_sent())
                 else:
                     kept.append(command)
             self._queue = kept
         self._sweep = loop.call_later(_SWEEP_INTERVAL_S, self._sweep_expired)
-
-
-def _not_joined() -> BackplaneUnavailableError:
-    return BackplaneUnavailableError("this node is not part of the cluster: nothing was sent")
-
-
-def _never_sent() -> BackplaneUnavailableError:
-    return BackplaneUnavailableError("Redis could not be reached in time: nothing was sent")
-
-
-def _translated(error: ResponseError) -> BackplaneError:
-    """Say in our terms why the server refused; whatever it refused, it did not do."""
-    text = str(error)
-    code = str(getattr(error, "status_code", "") or text.partition(" ")[0])
-    if code == "NOSCRIPT":
-        return ScriptMissingError(text)
-    if isinstance(error, OutOfMemoryError):
-        return BackplaneUnavailableError(
-            "Redis is at its maxmemory: raise maxmemory or shorten histories"
-        )
-    if isinstance(error, ReadOnlyError):
-        return BackplaneUnavailableError("Redis is a replica now: looking for the primary")
-    if isinstance(error, TryAgainError) or code in {"CLUSTERDOWN", "MASTERDOWN", "MISCONF"}:
-        return BackplaneUnavailableError(f"Redis refuses for now: {text}")
-    if isinstance(error, NoPermissionError):
-        return BackplaneError(f"the ACL of our Redis user forbids what we need: {text}")
-    return BackplaneError(f"Redis refuses: {text}")

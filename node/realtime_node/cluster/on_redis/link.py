@@ -17,7 +17,8 @@ from redis.asyncio.connection import (
 )
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from .options import RedisOptions
 from .script import Argument, pack
@@ -35,6 +36,16 @@ def describe_failure(error: BaseException) -> str:
 
 
 _READ_SIZE: Final = 65_536
+
+
+def is_refused_login(error: BaseException) -> bool:
+    """Whether Redis did not accept who we are; redis-py may wrap that in a `ConnectionError`."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, AuthenticationError):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 class OpenLink(Protocol):
@@ -63,9 +74,10 @@ class Link:
         await self.write([pack(*arguments)])
         return await self.read()
 
-    async def close(self) -> None:
-        """Close the connection and wait until it is closed."""
-        await self._connection.disconnect()
+    async def check(self) -> None:
+        """Raise redis' `ConnectionError` if the server has hung up while nothing was asked."""
+        if await self._connection.can_read():
+            raise RedisConnectionError("Redis closed the connection")
 
     async def abort(self) -> None:
         """Close the connection at once: its other end may never take what is still to be sent."""

@@ -60,6 +60,7 @@ class Membership:
         self._reestablish = reestablish
         self._enter = enter
         self._node_id = secrets.token_hex(_ID_BYTES)
+        self._describe: Callable[[], NodeInfo]
         self._joined = False
         self._burnt = ""
         self._changed = asyncio.Event()

@@ -88,6 +88,7 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raise `ConfigError` for values that no cluster can work with."""
+        parse_address(self.address)
         if not _PREFIX.fullmatch(self.prefix):
             raise ConfigError(
                 f"redis prefix is {self.prefix!r}: up to 64 letters, digits and _ . : - are allowed"

@@ -21,13 +21,14 @@ from realtime_node.cluster.backplane import EntryKind, Published, StreamOptions
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import ClientInfo, Publication
 
-from .commands import Commands, ScriptMissingError
+from .commands import Commands
 from .entries import JOIN_HEADER, LEAVE_HEADER, encode_info, encode_publication
 from .history import meta_ttl_ms
 from .instruments import Instruments
 from .keys import Keys
 from .link import Reply
 from .options import RedisOptions
+from .refusals import ScriptMissingError
 from .runner import ATTEMPTS, FENCED, Runner
 from .script import ANNOUNCE, PUBLISH, Argument, Script
 

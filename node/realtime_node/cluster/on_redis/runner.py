@@ -12,9 +12,10 @@ from typing import Final
 
 from realtime_node.errors import BackplaneUnavailableError
 
-from .commands import Commands, ScriptMissingError
+from .commands import Commands
 from .link import Reply
 from .options import RedisOptions
+from .refusals import ScriptMissingError
 from .script import Argument, Script
 
 ATTEMPTS: Final = 3

@@ -1,0 +1,72 @@
+"""What tests of the Redis backplane look at from outside, and a few counters inside."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from redis.asyncio import Redis
+
+from realtime_node.cluster.on_redis.backplane import RedisBackplane
+from realtime_node.cluster.on_redis.instruments import NoInstruments
+from realtime_node.cluster.on_redis.keys import Keys
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.backplanes import Node, RedisCluster
+
+
+class Counting(NoInstruments):
+    """Counts what happens rarely."""
+
+    def __init__(self) -> None:
+        self.stale = 0
+        self.dead = 0
+        self.fences = 0
+
+    def stale_interest(self) -> None:
+        """Count."""
+        self.stale += 1
+
+    def buried(self, nodes: int) -> None:
+        """Count."""
+        self.dead += nodes
+
+    def fenced(self) -> None:
+        """Count."""
+        self.fences += 1
+
+
+@asynccontextmanager
+async def client(url: str) -> AsyncIterator[Redis]:
+    """A plain client, for looking at keys and for harm."""
+    redis = Redis.from_url(url)
+    try:
+        yield redis
+    finally:
+        await redis.aclose()
+
+
+def keys_of(cluster: RedisCluster) -> Keys:
+    """The names of a cluster's keys."""
+    return Keys(cluster.options.prefix, cluster.options.partitions)
+
+
+def on_redis(node: Node) -> RedisBackplane:
+    """The node's backplane as what it is here."""
+    assert isinstance(node.backplane, RedisBackplane)
+    return node.backplane
+
+
+async def cut_connections(redis: Redis) -> None:
+    """Close every connection but the given client's."""
+    await redis.client_kill_filter(_type="normal", skipme=True)
+
+
+async def wait_until_buried(cluster: RedisCluster, redis: Redis, node_id: str) -> None:
+    """Wait until a janitor has taken a node away."""
+    async with asyncio.timeout(10):
+        while await redis.exists(keys_of(cluster).node(0, node_id).inbox):
+            await asyncio.sleep(0.02)

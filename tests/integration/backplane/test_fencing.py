@@ -1,0 +1,210 @@
+"""Dead nodes are cleaned away, and one that was not dead comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from realtime_node.cluster.backplane import WITHOUT_HISTORY, EntryKind, UnsubscribeUser
+from realtime_node.cluster.on_redis.script import UNSUBSCRIBE
+from realtime_node.protocol.messages import ClientInfo
+from tests.integration.backplane.helpers import (
+    Counting,
+    client,
+    keys_of,
+    on_redis,
+    wait_until_buried,
+)
+from tests.support.backplanes import HISTORY, Node, RedisCluster
+from tests.support.conditions import eventually
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from tests.support.redis_server import RedisServer
+
+
+async def _stop_heartbeat(node: Node) -> None:
+    await on_redis(node)._heartbeat.close()
+
+
+async def _every_write_of(node: Node) -> list[tuple[bytes, ...]]:
+    """The script calls that a node makes for each kind of write, as Redis received them."""
+    calls: list[bytes] = []
+    commands = on_redis(node)._writes
+    execute = commands.execute
+
+    def record(packed: bytes, deadline: float | None = None) -> asyncio.Future[Any]:
+        calls.append(packed)
+        return execute(packed, deadline)
+
+    info = ClientInfo(user="u", client="c")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands, "execute", record)
+        await node.publish("news", "late")
+        await node.backplane.announce("news", EntryKind.JOIN, info)
+        await node.backplane.subscribe("other", HISTORY)
+        await node.backplane.remove_history("news")
+        await node.presence.add("news", info)
+        await node.presence.remove("news", "c")
+        await node.backplane.control(UnsubscribeUser(user="u", channel="news"))
+        node.backplane.release("other")
+        await eventually(lambda: any(UNSUBSCRIBE.sha in packed for packed in calls))
+    return [_unpacked(packed) for packed in calls]
+
+
+def _unpacked(packed: bytes) -> tuple[bytes, ...]:
+    """The arguments of a packed command; none of them holds a line break here."""
+    return tuple(packed.split(b"\r\n")[2::2])
+
+
+async def _dump(redis: Redis, cluster: RedisCluster) -> dict[bytes, bytes | None]:
+    return {
+        key: await redis.dump(key) async for key in redis.scan_iter(f"{cluster.options.prefix}:*")
+    }
+
+
+async def test_the_janitor_cleans_up_after_a_dead_node(
+    cluster: RedisCluster, shared_server: RedisServer
+) -> None:
+    """Soon after its lease nothing of a dead node is left but its tombstone."""
+    counting = Counting()
+    a = await cluster.node("a", instruments=counting)
+    b = await cluster.node("b")
+    channels = [f"c{number}" for number in range(150)]
+    for channel in channels:
+        await b.backplane.subscribe(channel, WITHOUT_HISTORY)
+        await b.presence.add(channel, ClientInfo(user="u", client="dead"))
+    await a.backplane.subscribe("c0", WITHOUT_HISTORY)
+    await a.presence.add("c0", ClientInfo(user="u", client="alive"))
+    await b.kill()
+    dead = b.backplane.node_id
+    keys = keys_of(cluster)
+    async with client(shared_server.url) as redis:
+        await eventually(lambda: counting.dead, within_s=10)
+        left = [key async for key in redis.scan_iter(f"{cluster.options.prefix}:*{dead}*")]
+        assert left == [keys.node(0, dead).node]
+        assert await redis.hget(left[0], "tombstone") == b"1"
+        interest = await redis.hgetall(keys.channel("c0").interest)
+        assert set(interest) == {b".version", a.backplane.node_id.encode()}
+        assert await redis.exists(*(keys.channel(name).interest for name in channels[1:])) == 0
+        assert await redis.exists(*(keys.channel(name).presence for name in channels[1:])) == 0
+        assert await redis.zrange(keys.partition(0).nodes, 0, -1) == [a.backplane.node_id.encode()]
+    assert list(await a.presence.get("c0")) == ["alive"]
+
+
+async def test_a_silent_redis_kills_nobody(
+    own_server: RedisServer, own_cluster: RedisCluster
+) -> None:
+    """After an outage longer than the lease every node is what it was."""
+    nodes = [await own_cluster.node(name) for name in "abc"]
+    identities = [node.backplane.node_id for node in nodes]
+    # Long enough to be judges of each other.
+    await asyncio.sleep(2 * own_cluster.lease_s)
+    await asyncio.to_thread(own_server.kill)
+    await asyncio.sleep(2 * own_cluster.lease_s)
+    await asyncio.to_thread(own_server.start)
+    await eventually(lambda: all(node.backplane.is_available() for node in nodes))
+    await asyncio.sleep(2 * own_cluster.lease_s)
+    assert [node.backplane.node_id for node in nodes] == identities
+    assert len(await nodes[0].backplane.nodes()) == 3
+
+
+async def test_a_fenced_node_joins_again(cluster: RedisCluster, shared_server: RedisServer) -> None:
+    """A node that was cleaned away comes back under another id with all it had, and tells."""
+    counting = Counting()
+    a, b = await cluster.node("a"), await cluster.node("b", instruments=counting)
+    await b.backplane.subscribe("news", HISTORY)
+    await b.backplane.subscribe("talk", WITHOUT_HISTORY)
+    await b.presence.add("news", ClientInfo(user="u", client="c"))
+    fenced = b.backplane.node_id
+    # As one that was paused past its lease.
+    await _stop_heartbeat(b)
+    async with client(shared_server.url) as redis:
+        await wait_until_buried(cluster, redis, fenced)
+    published = await b.publish("news", "from the fenced node")
+    assert published.offset == 1
+    assert b.backplane.node_id != fenced
+    await eventually(lambda: b.receiver.losses == [(0, None)])
+    await a.publish("news", "to it")
+    await a.publish("talk", "to it", WITHOUT_HISTORY)
+    await eventually(lambda: "to it" in b.receiver.texts("news"))
+    assert await b.receiver.has("talk", 1) == ["to it"]
+    assert list(await a.presence.get("news")) == ["c"]
+    assert counting.fences == 1
+
+
+async def test_a_fenced_node_notices_by_its_heartbeat(
+    cluster: RedisCluster, shared_server: RedisServer
+) -> None:
+    """A node that does nothing but listen is told all the same."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await b.backplane.subscribe("news", HISTORY)
+    async with client(shared_server.url) as redis:
+        await redis.hset(keys_of(cluster).node(0, b.backplane.node_id).node, "tombstone", "1")
+    await eventually(lambda: b.receiver.losses == [(0, None)])
+    await a.publish("news", "to it")
+    assert await b.receiver.has("news", 1) == ["to it"]
+
+
+async def test_a_fenced_node_writes_nothing(
+    cluster: RedisCluster, shared_server: RedisServer
+) -> None:
+    """Every late write of a dead identity is refused before it changes anything."""
+    b = await cluster.node("b")
+    await b.backplane.subscribe("news", HISTORY)
+    await b.publish("news", "before")
+    keys = keys_of(cluster)
+    async with client(shared_server.url) as redis:
+        writes = await _every_write_of(b)
+        assert len(writes) >= 8
+        await _stop_heartbeat(b)
+        await redis.hset(keys.node(0, b.backplane.node_id).node, "tombstone", "1")
+        before = await _dump(redis, cluster)
+        for write in writes:
+            reply = await redis.execute_command(*write)  # type: ignore[no-untyped-call]
+            assert reply == [b"FENCED"], write
+        assert await _dump(redis, cluster) == before
+
+
+async def test_two_nodes_that_fence_each_other_both_recover(
+    cluster: RedisCluster, shared_server: RedisServer
+) -> None:
+    """Nodes whose tombstones were written at once both come back and hear each other."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    for node in (a, b):
+        await node.backplane.subscribe("news", HISTORY)
+    async with client(shared_server.url) as redis:
+        for node in (a, b):
+            key = keys_of(cluster).node(0, node.backplane.node_id).node
+            await redis.hset(key, "tombstone", "1")
+    await eventually(lambda: a.receiver.losses and b.receiver.losses)
+    await a.publish("news", "from a")
+    await b.publish("news", "from b")
+    for node in (a, b):
+        assert await node.receiver.has("news", 2) == ["from a", "from b"]
+
+
+async def test_a_node_that_was_fenced_twice_recovers(
+    cluster: RedisCluster, shared_server: RedisServer
+) -> None:
+    """Fenced again while it registers for its new identity, a node takes yet another one."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    channels = [f"c{number}" for number in range(300)]
+    for channel in channels:
+        await b.backplane.subscribe(channel, WITHOUT_HISTORY)
+    keys = keys_of(cluster)
+    async with client(shared_server.url) as redis:
+        for _ in range(2):
+            identity = b.backplane.node_id
+            await redis.hset(keys.node(0, identity).node, "tombstone", "1")
+            async with asyncio.timeout(10):
+                while b.backplane.node_id == identity:
+                    await asyncio.sleep(0)
+    await eventually(lambda: b.receiver.losses)
+    for channel in channels:
+        await a.publish(channel, "!", WITHOUT_HISTORY)
+    for channel in channels:
+        assert await b.receiver.has(channel, 1) == ["!"]

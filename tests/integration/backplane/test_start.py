@@ -1,0 +1,111 @@
+"""What a node demands of Redis before it joins, and how it says so."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from realtime_node.cluster.on_redis.options import TlsOptions
+from realtime_node.errors import BackplaneUnavailableError, ConfigError, SchemaMismatchError
+from tests.integration.backplane.helpers import client, keys_of
+from tests.support.backplanes import RedisCluster
+from tests.support.certificates import write_certificates
+from tests.support.redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_an_unreachable_redis_is_named_without_its_password() -> None:
+    """A node that cannot reach Redis says where it looked, and leaves no task behind."""
+    cluster = RedisCluster("redis://user:secret@127.0.0.1:1/0")
+    with pytest.raises(BackplaneUnavailableError, match=r"127\.0\.0\.1:1 cannot be used") as caught:
+        await cluster.node("a")
+    assert "secret" not in str(caught.value)
+    assert "secret" not in repr(cluster.options)
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_other_partitions_are_a_schema_mismatch(cluster: RedisCluster) -> None:
+    """A node with other partitions than the cluster's refuses to start and names both."""
+    await cluster.node("a")
+    options = msgspec.structs.replace(cluster.options, partitions=4)
+    with pytest.raises(SchemaMismatchError, match=r"1 partitions.*4 partitions"):
+        await cluster.node("b", options=options)
+
+
+async def test_foreign_keys_are_a_schema_mismatch(
+    cluster: RedisCluster, shared_server: RedisServer
+) -> None:
+    """A schema key that is none of ours is not overwritten."""
+    key = keys_of(cluster).schema
+    async with client(shared_server.url) as redis:
+        await redis.set(key, "something else")
+        with pytest.raises(SchemaMismatchError, match="something else"):
+            await cluster.node("a")
+        assert await redis.get(key) == b"something else"
+
+
+async def test_eviction_is_refused() -> None:
+    """A Redis that may evict keys is refused, with the command that mends it."""
+    needed = "CONFIG SET maxmemory-policy noeviction"
+    with (
+        RedisServer(settings=("--maxmemory-policy", "allkeys-lru")) as server,
+        pytest.raises(ConfigError, match=needed),
+    ):
+        await RedisCluster(server.url).node("a")
+
+
+async def test_a_forbidden_config_is_only_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Where CONFIG and INFO are forbidden, as by hosted Redis, the node starts with a warning."""
+    rules = ("on", ">pass", "~*", "&*", "+@all", "-config", "-info")
+    settings = ("--user", "app", *rules, "--user", "default", "off")
+    with RedisServer(settings=settings) as server:
+        cluster = RedisCluster(server.url)
+        cluster.options = msgspec.structs.replace(cluster.options, user="app", password="pass")
+        node = await cluster.node("a")
+        assert (await node.publish("news", "hello")).offset == 1
+        await cluster.close()
+    assert "maxmemory-policy" in caplog.text
+
+
+@pytest.mark.parametrize("password", ["", "wrong"])
+async def test_a_wrong_password_is_a_config_error(password: str) -> None:
+    """Redis refuses the credentials: the error names the settings, not their values."""
+    with RedisServer(settings=("--requirepass", "right")) as server:
+        cluster = RedisCluster(server.url)
+        cluster.options = msgspec.structs.replace(cluster.options, password=password)
+        with pytest.raises(ConfigError, match=r"engine\.redis\.user and password") as caught:
+            await cluster.node("a")
+        assert "wrong" not in str(caught.value)
+        cluster.options = msgspec.structs.replace(cluster.options, password="right")
+        await cluster.node("a")
+        await cluster.close()
+
+
+async def test_a_database_number_is_used(shared_server: RedisServer) -> None:
+    """`db` keeps two installations apart even with one prefix."""
+    cluster = RedisCluster(shared_server.url)
+    cluster.options = msgspec.structs.replace(cluster.options, db=3)
+    await cluster.node("a")
+    async with client(f"{shared_server.url}?db=3") as redis:
+        assert await redis.exists(keys_of(cluster).schema)
+    async with client(shared_server.url) as redis:
+        assert not await redis.exists(keys_of(cluster).schema)
+    await cluster.close()
+
+
+async def test_tls_is_spoken_and_verified(tmp_path: Path) -> None:
+    """A server whose certificate is of a known authority is used, another one is refused."""
+    authority = write_certificates(tmp_path)
+    with RedisServer(tls=tmp_path) as server:
+        cluster = RedisCluster(server.url)
+        with pytest.raises(BackplaneUnavailableError, match="certificate verify failed"):
+            await cluster.node("a")
+        trusted = msgspec.structs.replace(cluster.options, tls=TlsOptions(ca_file=str(authority)))
+        node = await cluster.node("a", options=trusted)
+        assert (await node.publish("news", "hello")).offset == 1
+        await cluster.close()

@@ -1,0 +1,13 @@
+"""Measures our node alone, beside bare send loops: `make bench`.
+
+Takes about four minutes; --only and --rounds choose less or more. docs/benchmarks.md tells what is
+measured and how.
+"""
+
+from __future__ import annotations
+
+from tests.load import suite
+from tests.load.servers import OUR_NODE
+
+if __name__ == "__main__":
+    suite.main("bench", suite.parse_arguments(__doc__), [OUR_NODE], notes="")

@@ -1,0 +1,341 @@
+"""What is measured: a function per scenario, which starts a server, loads it and returns figures.
+
+Every scenario takes the kind of server as an argument and treats all kinds alike. CPU time is the
+server's own, from the first publication (or connection) to the last delivery, and so includes the
+HTTP requests that published. A result is a small dataclass whose fields carry their own labels;
+report.py prints whatever has one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import statistics
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.load import generators, servers
+from tests.load.generators import Credits, LoadSummary, PublisherSummary, Second, SendLoopSummary
+from tests.load.machine import Clock
+from tests.load.servers import Kind, Server
+from tests.load.tools import Tools
+
+CLIENTS = 1_000
+UNBATCHED_PER_S = 50  # publications: far apart, so that no two can share a frame
+STEADY_PER_S = 200
+BATCH = 16  # publications per request at the ceiling: Centrifugo puts no more into a frame
+REQUESTS_AHEAD = 3  # published, not yet delivered: enough that the server is never idle
+MANY_CLIENTS = 8_000
+CONNECTS_PER_S = 1_000
+HTTP_CONNECTIONS = 16
+FRAME_BYTES = 248  # what a publication of 200 bytes is on the wire, for the bare send loops
+
+_SETTLE_S = 2.0  # for memory that a server gives back after a burst
+_DRAIN_S = 15.0  # after the last publication: what is not delivered by then is lost
+_TRAFFIC_PER_S = 5
+_TRAFFIC_S = 2.0
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What every scenario needs."""
+
+    tools: Tools
+    directory: Path  # for settings and logs
+    quick: bool  # shorter: to see that it works, not to compare
+
+    def seconds(self, full: float) -> float:
+        """Return how long to publish."""
+        return full / 3 if self.quick else full
+
+
+@dataclass(frozen=True)
+class Label:
+    """How a figure is called and printed."""
+
+    text: str
+    unit: str = ""
+    digits: int = 0
+
+
+def figure(text: str, unit: str = "", digits: int = 0) -> Any:
+    """Declare a field of a result as a figure of the report."""
+    return dataclasses.field(metadata={"label": Label(text, unit, digits)})
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Publications delivered to clients."""
+
+    us_per_delivery: float = figure("CPU per delivery", "µs", 2)
+    deliveries_per_s: float = figure("deliveries per second")
+    publications_per_frame: float = figure("publications per frame", digits=2)
+    most_per_frame: int = figure("publications in the fullest frame")
+    p50_ms: float = figure("latency p50", "ms", 1)
+    p99_ms: float = figure("latency p99", "ms", 1)
+    p99_growth: float = figure("p99, last third ÷ first third", digits=2)
+    delivered_percent: float = figure("delivered whole", "%", 3)
+    lost_clients: int = figure("clients lost")
+    server_busy_percent: float = figure("server's core busy with it", "%")
+    server_waiting_percent: float = figure("server kept from its core by others", "%")
+    generators_busy_percent: float = figure("generators' core busy with them", "%")
+
+
+@dataclass(frozen=True)
+class Sending:
+    """Ready frames sent by a bare loop, the floor beneath `Delivery`."""
+
+    us_per_delivery: float = figure("CPU per delivery", "µs", 2)
+
+
+@dataclass(frozen=True)
+class Connections:
+    """Clients that connected and subscribed."""
+
+    clients: int = figure("clients")
+    us_per_client: float = figure("CPU per connect + subscribe", "µs")
+    kib_per_client: float = figure("resident memory per client", "KiB", 1)
+    kib_per_client_of_second_half: float = figure("the same, of the second half", "KiB", 1)
+    proportional_kib_per_client: float = figure("proportional (PSS) per client", "KiB", 1)
+    kib_per_client_after_traffic: float = figure("resident per client, after traffic", "KiB", 1)
+    idle_mib: float = figure("resident without clients", "MiB", 1)
+    setup_s: float = figure("time until all were subscribed", "s", 1)
+
+
+@dataclass(frozen=True)
+class HttpPublishing:
+    """Requests to the HTTP API."""
+
+    publishes_per_s: float = figure("publishes per second")
+    us_per_publish: float = figure("CPU per publish", "µs")
+    p50_ms: float = figure("request p50", "ms", 1)
+    p99_ms: float = figure("request p99", "ms", 1)
+    rejected: int = figure("rejected")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Several nodes that share a Redis."""
+
+    deliveries_per_s: float = figure("deliveries per second, at the ceiling")
+    us_per_delivery: float = figure("CPU per delivery, all nodes", "µs", 2)
+    publications_per_frame: float = figure("publications per frame", digits=2)
+    p99_ceiling_ms: float = figure("latency p99, at the ceiling", "ms", 1)
+    p50_paced_ms: float = figure("latency p50, at 50 publications/s", "ms", 1)
+    p99_paced_ms: float = figure("latency p99, at 50 publications/s", "ms", 1)
+    delivered_percent: float = figure("delivered whole", "%", 3)
+
+
+async def unbatched(lab: Lab, kind: Kind) -> Delivery:
+    """Deliver publications so far apart that each is a frame of its own: the cost of a frame."""
+    async with servers.running(kind, lab.directory) as server:
+        return await _paced(lab, [server], UNBATCHED_PER_S, lab.seconds(8))
+
+
+async def steady(lab: Lab, kind: Kind) -> Delivery:
+    """Deliver 200 publications per second to 1,000 clients: does one core keep up?"""
+    async with servers.running(kind, lab.directory) as server:
+        return await _paced(lab, [server], STEADY_PER_S, lab.seconds(12))
+
+
+async def ceiling(lab: Lab, kind: Kind) -> Delivery:
+    """Deliver as much as one core can, whole: what was delivered lets more be published."""
+    async with servers.running(kind, lab.directory) as server:
+        return await _at_ceiling(lab, [server], lab.seconds(6))
+
+
+async def connections(lab: Lab, kind: Kind) -> Connections:
+    """Connect and subscribe many clients: CPU and memory for each.
+
+    They come in two halves. What the second adds is told apart, because the first may find memory
+    that the server had taken before, while it started.
+    """
+    half = MANY_CLIENTS // (8 if lab.quick else 2)
+    async with servers.running(kind, lab.directory) as server, contextlib.AsyncExitStack() as stack:
+        memories, begun, loads = [server.memory()], server.clock(), []
+        for _ in range(2):
+            loads.append(await stack.enter_async_context(_many_clients(lab, server, half)))
+            spent = server.clock() - begun
+            await asyncio.sleep(_SETTLE_S)
+            memories.append(server.memory())
+        published = await generators.publish(
+            lab.tools, [server.port], rate=_TRAFFIC_PER_S, seconds=_TRAFFIC_S
+        )
+        await asyncio.gather(*(load.expect(published.accepted) for load in loads))
+        used = server.memory()
+    idle, half_held, held = memories
+    return Connections(
+        clients=2 * half,
+        us_per_client=spent.cpu / (2 * half) * 1e6,
+        kib_per_client=(held.resident - idle.resident) / (2 * half),
+        kib_per_client_of_second_half=(held.resident - half_held.resident) / half,
+        proportional_kib_per_client=(held.proportional - idle.proportional) / (2 * half),
+        kib_per_client_after_traffic=(used.resident - idle.resident) / (2 * half),
+        idle_mib=idle.resident / 1024,
+        setup_s=sum(load.setup_s for load in loads),
+    )
+
+
+async def http_publish(lab: Lab, kind: Kind) -> HttpPublishing:
+    """Publish one by one, as fast as 16 connections are answered, to a channel with one client."""
+    seconds = lab.seconds(5)
+    async with (
+        servers.running(kind, lab.directory) as server,
+        generators.clients(lab.tools, [server.port], 1, seconds=seconds + _DRAIN_S) as load,
+    ):
+        begun = server.clock()
+        published = await generators.publish(
+            lab.tools, [server.port], seconds=seconds, connections=HTTP_CONNECTIONS
+        )
+        await load.expect(published.accepted)
+        spent = server.clock() - begun
+    return HttpPublishing(
+        publishes_per_s=published.publications_per_s,
+        us_per_publish=spent.cpu / max(published.accepted, 1) * 1e6,
+        p50_ms=published.p50_ms,
+        p99_ms=published.p99_ms,
+        rejected=published.rejected,
+    )
+
+
+async def cluster(lab: Lab, kind: Kind, nodes: int) -> Cluster:
+    """Spread the clients over nodes that share a Redis, and publish to all of them."""
+    async with servers.redis(lab.directory) as redis_port, contextlib.AsyncExitStack() as stack:
+        running = [
+            await stack.enter_async_context(
+                servers.running(kind, lab.directory, index=index, redis_port=redis_port)
+            )
+            for index in range(nodes)
+        ]
+        paced = await _paced(lab, running, UNBATCHED_PER_S, lab.seconds(4))
+        top = await _at_ceiling(lab, running, lab.seconds(5))
+    return Cluster(
+        deliveries_per_s=top.deliveries_per_s,
+        us_per_delivery=top.us_per_delivery,
+        publications_per_frame=top.publications_per_frame,
+        p99_ceiling_ms=top.p99_ms,
+        p50_paced_ms=paced.p50_ms,
+        p99_paced_ms=paced.p99_ms,
+        delivered_percent=min(paced.delivered_percent, top.delivered_percent),
+    )
+
+
+async def c_send_loop(lab: Lab) -> Sending:
+    """Send what `unbatched` delivers, at its pace, from a loop in C."""
+    return await _sending(lab, generators.send_loop, FRAME_BYTES, publications=1)
+
+
+async def uvloop_send_loop(lab: Lab) -> Sending:
+    """Send the same from a loop in Python over uvloop."""
+    return await _sending(lab, generators.uvloop_send_loop, FRAME_BYTES, publications=1)
+
+
+async def c_send_loop_of_batches(lab: Lab) -> Sending:
+    """Send the full frames of `ceiling` from a loop in C."""
+    return await _sending(lab, generators.send_loop, BATCH * FRAME_BYTES, publications=BATCH)
+
+
+async def uvloop_send_loop_of_batches(lab: Lab) -> Sending:
+    """Send the same from a loop in Python over uvloop."""
+    return await _sending(lab, generators.uvloop_send_loop, BATCH * FRAME_BYTES, publications=BATCH)
+
+
+async def _sending(
+    lab: Lab,
+    loop: Callable[..., Awaitable[SendLoopSummary]],
+    frame_bytes: int,
+    publications: int,
+) -> Sending:
+    summary = await loop(
+        lab.tools,
+        connections=CLIENTS,
+        rate=UNBATCHED_PER_S,
+        seconds=lab.seconds(4),
+        frame_bytes=frame_bytes,
+    )
+    return Sending(summary.us_per_send / publications)
+
+
+async def _paced(lab: Lab, running: Sequence[Server], rate: int, seconds: float) -> Delivery:
+    ports = [server.port for server in running]
+    async with generators.clients(
+        lab.tools, ports, CLIENTS, seconds=seconds + _DRAIN_S, timeline=True
+    ) as load:
+        begun = _clock(running)
+        # Some in flight, so that one slow answer does not delay what is due meanwhile.
+        published = await generators.publish(
+            lab.tools, ports, rate=rate, seconds=seconds, connections=4, pipeline=4
+        )
+        received = await load.expect(published.accepted)
+        spent = _clock(running) - begun
+    return _delivery(received, published, spent)
+
+
+async def _at_ceiling(lab: Lab, running: Sequence[Server], seconds: float) -> Delivery:
+    ports = [server.port for server in running]
+    with Credits(every=BATCH * CLIENTS, ahead=REQUESTS_AHEAD) as credit:
+        async with generators.clients(
+            lab.tools, ports, CLIENTS, seconds=seconds + _DRAIN_S, timeline=True, credit=credit
+        ) as load:
+            begun = _clock(running)
+            published = await generators.publish(
+                lab.tools,
+                ports,
+                seconds=seconds,
+                batch=BATCH,
+                connections=max(REQUESTS_AHEAD, len(ports)),
+                credit=credit,
+            )
+            received = await load.expect(published.accepted)
+            spent = _clock(running) - begun
+    return _delivery(received, published, spent)
+
+
+def _many_clients(
+    lab: Lab, server: Server, count: int
+) -> contextlib.AbstractAsyncContextManager[generators.Load]:
+    # The first half is held while the second connects.
+    seconds = MANY_CLIENTS / CONNECTS_PER_S + 2 * _SETTLE_S + _TRAFFIC_S + _DRAIN_S
+    return generators.clients(
+        lab.tools, [server.port], count, seconds=seconds, connects_per_s=CONNECTS_PER_S
+    )
+
+
+def _clock(running: Sequence[Server]) -> Clock:
+    return sum((server.clock() for server in running), start=Clock(0, 0))
+
+
+def _delivery(received: LoadSummary, published: PublisherSummary, spent: Clock) -> Delivery:
+    wanted = published.accepted * CLIENTS
+    active_s = max(received.active_s, 1e-9)
+    return Delivery(
+        us_per_delivery=spent.cpu / max(received.publications, 1) * 1e6,
+        deliveries_per_s=received.deliveries_per_s,
+        publications_per_frame=received.publications_per_frame,
+        most_per_frame=received.most_per_frame,
+        p50_ms=received.p50_ms,
+        p99_ms=received.p99_ms,
+        p99_growth=growth_of_p99(received.timeline),
+        delivered_percent=100 * received.publications / wanted if wanted else 0.0,
+        lost_clients=received.lost,
+        server_busy_percent=100 * spent.cpu / active_s,
+        server_waiting_percent=100 * spent.waiting / active_s,
+        generators_busy_percent=100 * (received.cpu_s + published.cpu_s) / active_s,
+    )
+
+
+def growth_of_p99(timeline: Sequence[Second]) -> float:
+    """Return the p99 latency of the last third of the time over that of the first.
+
+    Each third is represented by the median of its seconds: a hiccup is no growth. Seconds in which
+    publishing had only begun or was already over do not count.
+    """
+    usual = statistics.median(second.publications for second in timeline) if timeline else 0
+    p99s = [second.p99_ms for second in timeline if second.publications > usual / 2]
+    third = len(p99s) // 3
+    if third == 0:
+        return 1.0
+    return statistics.median(p99s[-third:]) / max(statistics.median(p99s[:third]), 1e-3)

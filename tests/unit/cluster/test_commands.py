@@ -1,0 +1,330 @@
+"""The pipelined connection, on links that the test plays: order, deadlines, bounds, retries."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
+
+from realtime_node.cluster.on_redis.commands import PIPELINE_LIMIT, Commands
+from realtime_node.cluster.on_redis.instruments import NoInstruments
+from realtime_node.cluster.on_redis.options import RedisOptions
+from realtime_node.cluster.on_redis.refusals import ScriptMissingError
+from realtime_node.errors import BackplaneError, BackplaneUnavailableError
+from tests.support.conditions import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from realtime_node.cluster.on_redis.link import Link, Reply
+
+_OPTIONS = RedisOptions(command_timeout_s=0.3, reconnect_max_delay_s=0.01)
+
+
+class _Link:
+    """A connection whose server echoes each command, unless told otherwise."""
+
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+        self._replies: list[bytes] = []
+        self.is_broken = False
+
+    async def check(self) -> None:
+        if self.is_broken:
+            raise RedisConnectionError("hung up")
+
+    async def write(self, packed: list[bytes]) -> None:
+        self._server.pipelines.append(packed)
+        self._replies = list(packed)
+
+    async def read(self) -> Reply:
+        await self._server.answering.wait()
+        command = self._replies.pop(0)
+        failure = self._server.failures.pop(command, None)
+        if failure is not None:
+            raise failure
+        return command
+
+    async def abort(self) -> None:
+        self.is_broken = True
+
+
+class _Server:
+    def __init__(self) -> None:
+        self.pipelines: list[list[bytes]] = []
+        self.failures: dict[bytes, Exception] = {}
+        self.answering = asyncio.Event()
+        self.answering.set()
+        self.links: list[_Link] = []
+        self.is_down = False
+
+    async def open(self, name: str) -> Link:
+        assert name == "test"
+        if self.is_down:
+            raise OSError("nobody there")
+        self.links.append(_Link(self))
+        return self.links[-1]  # type: ignore[return-value] # it plays the part
+
+    @property
+    def received(self) -> list[bytes]:
+        return [command for pipeline in self.pipelines for command in pipeline]
+
+
+class _Refusals(NoInstruments):
+    def __init__(self) -> None:
+        self.count = 0
+
+    def refused(self, connection: str) -> None:
+        assert connection == "test"
+        self.count += 1
+
+
+@pytest.fixture
+def server() -> _Server:
+    """A server that answers."""
+    return _Server()
+
+
+async def _no_introduction(_: Link) -> None:
+    pass
+
+
+@pytest.fixture
+async def make(server: _Server) -> AsyncIterator[Callable[..., Commands]]:
+    """Make commands on the server; they are closed in the end."""
+    made: list[Commands] = []
+
+    def build(
+        options: RedisOptions = _OPTIONS,
+        *,
+        repeats: int = 0,
+        instruments: NoInstruments | None = None,
+    ) -> Commands:
+        made.append(
+            Commands(
+                "test",
+                options,
+                server.open,
+                instruments or NoInstruments(),
+                on_connected=_no_introduction,
+                repeats=repeats,
+            )
+        )
+        return made[-1]
+
+    yield build
+    for commands in made:
+        await commands.close()
+
+
+async def test_commands_of_one_pass_go_out_together(
+    server: _Server, make: Callable[..., Commands]
+) -> None:
+    """What is asked for within one pass of the loop is one pipeline, in order."""
+    commands = make()
+    await commands.start()
+    asked = [b"%d" % number for number in range(10)]
+    assert await asyncio.gather(*map(commands.execute, asked)) == asked
+    assert server.pipelines == [asked]
+
+
+async def test_commands_gather_while_a_pipeline_is_out(
+    server: _Server, make: Callable[..., Commands]
+) -> None:
+    """What is asked for meanwhile goes out next, at most so many at once."""
+    commands = make()
+    await commands.start()
+    server.answering.clear()
+    first = commands.execute(b"first")
+    await eventually(lambda: server.pipelines)
+    more = [commands.execute(b"%d" % number) for number in range(PIPELINE_LIMIT + 10)]
+    server.answering.set()
+    assert await first == b"first"
+    await asyncio.gather(*more)
+    assert [len(pipeline) for pipeline in server.pipelines] == [1, PIPELINE_LIMIT, 10]
+    assert server.received[1:] == [b"%d" % number for number in range(PIPELINE_LIMIT + 10)]
+
+
+async def test_a_write_is_sent_once(server: _Server, make: Callable[..., Commands]) -> None:
+    """When the connection is lost before the answer, a write's end is unknown and stays so."""
+    commands = make()
+    await commands.start()
+    server.failures[b"b"] = RedisConnectionError("cut")
+    results = await asyncio.gather(
+        *map(commands.execute, (b"a", b"b", b"c")), return_exceptions=True
+    )
+    assert results[0] == b"a"
+    for result in results[1:]:
+        assert isinstance(result, BackplaneUnavailableError)
+        assert "may have been done" in str(result)
+    assert await commands.execute(b"d") == b"d"
+    assert server.received == [b"a", b"b", b"c", b"d"]
+    assert len(server.links) == 2
+
+
+async def test_a_read_is_sent_once_again(server: _Server, make: Callable[..., Commands]) -> None:
+    """A read that a lost connection left unanswered is repeated, once and in its place."""
+    commands = make(repeats=1)
+    await commands.start()
+    server.failures[b"b"] = RedisConnectionError("cut")
+    assert await asyncio.gather(*map(commands.execute, (b"a", b"b", b"c"))) == [b"a", b"b", b"c"]
+    assert server.received == [b"a", b"b", b"c", b"b", b"c"]
+    server.failures[b"x"] = RedisConnectionError("cut")
+    read = commands.execute(b"x")
+    await eventually(lambda: server.received.count(b"x") == 1)
+    server.failures[b"x"] = RedisConnectionError("cut again")
+    with pytest.raises(BackplaneUnavailableError):
+        await read
+    assert server.received.count(b"x") == 2
+
+
+async def test_a_connection_that_broke_while_idle_costs_nothing(
+    server: _Server, make: Callable[..., Commands]
+) -> None:
+    """It is noticed before the next command is sent, which goes out on a new one."""
+    commands = make()
+    await commands.start()
+    server.links[0].is_broken = True
+    assert await commands.execute(b"a") == b"a"
+    assert server.received == [b"a"]
+    assert len(server.links) == 2
+
+
+async def test_an_unanswered_command_fails_at_its_deadline(
+    server: _Server, make: Callable[..., Commands]
+) -> None:
+    """A server that hangs costs the deadline, and the connection."""
+    commands = make()
+    await commands.start()
+    server.answering.clear()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with pytest.raises(BackplaneUnavailableError, match="may have been done"):
+        await commands.execute(b"a")
+    assert 0.2 < loop.time() - began < 1
+    server.answering.set()
+    assert await commands.execute(b"b") == b"b"
+    assert server.received == [b"a", b"b"]
+
+
+async def test_a_command_without_a_connection_fails_at_its_deadline_and_was_not_sent(
+    server: _Server, make: Callable[..., Commands]
+) -> None:
+    """While nothing can be sent, commands wait until their own deadlines; then surely not done."""
+    commands = make()
+    await commands.start()
+    server.is_down = True
+    server.links[0].is_broken = True
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    late = commands.execute(b"late")
+    soon = commands.execute(b"soon", loop.time() + 0.05)
+    with pytest.raises(BackplaneUnavailableError, match="nothing was sent"):
+        await soon
+    assert loop.time() - began < 0.25
+    assert not commands.is_connected
+    with pytest.raises(BackplaneUnavailableError, match="nothing was sent"):
+        await late
+    assert loop.time() - began < 1
+    server.is_down = False
+    assert await commands.execute(b"after") == b"after"
+    assert server.received == [b"after"]
+
+
+async def test_a_full_queue_refuses_at_once(server: _Server, make: Callable[..., Commands]) -> None:
+    """Beyond its bounds in commands or bytes nothing is taken on."""
+    refusals = _Refusals()
+    for bounds in ({"command_queue_limit": 3}, {"command_queue_bytes": 30}):
+        commands = make(msgspec.structs.replace(_OPTIONS, **bounds), instruments=refusals)
+        await commands.start()
+        server.answering.clear()
+        out = commands.execute(b"out")
+        await eventually(lambda: server.received[-1:] == [b"out"])
+        waiting = [commands.execute(b"0123456789") for _ in range(3)]
+        with pytest.raises(BackplaneUnavailableError, match="3 commands of 30 bytes wait"):
+            await commands.execute(b"refused")
+        server.answering.set()
+        assert await out == b"out"
+        await asyncio.gather(*waiting)
+        # There is room again, in bytes as well.
+        assert await asyncio.gather(*(commands.execute(b"0123456789") for _ in range(3)))
+    assert refusals.count == 2
+    assert b"refused" not in server.received
+
+
+async def test_a_caller_that_gave_up_is_not_served(
+    server: _Server, make: Callable[..., Commands]
+) -> None:
+    """A command whose caller was cancelled before it was sent is never sent."""
+    commands = make()
+    await commands.start()
+    cancelled = commands.execute(b"cancelled")
+    cancelled.cancel()
+    assert await commands.execute(b"a") == b"a"
+    assert server.received == [b"a"]
+
+
+async def test_a_caller_that_gives_up_later_shifts_no_reply(
+    server: _Server, make: Callable[..., Commands]
+) -> None:
+    """Replies go to their own callers, though one of them is gone."""
+    commands = make()
+    await commands.start()
+    server.answering.clear()
+    futures = [commands.execute(data) for data in (b"a", b"b", b"c")]
+    await eventually(lambda: server.pipelines)
+    futures[1].cancel()
+    server.answering.set()
+    assert (await futures[0], await futures[2]) == (b"a", b"c")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "expected", "message"),
+    [
+        (NoScriptError("No matching script", status_code="NOSCRIPT"), ScriptMissingError, "script"),
+        (OutOfMemoryError("used memory"), BackplaneUnavailableError, "maxmemory"),
+        (ReadOnlyError("You can't write"), BackplaneUnavailableError, "replica"),
+        (ResponseError("CLUSTERDOWN slot"), BackplaneUnavailableError, "for now"),
+        (ResponseError("ERR odd"), BackplaneError, "odd"),
+    ],
+)
+async def test_a_refusal_concerns_one_command(
+    server: _Server,
+    make: Callable[..., Commands],
+    refusal: Exception,
+    expected: type[Exception],
+    message: str,
+) -> None:
+    """Redis' error replies become ours, and the commands around are answered."""
+    commands = make()
+    await commands.start()
+    server.failures[b"b"] = refusal
+    results = await asyncio.gather(
+        *map(commands.execute, (b"a", b"b", b"c")), return_exceptions=True
+    )
+    assert (results[0], results[2]) == (b"a", b"c")
+    assert type(results[1]) is expected
+    assert message in str(results[1])
+    assert await commands.execute(b"d") == b"d"
+
+
+async def test_a_closed_connection_fails_all_that_waits(
+    server: _Server, make: Callable[..., Commands]
+) -> None:
+    """`close` answers everybody and takes nothing more."""
+    commands = make()
+    with pytest.raises(BackplaneUnavailableError, match="not part of the cluster"):
+        await commands.execute(b"too early")
+    await commands.start()
+    server.answering.clear()
+    out = commands.execute(b"out")
+    await eventually(lambda: server.pipelines)
+    waiting = commands.execute(b"waiting")
+    await commands.close()
+    for future in (out, waiting, commands.execute(b"too late")):
+        with pytest.raises(BackplaneUnavailableError):
+            await future

@@ -1,0 +1,82 @@
+"""What is asked of Redis before it is used, with a server that the test plays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from realtime_node.cluster.on_redis.introduction import Introduction
+from realtime_node.cluster.on_redis.keys import Keys
+from realtime_node.cluster.on_redis.options import RedisOptions
+from realtime_node.errors import ConfigError
+
+if TYPE_CHECKING:
+    from realtime_node.cluster.on_redis.link import Link
+
+
+class _Link:
+    def __init__(
+        self, version: str = "7.0.0", run_id: str = "r1", policy: str = "noeviction"
+    ) -> None:
+        self.info = f"# Server\r\nredis_version:{version}\r\nrun_id:{run_id}\r\n".encode()
+        self.policy = policy.encode()
+        self.scripts = 0
+
+    async def call(self, *arguments: bytes) -> object:
+        match arguments[0]:
+            case b"INFO":
+                return self.info
+            case b"CONFIG":
+                return [b"maxmemory-policy", self.policy]
+            case b"GET":
+                return b'{"format":1,"partitions":1}'
+        return None
+
+    async def write(self, packed: list[bytes]) -> None:
+        self.scripts += len(packed)
+
+    async def read(self) -> object:
+        return b"sha"
+
+
+def _introduction(restarts: list[str]) -> Introduction:
+    return Introduction(
+        RedisOptions(), Keys("realtime", 1), on_restart=lambda: restarts.append("restarted")
+    )
+
+
+async def _introduce(introduction: Introduction, link: _Link) -> None:
+    await introduction.to_writes(cast("Link", link))
+
+
+@pytest.mark.parametrize("version", ["6.2.14", "5.0.0"])
+async def test_an_old_redis_is_refused(version: str) -> None:
+    """Before Redis 7 inbox ids cannot be contiguous; the error names both versions."""
+    with pytest.raises(ConfigError, match=rf"is {version}: Redis 7 or newer, or Valkey"):
+        await _introduce(_introduction([]), _Link(version))
+
+
+@pytest.mark.parametrize("version", ["7.0.0", "7.2.4", "8.0.1", "10.0.0"])
+async def test_a_redis_from_7_on_is_used(version: str) -> None:
+    """Newer ones, and Valkey, which calls itself 7.2, are welcome; all scripts are loaded."""
+    link = _Link(version)
+    await _introduce(_introduction([]), link)
+    assert link.scripts == 17
+
+
+async def test_an_evicting_redis_is_refused() -> None:
+    """An evicted interest would be silence."""
+    with pytest.raises(ConfigError, match="maxmemory-policy volatile-lru"):
+        await _introduce(_introduction([]), _Link(policy="volatile-lru"))
+
+
+async def test_another_process_is_a_restart() -> None:
+    """A changed run id is told, the first one and a mere reconnect are not."""
+    restarts: list[str] = []
+    introduction = _introduction(restarts)
+    for run_id in ("r1", "r1"):
+        await _introduce(introduction, _Link(run_id=run_id))
+    assert restarts == []
+    await _introduce(introduction, _Link(run_id="r2"))
+    assert restarts == ["restarted"]
