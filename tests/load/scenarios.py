@@ -71,6 +71,7 @@ class Delivery:
     """Publications delivered to clients."""
 
     us_per_delivery: float = figure("CPU per delivery", "µs", 2)
+    us_per_frame: float = figure("CPU per delivered frame", "µs", 2)
     deliveries_per_s: float = figure("deliveries per second")
     publications_per_frame: float = figure("publications per frame", digits=2)
     most_per_frame: int = figure("publications in the fullest frame")
@@ -89,6 +90,7 @@ class Sending:
     """Ready frames sent by a bare loop, the floor beneath `Delivery`."""
 
     us_per_delivery: float = figure("CPU per delivery", "µs", 2)
+    us_per_frame: float = figure("CPU per delivered frame", "µs", 2)
 
 
 @dataclass(frozen=True)
@@ -155,10 +157,11 @@ async def connections(lab: Lab, kind: Kind) -> Connections:
     """
     half = MANY_CLIENTS // (8 if lab.quick else 2)
     async with servers.running(kind, lab.directory) as server, contextlib.AsyncExitStack() as stack:
-        memories, begun, loads = [server.memory()], server.clock(), []
+        memories, spent, loads = [server.memory()], Clock(0, 0), []
         for _ in range(2):
+            begun = server.clock()
             loads.append(await stack.enter_async_context(_many_clients(lab, server, half)))
-            spent = server.clock() - begun
+            spent += server.clock() - begun
             await asyncio.sleep(_SETTLE_S)
             memories.append(server.memory())
         published = await generators.publish(
@@ -256,7 +259,7 @@ async def _sending(
         seconds=lab.seconds(4),
         frame_bytes=frame_bytes,
     )
-    return Sending(summary.us_per_send / publications)
+    return Sending(summary.us_per_send / publications, summary.us_per_send)
 
 
 async def _paced(lab: Lab, running: Sequence[Server], rate: int, seconds: float) -> Delivery:
@@ -313,6 +316,7 @@ def _delivery(received: LoadSummary, published: PublisherSummary, spent: Clock) 
     active_s = max(received.active_s, 1e-9)
     return Delivery(
         us_per_delivery=spent.cpu / max(received.publications, 1) * 1e6,
+        us_per_frame=spent.cpu / max(received.frames, 1) * 1e6,
         deliveries_per_s=received.deliveries_per_s,
         publications_per_frame=received.publications_per_frame,
         most_per_frame=received.most_per_frame,

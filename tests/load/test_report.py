@@ -93,8 +93,8 @@ def test_a_ratio_is_taken_within_each_round() -> None:
     target = Target("ratio", "unbatched", "us_per_delivery", 2.0, relative_to="C send()")
     results: report.Results = {
         "unbatched": {
-            "realtime-node": [Sending(6.0), Sending(12.0)],
-            "C send()": [Sending(3.0), Sending(6.0)],
+            "realtime-node": [Sending(6.0, 6.0), Sending(12.0, 12.0)],
+            "C send()": [Sending(3.0, 3.0), Sending(6.0, 6.0)],
         }
     }
     (verdict,) = report.judge(results, [target], "realtime-node")
@@ -116,7 +116,7 @@ def test_a_target_is_met_on_the_right_side_of_its_limit(
 def test_what_was_not_measured_is_not_judged() -> None:
     """Without Centrifugo in the run there is no verdict on a ratio to it, met or not."""
     target = Target("t", "unbatched", "us_per_delivery", 2.0, relative_to="Centrifugo")
-    results: report.Results = {"unbatched": {"realtime-node": [Sending(6.0)]}}
+    results: report.Results = {"unbatched": {"realtime-node": [Sending(6.0, 6.0)]}}
     assert report.judge(results, [target], "realtime-node") == []
 
 

@@ -170,7 +170,8 @@ class Backplane(Protocol):
         """Join the cluster and begin to hand entries to `receiver`.
 
         `describe` is asked at every heartbeat. Raises `BackplaneUnavailableError` if the cluster's
-        store cannot be reached and `SchemaMismatchError` if its keys are not ours to use.
+        store cannot be reached, `ConfigError` if it refuses our settings or has some that would
+        lose publications, and `SchemaMismatchError` if its keys are not ours to use.
         """
 
     async def close(self) -> None:

@@ -14,7 +14,9 @@ from realtime_node.protocol.messages import ClientInfo
 class PresenceStore(Protocol):
     """The clients of every channel that has presence.
 
-    Every method raises `BackplaneUnavailableError` when the store does not answer in time.
+    Every method raises `BackplaneUnavailableError` when the store does not answer in time; whether
+    a failed `add` or `remove` was done is then not known, and a `remove` that succeeds settles it.
+    What one node asks takes effect in the order in which it was asked.
     """
 
     async def add(self, channel: str, info: ClientInfo) -> None:

@@ -111,15 +111,15 @@ class _Cluster:
             name: value for name, value in wish.environ.items() if not name.startswith(VARIABLES)
         }
         redis_url = valkey.url if valkey else wish.redis_url
-        self._keepers = []
-        for place in places:
+        files = [directory / f"{place.name}.json" for place in places]
+        for place, file in zip(places, files, strict=True):
             values = node_values(wish.settings, place, redis_url, self._secrets)
-            file = directory / f"{place.name}.json"
             file.write_text(json.dumps(values, indent=2))
-            child = Child(place.name, log, environ=environ)
-            self._keepers.append(NodeKeeper(place, file, child, http))
-        # But for the places, the same for all.
-        self._effective = load_settings(file, {})
+        self._effective = load_settings(files[0], {})  # but for the places, the same for all
+        self._keepers = [
+            NodeKeeper(place, file, Child(place.name, log, environ=environ), http)
+            for place, file in zip(places, files, strict=True)
+        ]
 
     async def live(self, started: float) -> None:
         """Start the nodes, tell so, and keep them running until cancelled.
@@ -213,8 +213,8 @@ async def _until(stop: asyncio.Event, *steps: Coroutine[None, None, None]) -> No
             if task.done() and not stop.is_set():
                 task.result()
     finally:
-        for task in (stopped, *tasks):
-            task.cancel()
+        for each in (stopped, *tasks):
+            each.cancel()
         await asyncio.gather(stopped, *tasks, return_exceptions=True)
 
 

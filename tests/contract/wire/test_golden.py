@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
 
 _GOLDEN = {path.stem: read(path) for path in sorted(GOLDEN.glob("*.json"))}
-_ENGINES = ("memory", "redis")
+# One object for each node: pytest keeps a fixture only while its parameter is the same object.
+_NODES = [
+    (server, engine)
+    for server in sorted({golden.server for golden in _GOLDEN.values()})
+    for engine in ("memory", "redis")
+]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -47,9 +52,10 @@ async def node(
 @pytest.mark.parametrize(
     ("node", "golden"),
     [
-        pytest.param((golden.server, engine), golden, id=f"{engine}-{name}")
-        for engine in _ENGINES
-        for name, golden in sorted(_GOLDEN.items(), key=lambda item: (item[1].server, item[0]))
+        pytest.param(node, golden, id=f"{node[1]}-{name}")
+        for node in _NODES
+        for name, golden in _GOLDEN.items()
+        if golden.server == node[0]
     ],
     indirect=["node"],
 )

@@ -45,7 +45,7 @@ def test_a_wrong_address_is_refused(address: str) -> None:
         ({"prefix": "a{b}"}, "prefix is 'a{b}'"),
         ({"partitions": 0}, "partitions is 0: from 1 to 256"),
         ({"partitions": 257}, "partitions is 257"),
-        ({"lease_s": 5.0}, "lease is 5.0 s: at least two heartbeats"),
+        ({"lease_s": 5.0}, "lease is 5.0 s: at least three heartbeats"),
         ({"address": "http://h"}, "address cannot be read"),
     ],
 )

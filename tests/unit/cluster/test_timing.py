@@ -3,7 +3,25 @@
 from __future__ import annotations
 
 from realtime_node.cluster.on_redis.backoff import Backoff
-from realtime_node.cluster.on_redis.heartbeat import SteadySince
+from realtime_node.cluster.on_redis.liveness import Liveness
+
+
+class _Node:
+    """A node whose heartbeats the test times."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.liveness = Liveness(10, 3, clock=lambda: self.now)
+
+    def beat_until(self, end: float) -> None:
+        """Beat every three seconds up to and including `end`."""
+        while self.now + 3 <= end:
+            self.now += 3
+            self.liveness.beat()
+
+    def may_judge(self, now: float) -> bool:
+        self.now = now
+        return self.liveness.may_judge()
 
 
 def test_pauses_double_up_to_their_bound() -> None:
@@ -23,35 +41,41 @@ def test_pauses_are_jittered() -> None:
 
 def test_a_node_judges_after_a_lease_of_heartbeats() -> None:
     """Only who heard Redis for a whole lease may say that others are silent."""
-    steady = SteadySince(lease_s=10)
-    assert not steady.may_judge(100)
-    for now in (100, 103, 106, 109):
-        steady.beat(now)
-    assert not steady.may_judge(109)
-    steady.beat(112)
-    assert steady.may_judge(112)
+    node = _Node()
+    assert not node.may_judge(0)
+    node.beat_until(12)
+    assert not node.may_judge(12.9)
+    assert node.may_judge(13)
 
 
 def test_a_missed_heartbeat_begins_the_wait_again() -> None:
     """Whatever stopped ours may have stopped theirs."""
-    steady = SteadySince(lease_s=10)
-    for now in range(0, 20, 3):
-        steady.beat(now)
-    assert steady.may_judge(18)
-    steady.missed()
-    assert not steady.may_judge(18)
-    steady.beat(21)
-    assert not steady.may_judge(30)
-    for now in (24, 27, 30):
-        steady.beat(now)
-    assert not steady.may_judge(30)
-    assert steady.may_judge(31)
+    node = _Node()
+    node.beat_until(15)
+    assert node.may_judge(15)
+    node.liveness.missed()
+    assert not node.may_judge(15)
+    node.beat_until(27)
+    assert not node.may_judge(27.9)
+    assert node.may_judge(28)
 
 
 def test_a_pause_of_our_own_begins_the_wait_again() -> None:
     """A process that was stopped saw nothing meanwhile, though no heartbeat failed."""
-    steady = SteadySince(lease_s=10)
-    for now in (0, 3, 6, 9, 12):
-        steady.beat(now)
-    steady.beat(40)
-    assert not steady.may_judge(40)
+    node = _Node()
+    node.beat_until(15)
+    assert node.may_judge(22)
+    # Even before the next heartbeat.
+    assert not node.may_judge(40)
+    node.liveness.beat()
+    assert not node.may_judge(40)
+    node.beat_until(49)
+    assert node.may_judge(50)
+
+
+def test_every_node_counts_until_we_may_judge() -> None:
+    """The silence that is granted is the lease for a judge, and without limit for others."""
+    node = _Node()
+    assert node.liveness.silence_ms() > 365 * 24 * 3600 * 1000
+    node.beat_until(15)
+    assert node.liveness.silence_ms() == 10_000

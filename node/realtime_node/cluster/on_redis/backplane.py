@@ -30,6 +30,7 @@ from .introduction import Introduction, load_scripts
 from .janitor import Janitor
 from .keys import Keys
 from .link import CONNECTION_FAILURES, describe_failure, is_refused_login, open_link
+from .liveness import Liveness
 from .membership import Membership
 from .nodes import Nodes
 from .options import RedisOptions
@@ -74,11 +75,16 @@ class RedisBackplane:
         self._interest = Interest(options, keys, runner, writes, node_id=node_id)
         self._history = History(keys, runner, reads=reads, writes=writes, node_id=node_id)
         self._publisher = Publisher(options, keys, runner, writes, instruments, node_id=node_id)
-        self._nodes = Nodes(options, keys, runner, reads=reads, writes=writes, node_id=node_id)
+        liveness = Liveness(options.lease_s, options.heartbeat_interval_s)
+        self._nodes = Nodes(
+            options, keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
+        )
         self._janitor = Janitor(options, keys, runner, writes, instruments, node_id=node_id)
-        self._heartbeat = Heartbeat(options, keys, runner, writes, self._janitor, node_id=node_id)
+        self._heartbeat = Heartbeat(
+            options, keys, runner, writes, janitor=self._janitor, liveness=liveness, node_id=node_id
+        )
         self.presence = RedisPresence(
-            options, keys, runner, reads=reads, writes=writes, node_id=node_id
+            keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
         )
         self._inbox: InboxReader | None = None
 

@@ -174,16 +174,17 @@ class Commands:
 
     async def _reopen(self) -> Link:
         backoff = Backoff(self._options.reconnect_max_delay_s)
+        known = ""
         while True:
             await asyncio.sleep(backoff.next())
             try:
                 link = await self._open()
             except (*CONNECTION_FAILURES, RealtimeError) as error:
-                _log.warning(
-                    "connection %s to Redis cannot be made: %s",
-                    self._name,
-                    describe_failure(error),
-                )
+                failure = describe_failure(error)
+                # Once per outage and cause: it is tried every few moments.
+                level = logging.DEBUG if failure == known else logging.WARNING
+                _log.log(level, "connection %s to Redis cannot be made: %s", self._name, failure)
+                known = failure
                 continue
             _log.info("connection %s to Redis is back", self._name)
             self._instruments.reconnected(self._name)

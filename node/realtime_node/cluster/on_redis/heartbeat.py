@@ -1,8 +1,6 @@
 """The heartbeat: prolongs this node's lease and sees whose lease has ended.
 
-A node is another's to judge only after its own heartbeats went through for a full lease without a
-break. Whatever stopped them, a Redis that was away, a network, a pause of this process, may have
-stopped the others' too, and silence of Redis alone must kill nobody.
+Whether that means that they are dead is `liveness`' decision, and what follows the janitor's work.
 """
 
 from __future__ import annotations
@@ -18,34 +16,12 @@ from .commands import Commands
 from .entries import encode_node
 from .janitor import Janitor
 from .keys import Keys
+from .liveness import Liveness
 from .options import RedisOptions
 from .runner import Call, Runner
 from .script import HEARTBEAT
 
 _log = logging.getLogger(__name__)
-
-
-class SteadySince:
-    """Since when heartbeats went through without a break longer than half a lease."""
-
-    def __init__(self, lease_s: float) -> None:
-        self._lease_s = lease_s
-        self._since: float | None = None
-        self._last = 0.0
-
-    def beat(self, now: float) -> None:
-        """Note a heartbeat that went through."""
-        if self._since is None or now - self._last > self._lease_s / 2:
-            self._since = now
-        self._last = now
-
-    def missed(self) -> None:
-        """Note one that did not."""
-        self._since = None
-
-    def may_judge(self, now: float) -> bool:
-        """Whether others' silence is theirs and not ours."""
-        return self._since is not None and now - self._since >= self._lease_s
 
 
 class Heartbeat:
@@ -57,8 +33,9 @@ class Heartbeat:
         keys: Keys,
         runner: Runner,
         writes: Commands,
-        janitor: Janitor,
         *,
+        janitor: Janitor,
+        liveness: Liveness,
         node_id: Callable[[], str],
     ) -> None:
         self._interval_s = options.heartbeat_interval_s
@@ -68,7 +45,7 @@ class Heartbeat:
         self._writes = writes
         self._janitor = janitor
         self._node_id = node_id
-        self._steady = SteadySince(options.lease_s)
+        self._liveness = liveness
         self._task: asyncio.Task[None] | None = None
 
     def start(self, describe: Callable[[], NodeInfo]) -> None:
@@ -84,7 +61,6 @@ class Heartbeat:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _beat_on(self, describe: Callable[[], NodeInfo]) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._interval_s)
             try:
@@ -95,10 +71,10 @@ class Heartbeat:
                 ]
             except BackplaneError as error:
                 _log.warning("a heartbeat did not go through: %s", error)
-                self._steady.missed()
+                self._liveness.missed()
                 continue
-            self._steady.beat(loop.time())
-            if self._steady.may_judge(loop.time()):
+            self._liveness.beat()
+            if self._liveness.may_judge():
                 for partition, nodes in enumerate(expired):
                     self._janitor.notice(partition, nodes)
 

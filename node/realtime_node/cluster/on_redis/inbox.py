@@ -94,17 +94,23 @@ class InboxReader:
 
     async def _run(self) -> None:
         backoff = Backoff(self._options.reconnect_max_delay_s)
+        known = ""
         while True:
             try:
                 link = await self._open_link("inbox")
                 try:
                     await self._resume(link)
                     backoff.reset()
+                    known = ""
                     await self._read(link)
                 finally:
                     await link.abort()
             except CONNECTION_FAILURES as error:
-                _log.warning("the inbox cannot be read: %s", describe_failure(error))
+                failure = describe_failure(error)
+                # Once per outage and cause: it is tried every few moments.
+                level = logging.DEBUG if failure == known else logging.WARNING
+                _log.log(level, "the inbox cannot be read: %s", failure)
+                known = failure
             await asyncio.sleep(backoff.next())
             self._instruments.reconnected("inbox")
 

@@ -12,6 +12,7 @@ from realtime_node.errors import BackplaneUnavailableError
 from .commands import Commands
 from .entries import UnreadableEntryError, decode_node, encode_control
 from .keys import Keys
+from .liveness import Liveness
 from .options import RedisOptions
 from .runner import ATTEMPTS, Call, Runner, always
 from .script import CONTROL, NODES
@@ -30,12 +31,13 @@ class Nodes:
         options: RedisOptions,
         keys: Keys,
         runner: Runner,
+        liveness: Liveness,
         *,
         reads: Commands,
         writes: Commands,
         node_id: Callable[[], str],
     ) -> None:
-        self._lease_ms = int(options.lease_s * 1000)
+        self._liveness = liveness
         self._inbox_limit = options.inbox_limit
         self._keys = keys
         self._runner = runner
@@ -47,7 +49,7 @@ class Nodes:
     async def list(self) -> list[NodeInfo]:
         """See `Backplane.nodes`."""
         keys = self._keys.partition(_PARTITION)
-        call: Call = (keys.nodes, keys.described), (self._lease_ms,)
+        call: Call = (keys.nodes, keys.described), (self._liveness.silence_ms(),)
         reply = await self._runner.run(self._reads, NODES, always(call))
         nodes: list[NodeInfo] = []
         for payload in reply[1:]:
@@ -69,7 +71,7 @@ class Nodes:
                     self._keys.partition(_PARTITION).nodes,
                     *(self._keys.node(_PARTITION, name).inbox for name in known),
                 ),
-                (self._lease_ms, payload, self._inbox_limit, *known),
+                (self._liveness.silence_ms(), payload, self._inbox_limit, *known),
             )
 
         for _ in range(ATTEMPTS):

@@ -97,9 +97,9 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(
                 f"redis partitions is {self.partitions}: from 1 to {_MAX_PARTITIONS} are allowed"
             )
-        if self.lease_s < 2 * self.heartbeat_interval_s:
+        if self.lease_s < 3 * self.heartbeat_interval_s:
             raise ConfigError(
-                f"redis lease is {self.lease_s} s: at least two heartbeats of"
+                f"redis lease is {self.lease_s} s: at least three heartbeats of"
                 f" {self.heartbeat_interval_s} s must fit into it"
             )
 

@@ -18,7 +18,7 @@ from realtime_node.protocol.messages import ClientInfo
 from .commands import Commands
 from .entries import UnreadableEntryError, decode_info, encode_info
 from .keys import Keys
-from .options import RedisOptions
+from .liveness import Liveness
 from .runner import Call, Runner, always
 from .script import PRESENCE_ADD, PRESENCE_GET, PRESENCE_REMOVE
 
@@ -32,15 +32,15 @@ class RedisPresence:
 
     def __init__(  # noqa: PLR0913 - one composition root names them all
         self,
-        options: RedisOptions,
         keys: Keys,
         runner: Runner,
+        liveness: Liveness,
         *,
         reads: Commands,
         writes: Commands,
         node_id: Callable[[], str],
     ) -> None:
-        self._lease_ms = int(options.lease_s * 1000)
+        self._liveness = liveness
         self._keys = keys
         self._runner = runner
         self._reads = reads
@@ -77,7 +77,7 @@ class RedisPresence:
         partition = self._keys.partition_of(channel)
         call: Call = (
             (self._keys.partition(partition).nodes, self._keys.channel(channel).presence),
-            (self._lease_ms,),
+            (self._liveness.silence_ms(),),
         )
         _, live, fields = await self._runner.run(self._reads, PRESENCE_GET, always(call))
         alive = set(live)

@@ -122,7 +122,7 @@ const connection = new Connection(getSession, {
     $("state").title = detail ?? "";
     $("send").disabled = name !== "connected";
     if (name === "refused") $("notice").textContent = `The server refused: ${detail}`;
-    if (name !== "connected") $("node").textContent = $("client").textContent = "–";
+    if (name !== "connected") for (const id of ["node", "client", "present"]) $(id).textContent = "–";
   },
   connected(reply) {
     for (const id of ["node", "client"]) {

@@ -4,7 +4,7 @@
 -- KEYS[1]  the caller's node hash
 -- KEYS[2]  nodes of the partition by their last heartbeat
 -- KEYS[3…] inboxes of the nodes that the caller knows
--- ARGV[1]  lease, ms
+-- ARGV[1]  how long a node may have been silent and still counts, ms
 -- ARGV[2]  payload
 -- ARGV[3]  entries that an inbox may hold
 -- ARGV[4…] nodes that the caller knows, in the order of KEYS[3…]

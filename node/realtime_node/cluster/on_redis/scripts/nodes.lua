@@ -3,7 +3,7 @@
 --
 -- KEYS[1] nodes of the partition by their last heartbeat
 -- KEYS[2] descriptions of the nodes
--- ARGV[1] lease, ms
+-- ARGV[1] how long a node may have been silent and still counts, ms
 --
 -- Returns {'OK', description…}
 
