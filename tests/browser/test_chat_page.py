@@ -10,12 +10,13 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import WAIT_MS
+from tests.support.conditions import eventually
+from tests.support.dev_cluster import DevCluster
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.browser.conftest import OpenTab
-    from tests.support.dev_cluster import DevCluster
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -102,8 +103,63 @@ async def test_a_tab_of_a_killed_node_comes_back_with_all_it_missed(
     await say(killed, "after")
     for page in (killed, other):
         await expect_messages(page, "before", *missed, "after")
+        await expect(page.locator("#messages .note")).to_have_count(0)  # recovered, not reread
     node_id = await killed.locator("#node").get_attribute("title")
     assert node_id not in {node.node_id for node in two_nodes.banner.nodes}, "a new life, a new id"
+
+
+async def test_a_tab_of_a_killed_node_goes_on_with_another(
+    tmp_path: Path, open_tab: OpenTab
+) -> None:
+    """Behind a shared port nobody waits for the restart: a node that lives takes the tab over."""
+    async with DevCluster(tmp_path) as cluster:
+        page = await open_chat(open_tab, cluster.banner.row("Chat page")[0])
+        await say(page, "before")
+        await expect_messages(page, "before")
+        nodes = {node.node_id: node for node in cluster.banner.nodes}
+        ours = nodes.pop(await page.locator("#node").get_attribute("title") or "")
+        [other] = nodes.values()
+        os.kill(ours.pid, signal.SIGKILL)
+        await expect(page.locator("#node")).not_to_have_attribute("title", ours.node_id)
+        index = cluster.banner.nodes.index(other)
+        await cluster.api("publish", node=index, channel="chat:lobby", data={"text": "meanwhile"})
+        await expect_messages(page, "before", "meanwhile")
+
+
+async def test_the_page_answers_pings(tmp_path: Path, open_tab: OpenTab) -> None:
+    """A client that does not is closed after the first one; the page stays beyond the second."""
+    file = tmp_path / "settings.json"
+    file.write_text('{"client": {"ping_interval": "2s", "pong_timeout": "1s"}}')
+    async with DevCluster(tmp_path, "--nodes", "1", "--config", str(file)) as cluster:
+        page = await open_tab("about:blank")
+        pings: list[str | bytes] = []
+        page.on(
+            "websocket",
+            lambda socket: socket.on(
+                "framereceived", lambda frame: pings.append(frame) if frame == "{}" else None
+            ),
+        )
+        await page.goto(cluster.banner.row("Chat page")[0])
+        await expect(page.locator("#state")).to_have_text("Connected")
+        client = await page.locator("#client").get_attribute("title") or ""
+        await eventually(lambda: len(pings) >= 3, what="three pings")
+        await expect(page.locator("#client")).to_have_attribute("title", client)
+
+
+async def test_a_server_that_falls_silent_is_left(two_nodes: DevCluster, open_tab: OpenTab) -> None:
+    """A link on which no ping comes is given up, and made anew once the server answers again."""
+    page = await open_tab("about:blank")
+    await page.clock.install()
+    await page.goto(two_nodes.banner.row("Chat page")[0])
+    await expect(page.locator("#state")).to_have_text("Connected")
+    pid = two_nodes.banner.nodes[0].pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        await page.clock.fast_forward(36_000)
+        await expect(page.locator("#state")).not_to_have_text("Connected")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await expect(page.locator("#state")).to_have_text("Connected", timeout=RESTART_MS)
 
 
 async def test_what_is_no_chat_message_shows_too(two_nodes: DevCluster, open_tab: OpenTab) -> None:

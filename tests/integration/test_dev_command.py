@@ -290,12 +290,13 @@ async def test_a_second_signal_hurries(tmp_path: Path) -> None:
 )
 async def test_no_process_outlives_a_supervisor_that_was_killed(tmp_path: Path) -> None:
     """SIGKILL leaves the supervisor no last word, so the kernel has it."""
-    cluster = DevCluster(tmp_path)
-    try:
-        await cluster.start()
+    async with DevCluster(tmp_path) as cluster:
         children = cluster.children()
         assert len(children) == 3
-    finally:
         cluster.send(signal.SIGKILL)
         await cluster.ended()
-    await eventually(lambda: not alive(children), within_s=5, what="the children's end")
+        try:
+            await eventually(lambda: not alive(children), within_s=5, what="the children's end")
+        finally:
+            for process in alive(children):
+                process.kill()

@@ -1,4 +1,4 @@
-"""The load tools as the scenarios use them: started on core 0, steered, and read as typed results.
+"""The load tools as the scenarios use them: started on their core, steered, and read as results.
 
     Load       wsload: clients that count what they receive, until they are let go
     publish    publisher: one paced run against the HTTP API
@@ -259,44 +259,48 @@ async def publish(  # noqa: PLR0913 - each is one option of publisher
     if credit:
         command += ["--credits", str(credit.ahead)]
     stdin = credit.read_end if credit else DEVNULL
-    return _read_as(PublisherSummary, await _run(command, seconds, core=0, stdin=stdin))
+    return _read_as(
+        PublisherSummary, await _run(command, seconds, core=machine.GENERATOR_CORE, stdin=stdin)
+    )
 
 
 async def send_loop(
-    tools: Tools, *, connections: int, rate: float, seconds: float, frame_bytes: int
+    tools: Tools, *, connections: int, frame_bytes: int, rounds: int, rate: float
 ) -> SendLoopSummary:
-    """Measure bare send() in C, paced at `rate` rounds per second.
+    """Measure bare send() in C, at `rate` rounds per second, or without pause where it is 0.
 
     Raises:
         GeneratorError: sendloop failed.
     """
-    command = [
-        *(str(tools.sendloop), "--clients", str(connections)),
-        *("--rounds", str(round(rate * seconds))),
-        *("--rate", str(rate)),
-        *("--bytes", str(frame_bytes)),
-        *("--drain-core", str(machine.GENERATOR_CORE)),
-    ]
-    return _read_as(SendLoopSummary, await _run(command, seconds, core=machine.server_core(0)))
+    options = _send_options(connections, frame_bytes, rounds, rate)
+    return await _send([str(tools.sendloop), *options], rounds, rate)
 
 
 async def uvloop_send_loop(
-    tools: Tools, *, connections: int, rate: float, seconds: float, frame_bytes: int
+    tools: Tools, *, connections: int, frame_bytes: int, rounds: int, rate: float
 ) -> SendLoopSummary:
-    """Measure bare uvloop writes, paced likewise.
+    """Measure bare uvloop writes likewise.
 
     Raises:
         GeneratorError: the script failed.
     """
-    command = [
-        *(sys.executable, str(Path(__file__).with_name("uvloop_sendloop.py"))),
-        *("--clients", str(connections)),
-        *("--rounds", str(round(rate * seconds))),
-        *("--rate", str(rate)),
-        *("--bytes", str(frame_bytes)),
-        *("--sendloop", str(tools.sendloop)),
+    script = Path(__file__).with_name("uvloop_sendloop.py")
+    options = _send_options(connections, frame_bytes, rounds, rate)
+    return await _send(
+        [sys.executable, str(script), "--sendloop", str(tools.sendloop), *options], rounds, rate
+    )
+
+
+def _send_options(connections: int, frame_bytes: int, rounds: int, rate: float) -> list[str]:
+    return [
+        *("--clients", str(connections), "--bytes", str(frame_bytes)),
+        *("--rounds", str(rounds), "--rate", str(rate)),
         *("--drain-core", str(machine.GENERATOR_CORE)),
     ]
+
+
+async def _send(command: Sequence[str], rounds: int, rate: float) -> SendLoopSummary:
+    seconds = rounds / rate if rate else 0
     return _read_as(SendLoopSummary, await _run(command, seconds, core=machine.server_core(0)))
 
 

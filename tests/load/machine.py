@@ -1,8 +1,8 @@
 """What the kernel tells about a process, and which core each part of a benchmark runs on.
 
-The split is the same for every server: generators, Redis and this harness share core 0, servers
-have the others. So a server never competes with what loads it, and the CPU time that it is charged
-is its own.
+The split is the same for every server: generators, Redis and this harness share the first core,
+servers have the others. So a server never competes with what loads it, and the CPU time that it is
+charged is its own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import resource
 from dataclasses import dataclass
 from pathlib import Path
 
-GENERATOR_CORE = 0
+_CORES = sorted(os.sched_getaffinity(0))  # a container may be given any of the machine's
+GENERATOR_CORE = _CORES[0]
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _USER_TIME_FIELD = 14  # in proc(5), counted from 1; system time is the next
@@ -21,8 +22,8 @@ _FIRST_FIELD_AFTER_NAME = 3
 
 def server_core(index: int) -> int:
     """Return the core of the server with this index; with more servers than cores they share."""
-    cores = os.cpu_count() or 1
-    return 1 + index % (cores - 1) if cores > 1 else 0
+    others = _CORES[1:] or _CORES
+    return others[index % len(others)]
 
 
 def pinned(core: int) -> tuple[str, ...]:
@@ -107,4 +108,4 @@ def describe() -> str:
     models = [line.partition(":")[2] for line in cpuinfo.splitlines() if "model name" in line]
     kernel = os.uname()
     model = models[0].strip() if models else kernel.machine
-    return f"{os.cpu_count()} cores ({model}), {kernel.sysname} {kernel.release}"
+    return f"{len(_CORES)} cores ({model}), {kernel.sysname} {kernel.release}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.load.scenarios import Label
+from tests.load.results import Label
 
 Results = dict[str, dict[str, list[Any]]]  # scenario → subject → a result per round
 

@@ -2,24 +2,22 @@
 
 Every scenario takes the kind of server as an argument and treats all kinds alike. CPU time is the
 server's own, from the first publication (or connection) to the last delivery, and so includes the
-HTTP requests that published. A result is a small dataclass whose fields carry their own labels;
-report.py prints whatever has one.
+HTTP requests that published.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import statistics
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests.load import generators, servers
 from tests.load.generators import Credits, LoadSummary, PublisherSummary, Second, SendLoopSummary
 from tests.load.machine import Clock
+from tests.load.results import Cluster, Connections, Delivery, HttpPublishing, Sending
 from tests.load.servers import Kind, Server
 from tests.load.tools import Tools
 
@@ -37,6 +35,7 @@ _SETTLE_S = 2.0  # for memory that a server gives back after a burst
 _DRAIN_S = 15.0  # after the last publication: what is not delivered by then is lost
 _TRAFFIC_PER_S = 5
 _TRAFFIC_S = 2.0
+_BATCH_ROUNDS = 500  # of a bare send loop: two or three seconds
 
 
 @dataclass(frozen=True)
@@ -50,85 +49,6 @@ class Lab:
     def seconds(self, full: float) -> float:
         """Return how long to publish."""
         return full / 3 if self.quick else full
-
-
-@dataclass(frozen=True)
-class Label:
-    """How a figure is called and printed."""
-
-    text: str
-    unit: str = ""
-    digits: int = 0
-
-
-def figure(text: str, unit: str = "", digits: int = 0) -> Any:
-    """Declare a field of a result as a figure of the report."""
-    return dataclasses.field(metadata={"label": Label(text, unit, digits)})
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """Publications delivered to clients."""
-
-    us_per_delivery: float = figure("CPU per delivery", "µs", 2)
-    us_per_frame: float = figure("CPU per delivered frame", "µs", 2)
-    deliveries_per_s: float = figure("deliveries per second")
-    publications_per_frame: float = figure("publications per frame", digits=2)
-    most_per_frame: int = figure("publications in the fullest frame")
-    p50_ms: float = figure("latency p50", "ms", 1)
-    p99_ms: float = figure("latency p99", "ms", 1)
-    p99_growth: float = figure("p99, last third ÷ first third", digits=2)
-    delivered_percent: float = figure("delivered whole", "%", 3)
-    lost_clients: int = figure("clients lost")
-    server_busy_percent: float = figure("server's core busy with it", "%")
-    server_waiting_percent: float = figure("server kept from its core by others", "%")
-    generators_busy_percent: float = figure("generators' core busy with them", "%")
-
-
-@dataclass(frozen=True)
-class Sending:
-    """Ready frames sent by a bare loop, the floor beneath `Delivery`."""
-
-    us_per_delivery: float = figure("CPU per delivery", "µs", 2)
-    us_per_frame: float = figure("CPU per delivered frame", "µs", 2)
-
-
-@dataclass(frozen=True)
-class Connections:
-    """Clients that connected and subscribed."""
-
-    clients: int = figure("clients")
-    us_per_client: float = figure("CPU per connect + subscribe", "µs")
-    kib_per_client: float = figure("resident memory per client", "KiB", 1)
-    kib_per_client_of_second_half: float = figure("the same, of the second half", "KiB", 1)
-    proportional_kib_per_client: float = figure("proportional (PSS) per client", "KiB", 1)
-    kib_per_client_after_traffic: float = figure("resident per client, after traffic", "KiB", 1)
-    idle_mib: float = figure("resident without clients", "MiB", 1)
-    setup_s: float = figure("time until all were subscribed", "s", 1)
-
-
-@dataclass(frozen=True)
-class HttpPublishing:
-    """Requests to the HTTP API."""
-
-    publishes_per_s: float = figure("publishes per second")
-    us_per_publish: float = figure("CPU per publish", "µs")
-    p50_ms: float = figure("request p50", "ms", 1)
-    p99_ms: float = figure("request p99", "ms", 1)
-    rejected: int = figure("rejected")
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Several nodes that share a Redis."""
-
-    deliveries_per_s: float = figure("deliveries per second, at the ceiling")
-    us_per_delivery: float = figure("CPU per delivery, all nodes", "µs", 2)
-    publications_per_frame: float = figure("publications per frame", digits=2)
-    p99_ceiling_ms: float = figure("latency p99, at the ceiling", "ms", 1)
-    p50_paced_ms: float = figure("latency p50, at 50 publications/s", "ms", 1)
-    p99_paced_ms: float = figure("latency p99, at 50 publications/s", "ms", 1)
-    delivered_percent: float = figure("delivered whole", "%", 3)
 
 
 async def unbatched(lab: Lab, kind: Kind) -> Delivery:
@@ -222,44 +142,50 @@ async def cluster(lab: Lab, kind: Kind, nodes: int) -> Cluster:
         p99_ceiling_ms=top.p99_ms,
         p50_paced_ms=paced.p50_ms,
         p99_paced_ms=paced.p99_ms,
-        delivered_percent=min(paced.delivered_percent, top.delivered_percent),
+        whole_percent=min(paced.whole_percent, top.whole_percent),
     )
 
 
 async def c_send_loop(lab: Lab) -> Sending:
     """Send what `unbatched` delivers, at its pace, from a loop in C."""
-    return await _sending(lab, generators.send_loop, FRAME_BYTES, publications=1)
+    return await _sending_single(lab, generators.send_loop)
 
 
 async def uvloop_send_loop(lab: Lab) -> Sending:
     """Send the same from a loop in Python over uvloop."""
-    return await _sending(lab, generators.uvloop_send_loop, FRAME_BYTES, publications=1)
+    return await _sending_single(lab, generators.uvloop_send_loop)
 
 
 async def c_send_loop_of_batches(lab: Lab) -> Sending:
-    """Send the full frames of `ceiling` from a loop in C."""
-    return await _sending(lab, generators.send_loop, BATCH * FRAME_BYTES, publications=BATCH)
+    """Send the full frames of `ceiling`, without pause, from a loop in C."""
+    return await _sending_batches(lab, generators.send_loop)
 
 
 async def uvloop_send_loop_of_batches(lab: Lab) -> Sending:
     """Send the same from a loop in Python over uvloop."""
-    return await _sending(lab, generators.uvloop_send_loop, BATCH * FRAME_BYTES, publications=BATCH)
+    return await _sending_batches(lab, generators.uvloop_send_loop)
 
 
-async def _sending(
-    lab: Lab,
-    loop: Callable[..., Awaitable[SendLoopSummary]],
-    frame_bytes: int,
-    publications: int,
-) -> Sending:
+async def _sending_single(lab: Lab, loop: Callable[..., Awaitable[SendLoopSummary]]) -> Sending:
     summary = await loop(
         lab.tools,
         connections=CLIENTS,
+        frame_bytes=FRAME_BYTES,
+        rounds=round(UNBATCHED_PER_S * lab.seconds(4)),
         rate=UNBATCHED_PER_S,
-        seconds=lab.seconds(4),
-        frame_bytes=frame_bytes,
     )
-    return Sending(summary.us_per_send / publications, summary.us_per_send)
+    return Sending(summary.us_per_send, summary.us_per_send)
+
+
+async def _sending_batches(lab: Lab, loop: Callable[..., Awaitable[SendLoopSummary]]) -> Sending:
+    summary = await loop(
+        lab.tools,
+        connections=CLIENTS,
+        frame_bytes=BATCH * FRAME_BYTES,
+        rounds=_BATCH_ROUNDS,
+        rate=0,
+    )
+    return Sending(summary.us_per_send / BATCH, summary.us_per_send)
 
 
 async def _paced(lab: Lab, running: Sequence[Server], rate: int, seconds: float) -> Delivery:
@@ -312,7 +238,6 @@ def _clock(running: Sequence[Server]) -> Clock:
 
 
 def _delivery(received: LoadSummary, published: PublisherSummary, spent: Clock) -> Delivery:
-    wanted = published.accepted * CLIENTS
     active_s = max(received.active_s, 1e-9)
     return Delivery(
         us_per_delivery=spent.cpu / max(received.publications, 1) * 1e6,
@@ -323,8 +248,9 @@ def _delivery(received: LoadSummary, published: PublisherSummary, spent: Clock) 
         p50_ms=received.p50_ms,
         p99_ms=received.p99_ms,
         p99_growth=growth_of_p99(received.timeline),
-        delivered_percent=100 * received.publications / wanted if wanted else 0.0,
+        whole_percent=100 * (received.complete or 0) / CLIENTS,
         lost_clients=received.lost,
+        rejected=published.rejected,
         server_busy_percent=100 * spent.cpu / active_s,
         server_waiting_percent=100 * spent.waiting / active_s,
         generators_busy_percent=100 * (received.cpu_s + published.cpu_s) / active_s,

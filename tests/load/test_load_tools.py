@@ -320,7 +320,7 @@ async def test_credits_pace_the_publisher(tools: Tools, server: FakeServer) -> N
 async def test_the_send_loops_send_what_they_say(tools: Tools) -> None:
     """10 rounds to 20 connections are 200 sends, in C and over uvloop."""
     for loop in (generators.send_loop, generators.uvloop_send_loop):
-        summary = await loop(tools, connections=20, rate=100, seconds=0.1, frame_bytes=248)
+        summary = await loop(tools, connections=20, frame_bytes=248, rounds=10, rate=rate)
         assert summary.sends == 200
         assert summary.us_per_send > 0
 

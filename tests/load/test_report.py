@@ -14,7 +14,8 @@ import pytest
 from tests.load import machine, report, suite
 from tests.load.generators import Second
 from tests.load.report import Spread, Target
-from tests.load.scenarios import HttpPublishing, Sending, growth_of_p99
+from tests.load.results import HttpPublishing, Sending
+from tests.load.scenarios import growth_of_p99
 
 
 def _second(number: int, p99_ms: float, publications: int = 200_000) -> Second:

@@ -111,13 +111,17 @@ class WireClient:
         return len(self.inbox) >= count
 
     async def call(self, command: Mapping[str, Any], *, within_s: float = 5.0) -> dict[str, Any]:
-        """Send one command and take its reply; pushes that came before it stay in `inbox`."""
+        """Send one command and take its reply; what came before it stays in `inbox`.
+
+        If the connection ends instead, its end is returned and stays in `inbox` too.
+        """
         await self.send(command)
-        pushes = []
+        before = []
         while (message := await self.next(within_s=within_s)).get("id") != command["id"]:
-            pushes.append(message)
-            assert "close" not in message, message
-        self.inbox.extendleft(reversed(pushes))
+            before.append(message)
+            if "close" in message:
+                break
+        self.inbox.extendleft(reversed(before))
         return message
 
     async def drop(self) -> None:

@@ -9,7 +9,8 @@ the node through the inbox, and either may be ahead of the other. So a subscript
 
 As soon as its position is the channel's, it becomes a member and shares every frame. The channel's
 own position is that of the first answer: if the inbox lags behind it, members are not given what
-they already know.
+they already know. That holds only while everybody follows the stream; *loose* subscribers have no
+position and know nothing, so as long as there are any, the position comes from the inbox itself.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ NOBODY: Final = Members((), ())
 class Joiner:
     """A subscriber between its question to the backplane and its first shared frame."""
 
-    __slots__ = ("epoch", "kept", "overflowed", "position", "subscriber", "wants_join_leave")
+    __slots__ = ("epoch", "is_incomplete", "kept", "position", "subscriber", "wants_join_leave")
 
     def __init__(self, subscriber: Subscriber, *, wants_join_leave: bool) -> None:
         """Start without an answer: everything delivered from now on is kept."""
@@ -66,15 +67,19 @@ class Joiner:
         self.position: int | None = None
         self.epoch = ""
         self.kept: list[Waiting] = []
-        self.overflowed = False
+        self.is_incomplete = False
 
     def keep(self, batch: Sequence[Waiting]) -> None:
         """Keep a batch that may lie beyond the position still to come."""
         if len(self.kept) + len(batch) > MAX_KEPT_MESSAGES:
-            self.overflowed = True
-            self.kept.clear()
-        if not self.overflowed:
+            self.give_up_keeping()
+        if not self.is_incomplete:
             self.kept.extend(batch)
+
+    def give_up_keeping(self) -> None:
+        """Note that not everything delivered meanwhile could be kept."""
+        self.is_incomplete = True
+        self.kept.clear()
 
     def answer(self, top: StreamPosition) -> None:
         """Take the position that the subscriber was told."""
@@ -82,12 +87,16 @@ class Joiner:
         self.epoch = top.epoch
 
 
-def beyond(batch: Sequence[Waiting], offset: int) -> list[Waiting]:
-    """Return the messages of a batch that someone at `offset` has not seen.
+def beyond(batch: Sequence[Waiting], offset: int, epoch: str) -> list[Waiting]:
+    """Return the messages of a batch that someone at `offset` of `epoch` has not seen.
 
-    Messages without a place in the stream count as unseen.
+    Messages without a place in this stream count as unseen; `continues` tells whether that is well.
     """
-    return [message for message in batch if not message.offset or message.offset > offset]
+    return [
+        message
+        for message in batch
+        if not message.offset or message.offset > offset or message.epoch != epoch
+    ]
 
 
 def continues(batch: Sequence[Waiting], offset: int, epoch: str) -> bool:
@@ -116,6 +125,7 @@ class Channel:
         "is_queued",
         "join_leave_members",
         "joiners",
+        "loose",
         "members",
         "name",
         "offset",
@@ -130,6 +140,8 @@ class Channel:
         self.members: dict[Subscriber, Send] = {}
         self.join_leave_members: set[Subscriber] = set()
         self.joiners: dict[Subscriber, Joiner] = {}
+        self.loose: set[Subscriber] = set()
+        """Members and joiners that were promised no position."""
         self.waiting: deque[Waiting] = deque()
         self.fanout: Fanout | None = None
         self.is_queued = False
@@ -149,6 +161,7 @@ class Channel:
     def remove(self, subscriber: Subscriber) -> None:
         """Forget a subscriber, whether it is a member or still joining."""
         self.join_leave_members.discard(subscriber)
+        self.loose.discard(subscriber)
         self.joiners.pop(subscriber, None)
         if self.members.pop(subscriber, None) is not None:
             self._snapshot = None

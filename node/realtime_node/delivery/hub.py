@@ -14,6 +14,7 @@ the reader stops reading and the backlog stays in the store, where it is bounded
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -69,25 +70,35 @@ class Hub:
 
     # --- Membership ----------------------------------------------------------------------------
 
-    def begin_join(self, name: str, subscriber: Subscriber, *, wants_join_leave: bool) -> Joiner:
-        """Prepare a subscription: from now on nothing delivered here is missed."""
+    def begin_join(
+        self, name: str, subscriber: Subscriber, *, follows_stream: bool, wants_join_leave: bool
+    ) -> Joiner:
+        """Prepare a subscription: from now on nothing delivered here is missed.
+
+        `follows_stream` announces that the answer will bring a position.
+        """
         channel = self._channels.get(name)
         if channel is None:
             channel = self._channels[name] = Channel(name)
         joiner = Joiner(subscriber, wants_join_leave=wants_join_leave)
         channel.joiners[subscriber] = joiner
+        if not follows_stream:
+            channel.loose.add(subscriber)
         return joiner
 
     def finish_join(self, name: str, joiner: Joiner, top: StreamPosition) -> None:
         """Start delivery behind `top`, right after the subscriber was told this position.
 
-        Ask `joiner.overflowed` first: then too much was published meanwhile and the subscriber has
-        to ask again.
+        Ask `joiner.is_incomplete` before: then it is better to let the subscriber ask again than to
+        tell it a position that is lost at once.
         """
         channel = self._channels[name]
+        if joiner.is_incomplete and self._end_position(channel, joiner.subscriber):
+            self._drop_if_deserted(channel)
+            return
         joiner.answer(top)
         kept, joiner.kept = joiner.kept, []
-        if top.epoch and channel.offset is None:
+        if top.epoch and channel.offset is None and not channel.loose:
             channel.offset = position_after(top.offset, top.epoch, kept)
             channel.epoch = top.epoch
         self._serve_joiner(channel, joiner, kept)
@@ -122,7 +133,7 @@ class Hub:
         None when there is nothing to wait for. Cancel the future to stop waiting.
         """
         channel = self._channels.get(name)
-        if channel is None or channel.sequence >= sequence:
+        if channel is None or (channel.sequence >= sequence and channel.fanout is None):
             return None
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         channel.waiters.append((sequence, future))
@@ -155,6 +166,12 @@ class Hub:
         )
         for name in names:
             if channel := self._channels.get(name):
+                for joiner in list(channel.joiners.values()):
+                    if joiner.position is None:
+                        joiner.give_up_keeping()
+                    elif joiner.epoch:
+                        self._end_position(channel, joiner.subscriber)
+                channel.offset = None
                 self._lose_position(channel)
 
     def _encode(self, entry: Entry) -> Waiting:
@@ -233,19 +250,19 @@ class Hub:
         A hole, or another epoch, means that this node missed something of the channel: its members
         are told, and recover from their own position.
         """
-        if channel.offset is None:
-            return batch
-        fresh = beyond(batch, channel.offset) if batch[0].epoch == channel.epoch else batch
-        if not continues(fresh, channel.offset, channel.epoch):
-            logger.warning(
-                "channel %s: expected offset %d of epoch %s, got %d of epoch %s",
-                channel.name,
-                channel.offset + 1,
-                channel.epoch,
-                fresh[0].offset,
-                fresh[0].epoch,
-            )
-            self._lose_position(channel)
+        fresh = batch
+        if channel.offset is not None:
+            fresh = beyond(batch, channel.offset, channel.epoch)
+            if not continues(fresh, channel.offset, channel.epoch):
+                logger.warning(
+                    "channel %s: expected offset %d of epoch %s, got %d of epoch %s",
+                    channel.name,
+                    channel.offset + 1,
+                    channel.epoch,
+                    fresh[0].offset,
+                    fresh[0].epoch,
+                )
+                self._lose_position(channel)
         last = fresh[-1] if fresh else None
         if last is not None and last.offset:
             channel.offset, channel.epoch = last.offset, last.epoch
@@ -257,18 +274,21 @@ class Hub:
         subscriber = joiner.subscriber
         following = batch
         if joiner.epoch:
-            if not batch or batch[-1].epoch == joiner.epoch:
-                following = beyond(batch, joiner.position)
-            if not continues(following, joiner.position, joiner.epoch):
-                self._metrics.positions_lost.inc()
-                if subscriber.lose_position(channel.name):
-                    channel.remove(subscriber)
-                    self._drop_if_deserted(channel)
-                    return
+            following = beyond(batch, joiner.position, joiner.epoch)
+            if not continues(following, joiner.position, joiner.epoch) and self._end_position(
+                channel, subscriber
+            ):
+                self._drop_if_deserted(channel)
+                return
             joiner.position = position_after(joiner.position, joiner.epoch, following)
         for start in range(0, len(following), MAX_MESSAGES):
-            subscriber.outbound.send(self._frame(following[start : start + MAX_MESSAGES]))
-        if not joiner.epoch or joiner.position == channel.offset:
+            frame = self._frame(following[start : start + MAX_MESSAGES])
+            with contextlib.suppress(RuntimeError):  # its transport closed under our hands
+                subscriber.outbound.send(frame)
+        if channel.joiners.get(subscriber) is not joiner:
+            return  # too slow even for this, and gone
+        is_there = (joiner.position, joiner.epoch) == (channel.offset, channel.epoch)
+        if not joiner.epoch or is_there:
             del channel.joiners[subscriber]
             channel.add_member(subscriber, wants_join_leave=joiner.wants_join_leave)
 
@@ -278,10 +298,16 @@ class Hub:
 
     def _lose_position(self, channel: Channel) -> None:
         for subscriber in list(channel.members):
-            if subscriber.lose_position(channel.name):
-                self._metrics.positions_lost.inc()
-                channel.remove(subscriber)
+            self._end_position(channel, subscriber)
         self._drop_if_deserted(channel)
+
+    def _end_position(self, channel: Channel, subscriber: Subscriber) -> bool:
+        """Tell a subscriber that it missed something; return whether it is gone by that."""
+        if not subscriber.lose_position(channel.name):
+            return False
+        self._metrics.positions_lost.inc()
+        channel.remove(subscriber)
+        return True
 
     def _release_waiters(self, channel: Channel) -> None:
         if not channel.waiters:

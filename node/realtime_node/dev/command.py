@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from realtime_node.config import RedisSettings, load_settings
 from realtime_node.config.engine import ADDRESS_FORM
 from realtime_node.dev.errors import DevClusterError
-from realtime_node.dev.supervisor import Wish, run_cluster
+from realtime_node.dev.supervisor import Options, run_cluster
 
 MOST_NODES: Final = 16
 """More show nothing that these do not, and would be slow to start on a small machine."""
@@ -48,23 +48,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Run a cluster until it is ended."""
-    settings = load_settings(options.config, os.environ)
-    port = settings.http_server.port if options.port is None else options.port
-    if options.port_each and port and port + options.nodes - 1 > LAST_PORT:
+    settings = load_settings(arguments.config, os.environ)
+    port = settings.http_server.port if arguments.port is None else arguments.port
+    if arguments.port_each and port and port + arguments.nodes - 1 > LAST_PORT:
         raise DevClusterError(
-            f"--port {port} leaves no room for {options.nodes} ports: choose a lower one"
+            f"--port {port} leaves no room for {arguments.nodes} ports: choose a lower one"
         )
-    wish = Wish(
-        nodes=options.nodes,
-        port=port,
-        port_each=options.port_each,
-        redis_url=_redis_url(options.redis),
-        settings=settings,
-        environ=os.environ,
+    asyncio.run(
+        run_cluster(
+            Options(
+                nodes=arguments.nodes,
+                port=port,
+                port_each=arguments.port_each,
+                redis_url=_redis_url(arguments.redis),
+                settings=settings,
+                environ=os.environ,
+            )
+        )
     )
-    asyncio.run(run_cluster(wish))
     return 0
 
 

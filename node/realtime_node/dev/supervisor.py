@@ -39,7 +39,7 @@ VALKEY_WITHIN_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Options:
     """What was asked for on the command line."""
 
     nodes: int
@@ -72,7 +72,7 @@ class Signals:
         self.stop.set()
 
 
-async def run_cluster(wish: Wish) -> None:
+async def run_cluster(options: Options) -> None:
     """Run a cluster until a signal ends it.
 
     Raises `DevClusterError` if it cannot start or go on. No process is left in any case.
@@ -80,9 +80,9 @@ async def run_cluster(wish: Wish) -> None:
     started = time.monotonic()
     signals = Signals()
     signals.listen()
-    with _reserved_places(wish) as places, _private_directory() as directory:
-        async with _engine(wish, directory, signals) as valkey, aiohttp.ClientSession() as http:
-            cluster = _Cluster(wish, places, directory, http, valkey)
+    with _reserved_places(options) as places, _private_directory() as directory:
+        async with _engine(options, directory, signals) as valkey, aiohttp.ClientSession() as http:
+            cluster = _Cluster(options, places, directory, http, valkey)
             ends = [cluster.live(started)]
             if valkey is not None:
                 ends.append(valkey.fail_when_it_ends())
@@ -97,23 +97,22 @@ class _Cluster:
 
     def __init__(
         self,
-        wish: Wish,
+        options: Options,
         places: Sequence[NodePlace],
         directory: Path,
         http: aiohttp.ClientSession,
         valkey: Valkey | None,
     ) -> None:
-        self._wish = wish
-        self._secrets = Secrets.of(wish.settings)
+        self._secrets = Secrets.of(options.settings)
         self._engine_name = valkey.program.name if valkey else "your Redis"
         # The variables are in the settings already, and would override the ports.
         environ = {
-            name: value for name, value in wish.environ.items() if not name.startswith(VARIABLES)
+            name: value for name, value in options.environ.items() if not name.startswith(VARIABLES)
         }
-        redis_url = valkey.url if valkey else wish.redis_url
+        redis_url = valkey.url if valkey else options.redis_url
         files = [directory / f"{place.name}.json" for place in places]
         for place, file in zip(places, files, strict=True):
-            values = node_values(wish.settings, place, redis_url, self._secrets)
+            values = node_values(options.settings, place, redis_url, self._secrets)
             file.write_text(json.dumps(values, indent=2))
         self._effective = load_settings(files[0], {})  # but for the places, the same for all
         self._keepers = [
@@ -159,10 +158,10 @@ class _Cluster:
 
 
 @contextlib.contextmanager
-def _reserved_places(wish: Wish) -> Iterator[list[NodePlace]]:
+def _reserved_places(options: Options) -> Iterator[list[NodePlace]]:
     """Decide where every node listens, and hold these ports."""
     # Unless somebody asks for more, only this machine reaches a cluster made for trying out.
-    server = wish.settings.http_server
+    server = options.settings.http_server
     address = server.address if "address" in server.model_fields_set else LOOPBACK
     with contextlib.ExitStack() as stack:
 
@@ -171,11 +170,11 @@ def _reserved_places(wish: Wish) -> Iterator[list[NodePlace]]:
             return port_of(held)
 
         places = []
-        shared = 0 if wish.port_each else hold(address, wish.port)
-        for index in range(wish.nodes):
+        shared = 0 if options.port_each else hold(address, options.port)
+        for index in range(options.nodes):
             name = f"node-{index + 1}"
-            if wish.port_each:
-                port = hold(address, wish.port + index if wish.port else 0)
+            if options.port_each:
+                port = hold(address, options.port + index if options.port else 0)
                 places.append(NodePlace(name, address, port, None))
             else:
                 places.append(NodePlace(name, address, shared, hold(LOOPBACK, 0)))
@@ -190,9 +189,11 @@ def _private_directory() -> Iterator[Path]:
 
 
 @contextlib.asynccontextmanager
-async def _engine(wish: Wish, directory: Path, signals: Signals) -> AsyncIterator[Valkey | None]:
+async def _engine(
+    options: Options, directory: Path, signals: Signals
+) -> AsyncIterator[Valkey | None]:
     """Run a Valkey, unless there is a Redis to use."""
-    if wish.redis_url:
+    if options.redis_url:
         yield None
         return
     valkey = Valkey(await find_program(), directory)

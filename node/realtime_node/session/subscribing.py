@@ -80,7 +80,10 @@ async def open_subscription(
         raise ReplyError(*codes.LIMIT_EXCEEDED)
     session.subscriptions[channel] = subscription
     joiner = services.hub.begin_join(
-        channel, session, wants_join_leave=subscription.wants_join_leave
+        channel,
+        session,
+        follows_stream=subscription.follows_stream,
+        wants_join_leave=subscription.wants_join_leave,
     )
     asked = (since or StreamPosition()) if recovers and subscription.recoverable else None
     try:
@@ -155,7 +158,7 @@ async def _ask_backplane(
 
 
 def _demand_complete(joiner: Joiner) -> None:
-    if joiner.overflowed:
+    if joiner.is_incomplete:
         raise ReplyError(*codes.INTERNAL, temporary=True)
 
 

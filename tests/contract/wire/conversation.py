@@ -22,7 +22,7 @@ from tests.support.tokens import OTHER_SECRET, SECRET, token
 from tests.support.wire_client import Refused, WireClient
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Callable
 
     from tests.support.node_process import NodeProcess
 
@@ -147,7 +147,7 @@ _VARIES_IN_INFO: dict[str, tuple[type, str]] = {
     "uid": (str, "<uid>"),
     "name": (str, "<name>"),
     "version": (str, "<version>"),
-    "uptime": (int, "<seconds>"),
+    "uptime": (int, "<count>"),
     "num_clients": (int, "<count>"),
     "num_users": (int, "<count>"),
     "num_subs": (int, "<count>"),
@@ -163,11 +163,6 @@ class Placeholders:
         """Know nothing yet."""
         self._placeholder_by_value: dict[str, str] = {}
         self._value_by_placeholder: dict[str, str] = {}
-
-    @property
-    def known(self) -> Collection[str]:
-        """The placeholders that stand for a value by now."""
-        return self._value_by_placeholder.keys()
 
     def hide(self, message: Any, *, connection: str = "") -> Any:
         """Replace in a message from the server what varies; learn ids and epochs from it."""
@@ -228,6 +223,8 @@ class Placeholders:
 _QUIET_S = 0.15
 # How long a played server has for what the recorded one did.
 _DEADLINE_S = 5.0
+# How long a connection that never came about is watched at the end.
+_GRACE_S = 0.1
 # An id that no conversation uses: the reply to it comes after everything the server has to say.
 _BARRIER_ID = 4_000_000_000
 
@@ -240,27 +237,31 @@ class Player:
         self._server = server
         self._placeholders = Placeholders()
         self._connections: dict[str, WireClient] = {}
+        self._connected: set[str] = set()
 
     async def record(self, conversation: Conversation) -> Transcript:
         """Play and write down whatever comes until the server is silent after each step."""
         return await self._play(conversation, lambda _: self._silence())
 
     async def replay(self, golden: Transcript) -> Transcript:
-        """Play what `golden` says, waiting after each step for as much as came there."""
+        """Play what `golden` says, waiting after each step for as much as came there.
 
-        async def as_many_as_recorded(index: int) -> None:
+        What comes beyond that counts as well: each connection is asked something after each step,
+        and all that comes before the answer belongs to the step.
+        """
+
+        async def settle(index: int) -> None:
             for name, messages in golden.exchanges[index].received.items():
                 if name in self._connections:
                     await self._connections[name].has(len(messages), within_s=_DEADLINE_S)
+            is_last = index == len(golden.exchanges) - 1
+            for name, client in self._connections.items():
+                await self._read_on(client, connected=name in self._connected, is_last=is_last)
 
-        return await self._play(golden.conversation, as_many_as_recorded, barrier=True)
+        return await self._play(golden.conversation, settle)
 
     async def _play(
-        self,
-        conversation: Conversation,
-        settle: Callable[[int], Awaitable[None]],
-        *,
-        barrier: bool = False,
+        self, conversation: Conversation, settle: Callable[[int], Awaitable[None]]
     ) -> Transcript:
         exchanges = []
         try:
@@ -270,8 +271,6 @@ class Player:
                 await settle(index)
                 received = {**refused, **self._collect()}
                 exchanges.append(Exchange(step=step, answer=answer, received=received))
-            if barrier:
-                exchanges[-1] = await self._with_stragglers(exchanges[-1])
         finally:
             await asyncio.gather(*(client.close() for client in self._connections.values()))
         return Transcript(
@@ -336,19 +335,15 @@ class Player:
             if count != heard:
                 heard, quiet_since = count, time.monotonic()
 
-    async def _with_stragglers(self, last: Exchange) -> Exchange:
-        """Add to the last exchange what still came, up to the reply to a command after it."""
-        received = dict(last.received)
-        for name, client in self._connections.items():
-            if client.closed or f"<client:{name}>" not in self._placeholders.known:
-                continue
-            await client.send({"id": _BARRIER_ID, "rpc": {"method": "barrier"}})
-            while (message := await client.next(within_s=_DEADLINE_S)).get("id") != _BARRIER_ID:
-                hidden = self._placeholders.hide(message, connection=name)
-                received[name] = [*received.get(name, []), hidden]
-                if "close" in message:
-                    break
-        return msgspec.structs.replace(last, received=received)
+    async def _read_on(self, client: WireClient, *, connected: bool, is_last: bool) -> None:
+        """Wait for what comes unexpectedly."""
+        if client.closed:
+            return
+        if connected:
+            await client.call({"id": _BARRIER_ID, "rpc": {"method": "barrier"}})
+        elif is_last:
+            # It cannot ask anything, so there is no answer to wait for.
+            await asyncio.sleep(_GRACE_S)
 
     def _collect(self) -> dict[str, list[Any]]:
         received = {}
@@ -357,5 +352,7 @@ class Player:
                 received[name] = [
                     self._placeholders.hide(message, connection=name) for message in client.inbox
                 ]
+                if any("connect" in message for message in client.inbox):
+                    self._connected.add(name)
                 client.inbox.clear()
         return received

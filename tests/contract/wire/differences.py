@@ -31,13 +31,309 @@ class Deliberate(NamedTuple):
         )
 
 
+_BAD_REQUEST: Final = {"code": 107, "message": "bad request"}
+_NO_DATA: Final = {"code": 107, "message": "bad request: data is required"}
+_SUBSCRIBED: Final = {
+    "recoverable": True,
+    "epoch": "<epoch:1>",
+    "offset": 1,
+    "positioned": True,
+}
+
+# Rows for every conversation ("*") may go unused in any of them; every other row has to be true.
 DELIBERATE: Final[list[Deliberate]] = [
     Deliberate(
-        conversation="*",
-        step="*",
-        where="/received/*/connect/node",
-        theirs=ABSENT,
-        ours="<node>",
-        reason="the protocol's field for it tells a client which node it is on; SDKs ignore it",
+        "*",
+        "*",
+        "/received/*/connect/node",
+        ABSENT,
+        "<node>",
+        "the protocol has a field for the node a client is on; it is of help in a cluster",
     ),
+    *[
+        Deliberate(
+            "*",
+            "*",
+            f"/received/*/{publication}/epoch",
+            "<epoch:1>",
+            ABSENT,
+            "whoever needs the epoch has it from its subscribe reply, which is never without",
+        )
+        for publication in ("pub", "publications/*")
+    ],
+    Deliberate(
+        "api-*",
+        "*",
+        "/answer/body/result/nodes/*/metrics",
+        "<metrics>",
+        ABSENT,
+        "/metrics tells more, to whom it concerns",
+    ),
+    # --- Frames and commands
+    Deliberate(
+        "frame-blank-line",
+        "2",
+        "/received/a/1",
+        {"close": {"code": 3501, "reason": "bad request"}},
+        {"id": 3, "error": {"code": 108, "message": "not available"}},
+        "an empty line between commands asks for nothing",
+    ),
+    Deliberate(
+        "frame-garbage-after-command",
+        "2",
+        "/received/a",
+        [
+            {"id": 2, "error": {"code": 108, "message": "not available"}},
+            {"close": {"code": 3501, "reason": "bad request"}},
+        ],
+        [{"close": {"code": 3501, "reason": "bad request"}}],
+        "a frame is read whole before anything in it is done",
+    ),
+    Deliberate(
+        "ping-command",
+        "2",
+        "/received/a/0",
+        {"close": {"code": 3501, "reason": "bad request"}},
+        {"id": 2, "ping": {}},
+        "the protocol's definition has this command",
+    ),
+    Deliberate(
+        "ping-command",
+        "3",
+        "/received/a",
+        ABSENT,
+        [{"id": 3, "error": {"code": 108, "message": "not available"}}],
+        "so the connection goes on",
+    ),
+    Deliberate(
+        "limit-message-size",
+        "3",
+        "/received/a/0/close/reason",
+        "",
+        "frame with 1066 bytes exceeds limit of 1000 bytes",
+        "the reason tells the limit",
+    ),
+    Deliberate(
+        "connect-refresh",
+        "2",
+        "/received/a/0/refresh/client",
+        ABSENT,
+        "<client:a>",
+        "the protocol has this field",
+    ),
+    Deliberate(
+        "connect-refresh",
+        "2",
+        "/received/a/0/refresh/version",
+        ABSENT,
+        "<version>",
+        "the protocol has this field",
+    ),
+    Deliberate(
+        "history-since",
+        "19",
+        "/received/a/0/history/publications",
+        [],
+        [{"data": {"n": 5}, "offset": 5}, {"data": {"n": 4}, "offset": 4}],
+        "backwards from beyond the top is from the top, as the recorded server has it with Redis",
+    ),
+    Deliberate(
+        "connect-token-expired",
+        "2",
+        "/received/a",
+        ABSENT,
+        [
+            {
+                "id": 2,
+                "connect": {
+                    "client": "<client:a>",
+                    "version": "<version>",
+                    "ping": 25,
+                    "pong": True,
+                    "node": "<node>",
+                },
+            }
+        ],
+        "a good token may follow on the same connection",
+    ),
+    Deliberate(
+        "subscribe-token-expiring",
+        "4",
+        "/received/a/0",
+        {"id": 4, "sub_refresh": {}},
+        {"id": 4, "error": {"code": 109, "message": "token expired"}},
+        "an expired token does not make a subscription one that never expires",
+    ),
+    # --- Server-side subscriptions
+    Deliberate(
+        "server-side-channels-claim",
+        "4",
+        "/received/a/0/error/code",
+        105,
+        103,
+        "whether the client may subscribe comes first",
+    ),
+    Deliberate(
+        "server-side-channels-claim",
+        "4",
+        "/received/a/0/error/message",
+        "already subscribed",
+        "permission denied",
+        "whether the client may subscribe comes first",
+    ),
+    Deliberate(
+        "server-side-api-recover-since",
+        "4",
+        "/received/a",
+        [{"push": {"channel": "recover:since-by-api", "subscribe": _SUBSCRIBED}}],
+        [
+            {"push": {"channel": "recover:since-by-api", "subscribe": _SUBSCRIBED}},
+            {
+                "push": {
+                    "channel": "recover:since-by-api",
+                    "pub": {"data": {"n": 2}, "offset": 2},
+                }
+            },
+        ],
+        "what was published since then has to follow, or the subscriber never sees it",
+    ),
+    Deliberate(
+        "server-side-api",
+        "4",
+        "/received/a",
+        [{"push": {"channel": "token:by-api", "subscribe": {}}}],
+        ABSENT,
+        "a subscription that exists is not announced again",
+    ),
+    Deliberate(
+        "server-side-api-one-client",
+        "5",
+        "/received/b",
+        [
+            {
+                "push": {
+                    "channel": "token:one-client",
+                    "unsubscribe": {"code": 2000, "reason": "server unsubscribe"},
+                }
+            }
+        ],
+        ABSENT,
+        "a client that was not subscribed is not told that it no longer is",
+    ),
+    Deliberate(
+        "server-side-api-unsubscribe-all",
+        "4",
+        "/received/a",
+        [{"push": {"unsubscribe": {"code": 2000, "reason": "server unsubscribe"}}}],
+        [
+            {
+                "push": {
+                    "channel": f"open:unsubscribe-all-{n}",
+                    "unsubscribe": {"code": 2000, "reason": "server unsubscribe"},
+                }
+            }
+            for n in (1, 2)
+        ],
+        "the end of every subscription is told to the SDK, which knows them by channel",
+    ),
+    # --- HTTP API
+    *[
+        Deliberate(conversation, step, where, "bad request", _NO_DATA["message"], "it says what")
+        for conversation, step, where in (
+            ("api-http-empty-body", "2", "/answer/body/error/message"),
+            ("api-publish-errors", "3", "/answer/body/error/message"),
+            ("batch", "3", "/answer/body/replies/3/error/message"),
+        )
+    ],
+    Deliberate(
+        "api-publish-b64data",
+        "4",
+        "/answer/body/error/message",
+        "bad request",
+        "bad request: invalid base64",
+        "it says what",
+    ),
+    Deliberate(
+        "api-broadcast-errors",
+        "3",
+        "/answer/body",
+        {"result": {"responses": [{"error": _BAD_REQUEST}]}},
+        {"error": _NO_DATA},
+        "what is wrong with the call, and not with a channel, is said once",
+    ),
+    Deliberate(
+        "api-publish-errors",
+        "6",
+        "/answer/body",
+        {"result": {}},
+        {"error": _BAD_REQUEST},
+        "nobody could subscribe to a channel with so long a name",
+    ),
+    *[
+        Deliberate(
+            "batch-odd",
+            step,
+            "/answer/body/replies",
+            ABSENT,
+            [],
+            "no commands, no replies: readers need not ask whether there is a list",
+        )
+        for step in ("1", "2")
+    ],
+    *[
+        Deliberate(
+            "batch-odd",
+            step,
+            "/answer/body/replies/0/error/message",
+            "not found",
+            "method not found",
+            "the client protocol's words for the same code",
+        )
+        for step in ("3", "4")
+    ],
+    Deliberate(
+        "api-http",
+        "9",
+        "/answer",
+        {"status": 200, "body": {"error": _BAD_REQUEST}},
+        {"status": 400},
+        "null is no object",
+    ),
+    Deliberate(
+        "api-http",
+        "10",
+        "/answer",
+        {"status": 404},
+        {"status": 401},
+        "who has no key is not told which methods there are",
+    ),
+    # --- What is not offered
+    *[
+        Deliberate(conversation, step, "/answer", theirs, {"status": 404}, "not offered")
+        for conversation, step, theirs in (
+            ("api-action-errors", "7", {"status": 200, "body": {"result": {}}}),
+            ("server-side-api-absent", "5", {"status": 200, "body": {"result": {}}}),
+            (
+                "api-channels",
+                "4",
+                {
+                    "status": 200,
+                    "body": {
+                        "result": {
+                            "channels": {
+                                "open:api-channels-1": {"num_clients": 1},
+                                "open:api-channels-2": {"num_clients": 1},
+                            }
+                        }
+                    },
+                },
+            ),
+            ("api-channels", "5", {"status": 200, "body": {"result": {"channels": {}}}}),
+            (
+                "api-rpc",
+                "1",
+                {"status": 200, "body": {"error": {"code": 104, "message": "not found"}}},
+            ),
+        )
+    ],
 ]

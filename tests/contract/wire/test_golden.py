@@ -19,50 +19,64 @@ from tests.contract.wire.transcripts import GOLDEN, describe, differences, read
 from tests.support.node_process import NodeProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from tests.contract.wire.conversation import Transcript
     from tests.support.redis_server import RedisServer
 
 _GOLDEN = {path.stem: read(path) for path in sorted(GOLDEN.glob("*.json"))}
-# One object for each node: pytest keeps a fixture only while its parameter is the same object.
-_NODES = [
-    (server, engine)
-    for server in sorted({golden.server for golden in _GOLDEN.values()})
-    for engine in ("memory", "redis")
-]
+
+
+class Nodes:
+    """The nodes of this module, each started when the first conversation needs it."""
+
+    def __init__(self, directory: Path, redis_address: Callable[[], str]) -> None:
+        """Start nodes with settings and logs in `directory`."""
+        self._directory = directory
+        self._redis_address = redis_address
+        self._started: dict[str, NodeProcess] = {}
+
+    async def get(self, server: str, engine: str) -> NodeProcess:
+        """Return the node with these settings on this engine."""
+        name = f"{server}-{engine}"
+        if name not in self._started:
+            how: dict[str, Any] = {"type": engine}
+            if engine == "redis":
+                how["redis"] = {"address": self._redis_address(), "prefix": f"golden-{server}"}
+            node = NodeProcess({**settings(server), "engine": how}, self._directory, name=name)
+            self._started[name] = node
+            await node.start()
+        return self._started[name]
+
+    async def stop(self) -> None:
+        """Stop all that were started."""
+        for node in self._started.values():
+            await node.stop()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def node(
+async def nodes(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[NodeProcess]:
-    """A node with the settings and the engine that the parameter names."""
-    server, engine = request.param
-    directory: Path = tmp_path_factory.mktemp(f"{server}-{engine}")
-    engine_settings: dict[str, Any] = {"type": engine}
-    if engine == "redis":
-        redis_server: RedisServer = request.getfixturevalue("redis_server")
-        engine_settings["redis"] = {"address": redis_server.url, "prefix": f"golden-{server}"}
-    async with NodeProcess({**settings(server), "engine": engine_settings}, directory) as process:
-        yield process
+) -> AsyncIterator[Nodes]:
+    """Nodes on memory, and on Redis where a test asks for it."""
+
+    def redis_address() -> str:
+        server: RedisServer = request.getfixturevalue("redis_server")
+        return server.url
+
+    nodes = Nodes(tmp_path_factory.mktemp("golden"), redis_address)
+    yield nodes
+    await nodes.stop()
 
 
-@pytest.mark.parametrize(
-    ("node", "golden"),
-    [
-        pytest.param(node, golden, id=f"{node[1]}-{name}")
-        for node in _NODES
-        for name, golden in _GOLDEN.items()
-        if golden.server == node[0]
-    ],
-    indirect=["node"],
-)
+@pytest.mark.parametrize("engine", ["memory", "redis"])
+@pytest.mark.parametrize("golden", _GOLDEN.values(), ids=_GOLDEN)
 async def test_our_node_says_what_the_recorded_server_said(
-    node: NodeProcess, golden: Transcript
+    nodes: Nodes, golden: Transcript, engine: str
 ) -> None:
     """Every golden conversation comes out the same, but for the differences that are listed."""
+    node = await nodes.get(golden.server, engine)
     found = differences(golden, await Player(node).replay(golden))
     unexpected = [
         difference

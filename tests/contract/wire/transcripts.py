@@ -81,7 +81,7 @@ def _comparable(exchange: Exchange) -> dict[str, Any]:
 
 
 def _different(one: Any, other: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(one, dict) and isinstance(other, dict):
+    if isinstance(one, dict) and isinstance(other, dict) and _kind(one) == _kind(other):
         for key in sorted(one.keys() | other.keys()):
             yield from _different(one.get(key, ABSENT), other.get(key, ABSENT), f"{where}/{key}")
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
@@ -89,6 +89,15 @@ def _different(one: Any, other: Any, where: str) -> Iterator[tuple[str, Any, Any
             yield from _different(left, right, f"{where}/{index}")
     elif one != other or type(one) is not type(other):
         yield where, one, other
+
+
+# Of objects with different ones among these keys nothing else is worth comparing.
+_REPLIES: Final = ("connect", "history", "ping", "publish", "refresh", "sub_refresh", "subscribe")
+_KINDS: Final = frozenset({"result", "error", "push", "close", "refused", *_REPLIES})
+
+
+def _kind(message: dict[str, Any]) -> tuple[Any, frozenset[str]]:
+    return message.get("status"), _KINDS & message.keys()
 
 
 def _shown(value: Any) -> str:

@@ -212,7 +212,7 @@ CONVERSATIONS = [
         Call(method="publish", text='{"channel": "open:x", '),
         Call(method="publish", text="[]"),
         Call(method="publish", text='{"channel": 7, "data": 1}'),
-        Call(method="info", text="null"),
+        Call(method="publish", text="null"),
         Call(method="nothing", headers={}),
     ),
     secured(

@@ -1,0 +1,97 @@
+"""A TCP port in front of several servers, as the load balancer of a cluster is.
+
+A client that knows one address gets another server after each reconnect, and a test can cut the
+connections, or let nobody in, without the servers' or the clients' help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_CHUNK_BYTES = 65_536
+
+
+class Forwarder:
+    """Forwards each connection to the next of `ports` that accepts it, on the loopback interface.
+
+    Bounded by its clients: it opens one connection for each of theirs, and reads no faster than the
+    other side takes.
+    """
+
+    def __init__(self, ports: Sequence[int]) -> None:
+        """Forward to these ports in turn."""
+        self.ports = list(ports)
+        self.is_open = True
+        self.accepted = 0
+        self._turns: Iterator[int] = itertools.count()
+        self._server: asyncio.Server | None = None
+        self._links: set[asyncio.StreamWriter] = set()
+
+    @property
+    def port(self) -> int:
+        """Where it listens. Raises AssertionError outside of its context."""
+        assert self._server is not None, "the forwarder was not started"
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    def cut(self) -> None:
+        """Abort every connection, as a network that fails does."""
+        for link in list(self._links):
+            link.transport.abort()
+
+    async def __aenter__(self) -> Self:
+        """Listen."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop listening and abort what is left."""
+        assert self._server is not None
+        self._server.close()
+        self.is_open = False
+        self.cut()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._links.add(writer)
+        try:
+            if self.is_open:
+                self.accepted += 1
+                await self._join(reader, writer)
+        finally:
+            self._links.discard(writer)
+            writer.transport.abort()
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in self.ports:
+            port = self.ports[next(self._turns) % len(self.ports)]
+            with contextlib.suppress(OSError):
+                back_reader, back_writer = await asyncio.open_connection("127.0.0.1", port)
+                break
+        else:
+            return
+        self._links.add(back_writer)
+        try:
+            ways = (_copy(reader, back_writer), _copy(back_reader, writer))
+            tasks = [asyncio.create_task(way) for way in ways]
+            # When one side ends, so does the other.
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        finally:
+            self._links.discard(back_writer)
+            back_writer.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(_CHUNK_BYTES):
+            writer.write(data)
+            await writer.drain()
