@@ -15,6 +15,7 @@ from msgspec import UNSET, Raw, UnsetType
 # Command ids are uint32 and offsets uint64 on the wire; Redis stream ids hold the same range.
 CommandId = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 Offset = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Limit = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 
 
 class Message(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
@@ -72,7 +73,7 @@ class HistoryRequest(Message, frozen=True):
     """Read a channel's stream: `limit` 0 asks for the position alone, -1 for everything."""
 
     channel: str = ""
-    limit: int = 0
+    limit: Limit = 0
     since: StreamPosition | None = None
     reverse: bool = False
 

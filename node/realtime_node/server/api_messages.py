@@ -11,6 +11,7 @@ from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.protocol.messages import (
     ErrorBody,
     HistoryResult,
+    Limit,
     PresenceResult,
     PresenceStatsResult,
     StreamPosition,
@@ -91,7 +92,7 @@ class DisconnectObject(ApiMessage, frozen=True):
     """The close code and reason to use."""
 
     code: Annotated[int, msgspec.Meta(ge=3000, le=4999)]
-    reason: Annotated[str, msgspec.Meta(max_length=123)] = ""
+    reason: str = ""
 
 
 class DisconnectRequest(ApiMessage, frozen=True):
@@ -113,7 +114,7 @@ class HistoryRequest(ApiMessage, frozen=True):
     """Read a channel's stream: `limit` 0 asks for the position alone, -1 for everything."""
 
     channel: str = ""
-    limit: int = 0
+    limit: Limit = 0
     since: StreamPosition | None = None
     reverse: bool = False
 

@@ -56,6 +56,8 @@ from realtime_node.server.api_messages import (
 )
 from realtime_node.session.channels import ChannelRule, ChannelRules
 
+MAX_REASON_BYTES: Final = 123
+"""What a close frame holds beside its code (RFC 6455, 5.5)."""
 CONCURRENCY: Final = 256
 """Publications of one request that are on their way to the store at once."""
 
@@ -164,6 +166,9 @@ async def disconnect(cluster: Cluster, request: DisconnectRequest) -> EmptyResul
     """Close a user's connections."""
     close = request.disconnect
     code, reason = (close.code, close.reason) if close else codes.FORCE_DISCONNECT
+    if len(reason.encode()) > MAX_REASON_BYTES:
+        message = f"bad request: reason is longer than {MAX_REASON_BYTES} bytes"
+        raise ReplyError(codes.BAD_COMMAND.code, message)
     await cluster.backplane.control(
         DisconnectUser(
             user=request.user,

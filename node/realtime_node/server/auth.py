@@ -134,6 +134,7 @@ class JwtVerifier:
             client=payload.client or "",
             expire_at=_expiry(payload),
             info=_json("info", payload.info, payload.b64info),
+            data=_json("data", payload.data, payload.b64data),
         )
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -40,7 +40,9 @@ def negotiate(
     `subprotocols` are those we speak, the preferred one first; a client that names none gets that
     one, unconfirmed, as the protocol allows.
     """
-    if "websocket" not in headers.get("Upgrade", "").lower():
+    if not (
+        _has_token(headers, "Upgrade", "websocket") and _has_token(headers, "Connection", "upgrade")
+    ):
         return Refused(HTTPStatus.BAD_REQUEST, "this is a WebSocket endpoint")
     if headers.get("Sec-WebSocket-Version") != "13":
         return Refused(HTTPStatus.UPGRADE_REQUIRED, "Sec-WebSocket-Version has to be 13")
@@ -71,9 +73,25 @@ def negotiate(
 
 def is_allowed_origin(origin: str, host: str, allowed: Sequence[str]) -> bool:
     """Whether a page of `origin` may connect: one of `allowed`, or a page of this very host."""
-    if urlsplit(origin).netloc.lower() == host.lower() and host:
+    if host and _host_of(origin) == host.lower():
         return True
-    return any(fnmatchcase(origin.lower(), pattern.lower()) for pattern in allowed)
+    return any(_matches(origin.lower(), pattern.lower()) for pattern in allowed)
+
+
+def _host_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # not a URL, so not a page of ours
+        return ""
+
+
+def _matches(origin: str, pattern: str) -> bool:
+    """Whether a pattern means an origin; `*` stands for any part of it and nothing else does."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), origin) is not None
+
+
+def _has_token(headers: Mapping[str, str], name: str, token: str) -> bool:
+    return token in (each.strip().lower() for each in headers.get(name, "").split(","))
 
 
 def _is_key(key: str) -> bool:

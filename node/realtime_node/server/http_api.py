@@ -86,7 +86,9 @@ class HttpApi:
             scheme, _, given = request.headers.get("Authorization", "").partition(" ")
             if scheme.lower() != "apikey":
                 return False
-        return bool(self._key) and hmac.compare_digest(given.strip().encode(), self._key)
+        # aiohttp keeps header bytes that are no UTF-8 as surrogates.
+        encoded = given.strip().encode(errors="surrogateescape")
+        return bool(self._key) and hmac.compare_digest(encoded, self._key)
 
     def _count(self, method: str, code: int, started: float) -> None:
         self._metrics.requests.labels(method, code).inc()

@@ -56,7 +56,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._transport = transport
         self._on_lost = on_lost
         self._ws = Protocol(SERVER, state=OPEN, max_size=max_message_bytes, logger=frame_logger)
-        self._fragments: list[bytes] = []
+        self._fragments: bytearray | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._outbound = Outbound(
             transport,
@@ -98,6 +98,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self._ws.state is OPEN:
             self._ws.send_close(code, reason)
             self._flush()
+        self.resume_reading()  # or the client's close frame would never be seen
         self._end_soon()
 
     def pause_reading(self) -> None:
@@ -116,18 +117,23 @@ class WebSocketConnection(asyncio.Protocol):
         if frame.opcode is Opcode.CLOSE:
             self._session.ended()
         elif frame.opcode in _MESSAGE_OPCODES:
-            if frame.fin and not self._fragments:
+            if frame.fin and self._fragments is None:
                 self._session.receive(bytes(frame.data))
                 return
-            self._fragments.append(bytes(frame.data))
+            # One buffer, so that fragments without end weigh no more than the message may.
+            message = self._fragments = self._fragments or bytearray()
+            message += frame.data
             if frame.fin:
-                message, self._fragments = b"".join(self._fragments), []
-                self._session.receive(message)
+                self._fragments = None
+                self._session.receive(bytes(message))
 
     def _flush(self) -> None:
         """Write the frames of the WebSocket protocol itself: pongs and closes."""
         for data in self._ws.data_to_send():
-            if data:
+            if data and data[0] == _PONG:
+                # Bounded as everything else: a client may ping without end and read nothing.
+                self._outbound.send(data)
+            elif data:
                 self._transport.write(data)
             else:
                 # Both sides said goodbye, or the client broke the protocol: the transport ends
@@ -148,6 +154,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._session.close(codes.SLOW)
 
 
+_PONG: Final = 0x80 | Opcode.PONG
+"""First byte of a pong frame."""
 _MESSAGE_OPCODES: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 frame_logger = logging.getLogger("realtime_node.frames")

@@ -58,6 +58,8 @@ class SubscriptionClaims(msgspec.Struct, frozen=True, kw_only=True):
     """Unix seconds; 0: the subscription does not expire."""
     info: bytes | None = None
     """JSON, shown to others as `chan_info`."""
+    data: bytes | None = None
+    """JSON, given to the client with the subscription."""
 
 
 class TokenVerifier(Protocol):

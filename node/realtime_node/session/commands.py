@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from msgspec import UNSET
 
 from realtime_node.errors import (
+    BackplaneError,
     Disconnect,
     ReplyError,
     TokenError,
@@ -84,9 +85,17 @@ async def connect(session: Session, command_id: int, request: ConnectRequest) ->
     if limit and claims.user and services.registry.connections_of(claims.user) >= limit:
         raise Disconnect(*codes.CONNECTION_LIMIT)
     session.connect(claims.user, claims.info, 0 if settings.insecure else claims.expire_at)
+    grants = _wished_grants(session, request) | claims.server_side_grants()
+    if len(grants) > settings.channel_limit:
+        raise Disconnect(*codes.CHANNEL_LIMIT)
     opened: list[Opened] = []
-    for channel, grant in claims.server_side_grants().items():
-        opened.append(await _open_server_side(session, channel, grant, request))
+    try:
+        for channel, grant in grants.items():
+            opened.append(await _open_server_side(session, channel, grant, request))
+    except (ReplyError, BackplaneError):
+        for each in opened:
+            session.forget(each.channel)
+        raise
     limits = services.limits
     result = ConnectResult(
         client=session.client_id,
@@ -130,6 +139,23 @@ def _connection_claims(session: Session, token: str) -> ConnectionClaims:
     return claims
 
 
+def _wished_grants(session: Session, request: ConnectRequest) -> dict[str, Grant]:
+    """Return server-side subscriptions that a returning client had and may make by itself.
+
+    Those it may not are the server's to give again; they are left out without an error.
+    """
+    rules = session.services.rules
+    wished = {}
+    for channel in request.subs:
+        try:
+            options = rules.rule(channel).options
+        except ReplyError:
+            continue
+        if permissions.may_subscribe(channel, options, rules.settings, session.asker()).allowed:
+            wished[channel] = Grant(server_side=True)
+    return wished
+
+
 async def _open_server_side(
     session: Session, channel: str, grant: Grant, request: ConnectRequest
 ) -> Opened:
@@ -150,15 +176,19 @@ async def refresh(session: Session, command_id: int, request: RefreshRequest) ->
     services = session.services
     if not request.token:
         raise Disconnect(*codes.BAD_REQUEST, detail="refresh without token")
-    claims = _connection_claims(session, request.token)
+    try:
+        claims = _connection_claims(session, request.token)
+    except ReplyError as error:
+        # What the client has is over: it comes back and asks for a newer token then.
+        raise Disconnect(*codes.CONNECTION_EXPIRED) from error
     if claims.user != session.user:
         raise Disconnect(*codes.INVALID_TOKEN, detail="a token of another user")
-    session.set_expiry(claims.expire_at)
+    session.set_expiry(0 if services.settings.insecure else claims.expire_at)
     result = RefreshResult(
         client=session.client_id,
         version=services.version,
-        expires=bool(claims.expire_at),
-        ttl=remaining_seconds(claims.expire_at, services.wall_clock()),
+        expires=bool(session.expires_at),
+        ttl=remaining_seconds(session.expires_at, services.wall_clock()),
     )
     return Outcome(Reply(id=command_id, refresh=result))
 
@@ -190,7 +220,7 @@ async def subscribe(session: Session, command_id: int, request: SubscribeRequest
     grant = Grant()
     if request.token:
         claims = _subscription_claims(session, channel, request.token)
-        grant = Grant(expires_at=claims.expire_at, chan_info=claims.info)
+        grant = Grant(expires_at=claims.expire_at, chan_info=claims.info, data=claims.data)
     else:
         _demand(permissions.may_subscribe(channel, options, rules.settings, asker))
     opened = await open_subscription(
@@ -274,6 +304,8 @@ async def history(session: Session, command_id: int, request: HistoryRequest) ->
     services = session.services
     rule = services.rules.rule(channel)
     _demand(permissions.may_read_history(rule.options, session.asker(channel)))
+    if request.reverse and request.since is not None and not request.since.offset:
+        raise ReplyError(*codes.BAD_COMMAND)  # nothing lies before the beginning
     try:
         page = await services.backplane.history(
             channel,

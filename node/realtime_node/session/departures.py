@@ -87,9 +87,11 @@ class Departures:
             if departure.has_presence:
                 await self._presence.remove(channel, client)
             # The client may have come back while the store was asked; then its presence was
-            # entered after this removal, on the same ordered connection.
-            if self._pending.pop((channel, client), None) is None:
+            # entered after this removal, on the same ordered connection. If it left once more,
+            # that is a departure of its own, still to be told.
+            if self._pending.get((channel, client)) is not departure:
                 return True
+            del self._pending[channel, client]
             if departure.announces:
                 await self._backplane.announce(channel, EntryKind.LEAVE, departure.info)
         except BackplaneError as error:

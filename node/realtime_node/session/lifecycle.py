@@ -4,7 +4,11 @@ Theory of operation. A session is opened with the WebSocket, connected by its fi
 closed once. Everything that happens by itself, not on a command, has a deadline in `Deadlines`:
 
     opened ──connect──▶ connected ──close──▶ closed
-       └────────────────close──────────────────▲
+       │ └──refuse──▶ refused ─┘(connect)      ▲
+       └────────────────close──────────────────┘
+
+A refused session (its token had expired) may try again with a better token; whatever the client
+had sent behind the refused connect is dropped without an answer, as SDKs that send ahead expect.
 
     state      deadline   then
     opened     stale      close 3502: the client never sent connect
@@ -32,6 +36,7 @@ class State(Enum):
     """Where a session is in its life."""
 
     OPENED = "opened"
+    REFUSED = "refused"
     CONNECTED = "connected"
     CLOSED = "closed"
 
@@ -40,12 +45,17 @@ class Event(Enum):
     """What moves a session on."""
 
     CONNECT = "connect"
+    REFUSE = "refuse"
     CLOSE = "close"
 
 
 TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     (State.OPENED, Event.CONNECT): State.CONNECTED,
+    (State.OPENED, Event.REFUSE): State.REFUSED,
     (State.OPENED, Event.CLOSE): State.CLOSED,
+    (State.REFUSED, Event.CONNECT): State.CONNECTED,
+    (State.REFUSED, Event.REFUSE): State.REFUSED,
+    (State.REFUSED, Event.CLOSE): State.CLOSED,
     (State.CONNECTED, Event.CLOSE): State.CLOSED,
 }
 """Every legal move; a pair that is not here is refused by whoever asks for it."""

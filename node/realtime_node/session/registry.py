@@ -7,6 +7,7 @@ sessions they mean. One task turns the timer wheel for everybody.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,15 @@ from realtime_node.cluster.backplane import (
     SubscribeUser,
     UnsubscribeUser,
 )
+from realtime_node.protocol import codes
 from realtime_node.protocol.codes import CloseCode
 from realtime_node.session.subscribing import subscribe_from_server, unsubscribe_from_server
 from realtime_node.session.timer_wheel import RESOLUTION, TimerWheel
 
 if TYPE_CHECKING:
     from realtime_node.session.session import Session
+
+logger = logging.getLogger(__name__)
 
 
 class SessionRegistry:
@@ -106,7 +110,12 @@ class SessionRegistry:
         while True:
             await asyncio.sleep(RESOLUTION)
             for session in self._wheel.wake(self._monotonic()):
-                session.wake()
+                try:
+                    session.wake()
+                except Exception:
+                    # The wheel turns for everybody: a bug of ours may cost one client only.
+                    logger.exception("client %s: unexpected error", session.client_id)
+                    session.close(codes.INTERNAL_SERVER_ERROR)
 
     # --- Control messages ----------------------------------------------------------------------
 

@@ -159,6 +159,8 @@ class Session:
     async def _answer(self, command: Command) -> None:
         """Execute one command and write its reply, whatever becomes of it."""
         method, request = method_of(command)
+        if self.state is State.REFUSED and method != "connect":
+            return  # sent ahead, behind the connect that was refused
         metrics = self.services.metrics
         metrics.commands.labels(method).inc()
         execute = self._permitted(command, method)
@@ -177,6 +179,8 @@ class Session:
             if outcome.then is not None and self.state is not State.CLOSED:
                 await outcome.then()
             return
+        if self.state is not State.CONNECTED:
+            self.state = TRANSITIONS[self.state, Event.REFUSE]
         metrics.errors.labels(body.code).inc()
         self.send_reply(Reply(id=command.id, error=body))
 
@@ -191,7 +195,7 @@ class Session:
             raise Disconnect(*codes.BAD_REQUEST, detail="unknown command")
         if not command.id and command.send is None:
             raise Disconnect(*codes.BAD_REQUEST, detail="command without id")
-        if (method == "connect") is not (self.state is State.OPENED):
+        if (method == "connect") is (self.state is State.CONNECTED):
             raise Disconnect(*codes.BAD_REQUEST, detail=f"{method} while {self.state.value}")
         return execute
 
@@ -254,7 +258,11 @@ class Session:
 
     def watch_subscriptions(self) -> None:
         """Look again when the first of the subscriptions expires."""
-        ends = [held.expires_at for held in self.subscriptions.values() if held.expires_at]
+        ends = [
+            held.expires_at
+            for held in self.subscriptions.values()
+            if held.is_active and held.expires_at
+        ]
         self.deadlines.sub_expiry = self._deadline(min(ends, default=0))
         self.services.registry.reschedule(self)
 
@@ -282,7 +290,7 @@ class Session:
     def _expire_subscriptions(self) -> None:
         ended = self.services.wall_clock() - self.services.limits.expiry_grace
         for channel, held in list(self.subscriptions.items()):
-            if held.expires_at and held.expires_at <= ended:
+            if held.is_active and held.expires_at and held.expires_at <= ended:
                 self.end_subscription(channel, codes.UNSUBSCRIBED_EXPIRED)
         self.watch_subscriptions()
 
@@ -345,7 +353,7 @@ class Session:
     def lose_position(self, channel: str) -> bool:
         """End a subscription whose stream has a hole; the SDK subscribes again and recovers."""
         held = self.subscriptions.get(channel)
-        if held is None or not held.follows_stream:
+        if held is None or not held.positioned:
             return False
         if held.server_side:
             self.close(codes.INSUFFICIENT_STATE)
@@ -358,6 +366,7 @@ class Session:
         info = self.info(channel)
         held = self.subscriptions.pop(channel)
         self.services.hub.leave(channel, self)
-        if held.is_active and (held.has_presence or held.announces):
-            departure = Departure(info, held.has_presence, held.announces)
+        announces = held.announces and held.is_active
+        if held.is_present or announces:
+            departure = Departure(info, has_presence=held.is_present, announces=announces)
             self.services.departures.add(channel, departure)

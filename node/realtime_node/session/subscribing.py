@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from realtime_node.cluster.backplane import WITHOUT_HISTORY, EntryKind, Subscribed, SubscribeUser
-from realtime_node.errors import ReplyError
+from realtime_node.errors import BackplaneError, ReplyError
 from realtime_node.protocol import codes
 from realtime_node.protocol.messages import (
     Push,
@@ -56,7 +56,10 @@ class Opened:
             self.session.watch_subscriptions()
         if self.subscription.announces and self.channel in self.session.subscriptions:
             info = self.session.info(self.channel)
-            await services.backplane.announce(self.channel, EntryKind.JOIN, info)
+            try:
+                await services.backplane.announce(self.channel, EntryKind.JOIN, info)
+            except BackplaneError as error:
+                logger.warning("a join of %s is not announced: %s", self.channel, error)
 
 
 async def open_subscription(
@@ -82,7 +85,7 @@ async def open_subscription(
     joiner = services.hub.begin_join(
         channel,
         session,
-        follows_stream=subscription.follows_stream,
+        follows_stream=subscription.positioned,
         wants_join_leave=subscription.wants_join_leave,
     )
     asked = (since or StreamPosition()) if recovers and subscription.recoverable else None
@@ -91,6 +94,7 @@ async def open_subscription(
         if subscription.has_presence:
             services.departures.revoke(channel, session.client_id)
             await services.presence.add(channel, session.info(channel))
+            subscription.is_present = True
         _demand_complete(joiner)
     except BaseException:
         _abandon(session, channel, subscription)
@@ -117,10 +121,10 @@ async def _unsubscribe_from_server(session: Session, channel: str) -> None:
 
 
 async def _subscribe_from_server(session: Session, wish: SubscribeUser) -> None:
-    rule = session.services.rules.rule(wish.channel)
     grant = Grant(server_side=True, chan_info=wish.chan_info, data=wish.data)
-    subscription = decide_subscription(rule.options, session.asker(), grant=grant)
     try:
+        options = session.services.rules.rule(wish.channel).options
+        subscription = decide_subscription(options, session.asker(), grant=grant)
         opened = await open_subscription(
             session,
             wish.channel,
@@ -128,8 +132,9 @@ async def _subscribe_from_server(session: Session, wish: SubscribeUser) -> None:
             recovers=wish.recover_since is not None,
             since=wish.recover_since,
         )
-    except ReplyError as error:
-        logger.info("client %s: not subscribed to %s: %s", session.client_id, wish.channel, error)
+    except (ReplyError, BackplaneError) as error:
+        client, channel = session.client_id, wish.channel
+        logger.warning("client %s: not subscribed to %s: %s", client, channel, error)
         return
     result = opened.result
     body = SubscribePush(
@@ -149,7 +154,7 @@ async def _ask_backplane(
     session: Session, channel: str, subscription: Subscription, since: StreamPosition | None
 ) -> Subscribed:
     services = session.services
-    if not subscription.follows_stream:
+    if not subscription.positioned:
         return await services.backplane.subscribe(channel, WITHOUT_HISTORY)
     stream = services.rules.rule(channel).stream
     return await services.backplane.subscribe(

@@ -32,15 +32,12 @@ class Subscription(msgspec.Struct, kw_only=True):
     server_side: bool = False
     is_active: bool = False
     """False until its subscribe was answered."""
+    is_present: bool = False
+    """Whether its presence was entered: it has to be taken out when the subscription ends."""
     expires_at: float = 0
     """Unix seconds; 0: never."""
     chan_info: Raw | UnsetType = UNSET
     data: Raw | UnsetType = UNSET
-
-    @property
-    def follows_stream(self) -> bool:
-        """Whether the subscription has a position."""
-        return self.positioned or self.recoverable
 
 
 class Grant(NamedTuple):
@@ -70,16 +67,16 @@ def decide_subscription(
     has_history = options.history_size > 0 and bool(options.history_ttl)
     may_follow = permissions.may_read_history(options, asker).allowed
     may_see = permissions.may_see_others(options, asker).allowed
+    recoverable = has_history and (
+        options.force_recovery or (wish.recoverable and (options.allow_recovery or may_follow))
+    )
+    positioned = has_history and (
+        options.force_positioning or (wish.positioned and (options.allow_positioning or may_follow))
+    )
     return Subscription(
-        positioned=has_history
-        and (
-            options.force_positioning
-            or (wish.positioned and (options.allow_positioning or may_follow))
-        ),
-        recoverable=has_history
-        and (
-            options.force_recovery or (wish.recoverable and (options.allow_recovery or may_follow))
-        ),
+        # Whoever may come back to its position has one that is watched meanwhile.
+        positioned=positioned or recoverable,
+        recoverable=recoverable,
         has_presence=options.presence,
         announces=options.join_leave,
         wants_join_leave=options.join_leave

@@ -36,8 +36,10 @@ class TimerWheel(Generic[S]):
         return sum(map(len, self._buckets.values()))
 
     def sleep(self, sleeper: S, until: float) -> None:
-        """Wake `sleeper` at `until`, whatever it asked for before."""
+        """Wake `sleeper` at `until` (infinity: never), whatever it asked for before."""
         self.forget(sleeper)
+        if until == math.inf:
+            return
         bucket = max(math.ceil(until / RESOLUTION), self._turned_to + 1)
         self._buckets.setdefault(bucket, {})[sleeper] = None
         sleeper.wheel_bucket = bucket
