@@ -89,7 +89,6 @@ class Node:
         )
         self._departures = Departures(self._backplane, self._presence)
         self._services = Services(
-            node_name=self._name,
             version=f"Realtime Cluster {__version__}",
             settings=settings.client,
             rules=rules,

@@ -32,6 +32,7 @@ class Forwarder:
         self._turns: Iterator[int] = itertools.count()
         self._server: asyncio.Server | None = None
         self._links: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     @property
     def port(self) -> int:
@@ -47,7 +48,7 @@ class Forwarder:
 
     async def __aenter__(self) -> Self:
         """Listen."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -56,7 +57,13 @@ class Forwarder:
         self._server.close()
         self.is_open = False
         self.cut()
-        await self._server.wait_closed()
+        if self._serving:
+            await asyncio.wait(self._serving)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._links.add(writer)
@@ -66,7 +73,7 @@ class Forwarder:
                 await self._join(reader, writer)
         finally:
             self._links.discard(writer)
-            writer.transport.abort()
+            await _abort(writer)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in self.ports:
@@ -87,7 +94,13 @@ class Forwarder:
             await asyncio.wait(tasks)
         finally:
             self._links.discard(back_writer)
-            back_writer.close()
+            await _abort(back_writer)
+
+
+async def _abort(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -109,13 +109,17 @@ class SessionRegistry:
     async def _turn(self) -> None:
         while True:
             await asyncio.sleep(RESOLUTION)
-            for session in self._wheel.wake(self._monotonic()):
-                try:
-                    session.wake()
-                except Exception:
-                    # The wheel turns for everybody: a bug of ours may cost one client only.
-                    logger.exception("client %s: unexpected error", session.client_id)
-                    session.close(codes.INTERNAL_SERVER_ERROR)
+            self.wake_due()
+
+    def wake_due(self) -> None:
+        """Wake every session whose deadline has come."""
+        for session in self._wheel.wake(self._monotonic()):
+            try:
+                session.wake()
+            except Exception:
+                # The wheel turns for everybody: a bug of ours may cost one client only.
+                logger.exception("client %s: unexpected error", session.client_id)
+                session.close(codes.INTERNAL_SERVER_ERROR)
 
     # --- Control messages ----------------------------------------------------------------------
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 class Services:
     """The node as a session sees it."""
 
-    node_name: str
     version: str
     settings: ClientSettings
     rules: ChannelRules

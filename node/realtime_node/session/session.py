@@ -34,9 +34,10 @@ from realtime_node.protocol.messages import (
     UnsubscribePush,
 )
 from realtime_node.session import lifecycle
-from realtime_node.session.commands import EXECUTE, Execute, method_of
+from realtime_node.session.commands import EXECUTE, method_of
 from realtime_node.session.departures import Departure
 from realtime_node.session.lifecycle import NEVER, TRANSITIONS, Action, Event, State
+from realtime_node.session.outcome import Execute
 from realtime_node.session.permissions import Asker
 from realtime_node.session.subscription import Subscription, raw_or_unset
 

@@ -1,0 +1,153 @@
+"""Letting a client in, and letting it stay: the commands connect and refresh.
+
+`connect` turns a token into a user, makes the server-side subscriptions that the token or a
+returning client brings along, and tells the ping contract. `commands` lists both functions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from realtime_node.errors import (
+    BackplaneError,
+    Disconnect,
+    ReplyError,
+    TokenError,
+    TokenExpiredError,
+)
+from realtime_node.protocol import codes
+from realtime_node.protocol.messages import (
+    ConnectRequest,
+    ConnectResult,
+    RefreshRequest,
+    RefreshResult,
+    Reply,
+    StreamPosition,
+    SubscribeRequest,
+)
+from realtime_node.session import permissions
+from realtime_node.session.claims import ANONYMOUS
+from realtime_node.session.outcome import Outcome
+from realtime_node.session.subscribing import Opened, open_subscription, remaining_seconds
+from realtime_node.session.subscription import Grant, decide_subscription
+
+if TYPE_CHECKING:
+    from realtime_node.session.claims import ConnectionClaims
+    from realtime_node.session.session import Session
+
+
+async def connect(session: Session, command_id: int, request: ConnectRequest) -> Outcome:
+    """Let a client in: who it is, its server-side subscriptions, the ping contract."""
+    services = session.services
+    settings = services.settings
+    claims = _connection_claims(session, request.token)
+    limit = settings.user_connection_limit
+    if limit and claims.user and services.registry.connections_of(claims.user) >= limit:
+        raise Disconnect(*codes.CONNECTION_LIMIT)
+    session.connect(claims.user, claims.info, 0 if settings.insecure else claims.expire_at)
+    grants = _wished_grants(session, request) | claims.server_side_grants()
+    if len(grants) > settings.channel_limit:
+        raise Disconnect(*codes.CHANNEL_LIMIT)
+    opened: list[Opened] = []
+    try:
+        for channel, grant in grants.items():
+            opened.append(await _open_server_side(session, channel, grant, request))
+    except (ReplyError, BackplaneError):
+        for each in opened:
+            session.forget(each.channel)
+        raise
+    limits = services.limits
+    result = ConnectResult(
+        client=session.client_id,
+        version=services.version,
+        expires=bool(session.expires_at),
+        ttl=remaining_seconds(session.expires_at, services.wall_clock()),
+        subs={each.channel: each.result for each in opened},
+        ping=int(limits.ping_interval),
+        pong=limits.ping_interval > 0 and limits.pong_timeout > 0,
+        node=services.backplane.node_id,
+        time=int(services.wall_clock() * 1000) if settings.connect_include_server_time else 0,
+    )
+
+    async def then() -> None:
+        for each in opened:
+            await each.start()
+
+    return Outcome(Reply(id=command_id, connect=result), then if opened else None)
+
+
+def _connection_claims(session: Session, token: str) -> ConnectionClaims:
+    """Return who connects.
+
+    Raises `ReplyError` 109 for an expired token, `Disconnect` 3500 for an invalid one, 3501 for a
+    missing one, and 3507 for an anonymous one where those are not allowed.
+    """
+    services = session.services
+    settings = services.settings
+    if not token:
+        if settings.insecure or settings.allow_anonymous_connect_without_token:
+            return ANONYMOUS
+        raise Disconnect(*codes.BAD_REQUEST, detail="a connection token is required")
+    try:
+        claims = services.tokens.verify_connection_token(token, now=services.wall_clock())
+    except TokenExpiredError as error:
+        raise ReplyError(*codes.TOKEN_EXPIRED) from error
+    except TokenError as error:
+        raise Disconnect(*codes.INVALID_TOKEN, detail=str(error)) from error
+    if not claims.user and settings.disallow_anonymous_connection_tokens:
+        raise Disconnect(*codes.PERMISSION_DENIED_CLOSE, detail="anonymous connection token")
+    return claims
+
+
+def _wished_grants(session: Session, request: ConnectRequest) -> dict[str, Grant]:
+    """Return server-side subscriptions that a returning client had and may make by itself.
+
+    Those it may not are the server's to give again; they are left out without an error.
+    """
+    rules = session.services.rules
+    wished = {}
+    for channel in request.subs:
+        try:
+            options = rules.rule(channel).options
+        except ReplyError:
+            continue
+        if permissions.may_subscribe(channel, options, rules.settings, session.asker()).allowed:
+            wished[channel] = Grant(server_side=True)
+    return wished
+
+
+async def _open_server_side(
+    session: Session, channel: str, grant: Grant, request: ConnectRequest
+) -> Opened:
+    options = session.services.rules.rule(channel).options
+    subscription = decide_subscription(options, session.asker(), grant=grant)
+    position = request.subs.get(channel, SubscribeRequest())
+    return await open_subscription(
+        session,
+        channel,
+        subscription,
+        recovers=position.recover,
+        since=StreamPosition(offset=position.offset, epoch=position.epoch),
+    )
+
+
+async def refresh(session: Session, command_id: int, request: RefreshRequest) -> Outcome:
+    """Prolong a connection with a new token of the same user."""
+    services = session.services
+    if not request.token:
+        raise Disconnect(*codes.BAD_REQUEST, detail="refresh without token")
+    try:
+        claims = _connection_claims(session, request.token)
+    except ReplyError as error:
+        # What the client has is over: it comes back and asks for a newer token then.
+        raise Disconnect(*codes.CONNECTION_EXPIRED) from error
+    if claims.user != session.user:
+        raise Disconnect(*codes.INVALID_TOKEN, detail="a token of another user")
+    session.set_expiry(0 if services.settings.insecure else claims.expire_at)
+    result = RefreshResult(
+        client=session.client_id,
+        version=services.version,
+        expires=bool(session.expires_at),
+        ttl=remaining_seconds(session.expires_at, services.wall_clock()),
+    )
+    return Outcome(Reply(id=command_id, refresh=result))

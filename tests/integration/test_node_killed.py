@@ -1,0 +1,239 @@
+"""A node dies under load, and no subscriber misses anything that was acknowledged.
+
+A ledger holds what the publisher was told: channel, offset and data of every acknowledged
+publication. At the end each subscriber's own list is compared with it, whatever happened meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from contextlib import AsyncExitStack
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import aiohttp
+import centrifuge
+import pytest
+
+from tests.support.conditions import eventually
+from tests.support.forwarder import Forwarder
+from tests.support.node_process import NodeProcess
+from tests.support.recovering_client import RecoveringClient
+from tests.support.redis_server import RedisServer
+from tests.support.tokens import SECRET, token
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_API_KEY: Final = "killed"
+_CHANNELS: Final = [f"load:{n}" for n in range(20)]
+_LIGHT_CLIENTS: Final = 160
+_SDK_CLIENTS: Final = 40
+_PUBLICATIONS_PER_S: Final = 500
+_BEFORE_THE_KILL_S: Final = 4.0
+_AFTER_THE_KILL_S: Final = 4.0
+_BACK_WITHIN_S: Final = 15.0
+
+_SETTINGS: Final[dict[str, Any]] = {
+    "http_api": {"key": _API_KEY},
+    "client": {"token": {"hmac_secret_key": SECRET}},
+    "log": {"level": "warn"},
+    "channel": {
+        "namespaces": [
+            {
+                "name": "load",
+                "history_size": 2000,
+                "history_ttl": "300s",
+                "force_recovery": True,
+                "allow_subscribe_for_client": True,
+            }
+        ]
+    },
+}
+
+
+class Subscriber(Protocol):
+    """What the ledger needs to know of a client."""
+
+    channel: str
+    seen: list[tuple[int, Any]]
+    first_offset: int
+    unrecovered: int
+    connections: int
+    subscribed_at: float
+
+
+class SdkSubscriber(centrifuge.ClientEventHandler, centrifuge.SubscriptionEventHandler):  # type: ignore[misc] # the SDK is untyped
+    """A client of centrifuge-python that is subscribed to one channel."""
+
+    def __init__(self, url: str, channel: str) -> None:
+        """Prepare a client that knows one address."""
+        self.channel = channel
+        self.seen: list[tuple[int, Any]] = []
+        self.first_offset = -1
+        self.unrecovered = 0
+        self.connections = 0
+        self.subscribed_at = 0.0
+        self._client = centrifuge.Client(
+            url, token=token(sub="sdk"), events=self, max_reconnect_delay=1.0, proxy=None
+        )
+
+    async def start(self) -> None:
+        """Connect and subscribe."""
+        subscription = self._client.new_subscription(self.channel, events=self)
+        await self._client.connect()
+        await subscription.subscribe()
+        await subscription.ready()
+
+    async def close(self) -> None:
+        """Disconnect, and wait for the transport that the SDK leaves to the background."""
+        connection = self._client._conn
+        await self._client.disconnect()
+        if connection is not None:
+            await connection.wait_closed()
+
+    async def on_connected(self, ctx: centrifuge.ConnectedContext) -> None:
+        """Count."""
+        del ctx
+        self.connections += 1
+
+    async def on_subscribed(self, ctx: centrifuge.SubscribedContext) -> None:
+        """Note the first position, and every later one that could not be recovered."""
+        if self.first_offset < 0:
+            self.first_offset = ctx.stream_position.offset
+        elif not ctx.recovered:
+            self.unrecovered += 1
+        self.subscribed_at = time.monotonic()
+
+    async def on_publication(self, ctx: centrifuge.PublicationContext) -> None:
+        """Keep what arrived."""
+        self.seen.append((ctx.pub.offset, ctx.pub.data))
+
+
+class Publisher:
+    """Publishes at a steady rate through every node that it has not found dead; has the ledger."""
+
+    def __init__(self, nodes: Sequence[NodeProcess]) -> None:
+        """Use these nodes in turn."""
+        self.nodes = list(nodes)
+        self.acknowledged: dict[str, dict[int, int]] = {channel: {} for channel in _CHANNELS}
+        """Number of the publication by channel and offset."""
+        self.unknown = 0
+        """Publications whose fate nobody was told: they may be there once or not at all."""
+        self._count = 0
+
+    async def run(self, duration_s: float) -> None:
+        """Publish for so long; return when the last publication was answered."""
+        started = time.monotonic()
+        connector = aiohttp.TCPConnector(limit=64)
+        headers = {"X-API-Key": _API_KEY}
+        async with (
+            aiohttp.ClientSession(connector=connector, headers=headers) as session,
+            asyncio.TaskGroup() as calls,
+        ):
+            first = self._count
+            while (elapsed := time.monotonic() - started) < duration_s:
+                while self._count - first < elapsed * _PUBLICATIONS_PER_S:
+                    self._count += 1
+                    calls.create_task(self._publish(session, self._count))
+                await asyncio.sleep(0.01)
+
+    async def _publish(self, session: aiohttp.ClientSession, number: int) -> None:
+        channel = _CHANNELS[number % len(_CHANNELS)]
+        node = self.nodes[number % len(self.nodes)]
+        body = {"channel": channel, "data": number}
+        try:
+            async with session.post(f"{node.http_url}/api/publish", json=body) as response:
+                answer = await response.json()
+        except aiohttp.ClientError:
+            assert not node.is_running, f"{node.name} lives and did not answer"
+            self.unknown += 1
+            self.nodes = [other for other in self.nodes if other is not node]
+            return
+        assert "result" in answer, answer
+        self.acknowledged[channel][answer["result"]["offset"]] = number
+
+
+def _check(subscriber: Subscriber, acknowledged: dict[int, int]) -> tuple[int, int, int]:
+    """Return how many publications a subscriber lost, got twice and got out of order."""
+    seen = dict(subscriber.seen)
+    expected = {o: n for o, n in acknowledged.items() if o > subscriber.first_offset}
+    lost = sum(seen.get(offset) != number for offset, number in expected.items())
+    offsets = [offset for offset, _ in subscriber.seen]
+    disordered = sum(later < earlier for earlier, later in pairwise(offsets))
+    return lost, len(offsets) - len(seen), disordered
+
+
+@pytest.mark.timeout(120)
+async def test_a_killed_node_costs_no_subscriber_an_acknowledged_publication(
+    tmp_path: Path,
+) -> None:
+    """Three nodes, 200 clients, 500 publications a second: after a SIGKILL all have everything."""
+    async with AsyncExitStack() as stack:
+        redis = stack.enter_context(RedisServer())
+        engine = {"type": "redis", "redis": {"address": redis.url}}
+        nodes = [
+            await stack.enter_async_context(
+                NodeProcess({**_SETTINGS, "engine": engine}, tmp_path, name=f"node-{n}")
+            )
+            for n in range(3)
+        ]
+        light, sdk = await _subscribe(stack, nodes)
+        clients: list[Subscriber] = [*light, *sdk]
+        publisher = Publisher(nodes)
+
+        await publisher.run(_BEFORE_THE_KILL_S)
+        running = asyncio.create_task(publisher.run(_AFTER_THE_KILL_S))
+        await asyncio.sleep(0.5)  # in the middle of it, with calls under way
+        victim = nodes[0]
+        on_victim = [client for client in light if client.url == victim.websocket_url]
+        victim.kill()
+        killed_at = time.monotonic()
+        await running
+        tops = {channel: max(offsets) for channel, offsets in publisher.acknowledged.items()}
+
+        def everybody_is_up_to_date() -> bool:
+            return all(c.seen and c.seen[-1][0] >= tops[c.channel] for c in clients)
+
+        await eventually(everybody_is_up_to_date, within_s=_BACK_WITHIN_S, what="all are back")
+        assert not [client.failure for client in light if client.failure]
+        came_back = [client for client in clients if client.connections > 1]
+        back_after = [client.subscribed_at - killed_at for client in came_back]
+        verdicts = [_check(client, publisher.acknowledged[client.channel]) for client in clients]
+        lost, doubled, disordered = (sum(column) for column in zip(*verdicts, strict=True))
+        sys.stdout.write(
+            f"{sum(map(len, publisher.acknowledged.values()))} publications acknowledged,"
+            f" {publisher.unknown} with no answer; {sum(len(c.seen) for c in clients)} deliveries\n"
+            f"{len(came_back)} of {len(clients)} clients reconnected, the last"
+            f" {max(back_after):.2f} s after the kill\n"
+            f"lost {lost}, doubled {doubled}, out of order {disordered}\n"
+        )
+        assert len(came_back) >= len(on_victim) > _LIGHT_CLIENTS // 4
+        assert all(client.connections == 1 for client in light if client not in on_victim)
+        assert not any(client.unrecovered for client in clients)
+        assert (lost, doubled, disordered) == (0, 0, 0)
+
+
+async def _subscribe(
+    stack: AsyncExitStack, nodes: Sequence[NodeProcess]
+) -> tuple[list[RecoveringClient], list[SdkSubscriber]]:
+    """Subscribe all clients, each kind spread evenly over channels and nodes."""
+    urls = [node.websocket_url for node in nodes]
+    light = []
+    for n in range(_LIGHT_CLIENTS):
+        turn = n % len(urls)
+        own = [*urls[turn:], *urls[:turn]]
+        client = RecoveringClient(own, token(sub=f"light-{n}"), _CHANNELS[n % len(_CHANNELS)])
+        stack.push_async_callback(client.close)
+        light.append(client)
+    forwarder = await stack.enter_async_context(Forwarder([node.port for node in nodes]))
+    sdk_url = f"ws://127.0.0.1:{forwarder.port}/connection/websocket"
+    sdk = [SdkSubscriber(sdk_url, _CHANNELS[n % len(_CHANNELS)]) for n in range(_SDK_CLIENTS)]
+    for subscriber in sdk:
+        stack.push_async_callback(subscriber.close)
+        await subscriber.start()
+    await eventually(lambda: all(client.url for client in light), what="all have subscribed")
+    return light, sdk

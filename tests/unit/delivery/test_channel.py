@@ -1,0 +1,211 @@
+"""Positions within a stream, and one frame's way to many members."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime_node.delivery.batching import Audience, Waiting
+from realtime_node.delivery.channel import (
+    MAX_KEPT_MESSAGES,
+    Channel,
+    Fanout,
+    Joiner,
+    beyond,
+    continues,
+    position_after,
+)
+from realtime_node.delivery.outbound import Outbound
+from tests.support.fakes import FakeTransport
+
+
+class Member:
+    """A subscriber and what was written to it."""
+
+    def __init__(self) -> None:
+        self.transport = FakeTransport()
+        self.outbound = Outbound(
+            self.transport, limit_bytes=100, on_pressure=lambda: None, on_overflow=lambda: None
+        )
+
+    def lose_position(self, _channel: str) -> bool:
+        """Promised nothing."""
+        return False
+
+    @property
+    def frames(self) -> list[bytes]:
+        """What it got."""
+        return self.transport.written
+
+
+def message(offset: int, epoch: str = "e") -> Waiting:
+    """A message with a place in a stream, or without one (0)."""
+    return Waiting(b"", Audience.EVERYONE, offset, epoch if offset else "", 0)
+
+
+def channel_of(count: int) -> tuple[Channel, list[Member]]:
+    """A channel with members."""
+    channel = Channel("a")
+    members = [Member() for _ in range(count)]
+    for member in members:
+        channel.add_member(member, wants_join_leave=False)
+    return channel, members
+
+
+def fan_out(channel: Channel, frame: bytes = b"frame") -> Fanout:
+    """A frame on its way to everybody."""
+    channel.fanout = Fanout(channel, frame, channel.audience(Audience.EVERYONE))
+    return channel.fanout
+
+
+# --- positions --------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 10), st.integers(0, 3))
+def test_what_lies_beyond_continues_unless_there_is_a_hole(
+    position: int, start: int, length: int, loose: int
+) -> None:
+    """From any position a run of offsets is cut so that it goes on, or a hole is seen."""
+    batch = [message(start + 1 + i) for i in range(length)] + [message(0)] * loose
+    rest = beyond(batch, position, "e")
+    assert [each.offset for each in rest if each.offset] == [
+        offset for offset in range(start + 1, start + 1 + length) if offset > position
+    ]
+    assert rest.count(message(0)) == loose
+    has_hole = length > 0 and start > position
+    assert continues(rest, position, "e") is not has_hole
+    if not has_hole:
+        assert position_after(position, "e", rest) == max(position, start + length if length else 0)
+
+
+def test_messages_of_another_epoch_are_no_continuation() -> None:
+    """An offset of another epoch is neither known already nor the next one."""
+    for offset in (3, 6):
+        rest = beyond([message(offset, "other")], 5, "e")
+        assert rest == [message(offset, "other")]
+        assert not continues(rest, 5, "e")
+        assert position_after(5, "e", rest) == 5
+
+
+def test_known_messages_are_cut_whatever_stands_behind_them() -> None:
+    """A message without a place at the end of a batch does not hide what was seen before it."""
+    batch = [message(4), message(5), message(6), message(0)]
+    rest = beyond(batch, 5, "e")
+    assert rest == [message(6), message(0)]
+    assert continues(rest, 5, "e")
+
+
+# --- joiners ----------------------------------------------------------------------------------
+
+
+def test_joiner_keeps_what_comes_before_its_answer() -> None:
+    """What is delivered before the answer is kept in order."""
+    joiner = Joiner(Member(), wants_join_leave=False)
+    joiner.keep([message(1)])
+    joiner.keep([message(2), message(3)])
+    assert [each.offset for each in joiner.kept] == [1, 2, 3]
+    assert not joiner.is_incomplete
+
+
+def test_joiner_that_would_keep_too_much_keeps_nothing() -> None:
+    """Beyond the bound everything is let go, for good, and the joiner knows it."""
+    joiner = Joiner(Member(), wants_join_leave=False)
+    joiner.keep([message(1)] * MAX_KEPT_MESSAGES)
+    assert len(joiner.kept) == MAX_KEPT_MESSAGES
+    joiner.keep([message(2)])
+    assert joiner.is_incomplete
+    joiner.keep([message(3)])
+    assert joiner.kept == []
+
+
+# --- fan-out ----------------------------------------------------------------------------------
+
+
+def test_slices_reach_every_member_once() -> None:
+    """A frame reaches all members in slices, each of them once."""
+    channel, members = channel_of(5)
+    fanout = fan_out(channel)
+    reached = []
+    while not fanout.is_finished:
+        reached.append(fanout.write_slice(2))
+    assert reached == [2, 2, 1]
+    assert [member.frames for member in members] == [[b"frame"]] * 5
+
+
+def test_member_that_leaves_before_its_slice_gets_nothing() -> None:
+    """Who left is skipped."""
+    channel, members = channel_of(3)
+    fanout = fan_out(channel)
+    fanout.write_slice(1)
+    channel.remove(members[1])
+    fanout.write_slice(2)
+    assert [len(member.frames) for member in members] == [1, 0, 1]
+
+
+def test_member_that_joins_meanwhile_is_not_in_the_fan_out() -> None:
+    """A member is given frames from the next one on: this one it got as a joiner."""
+    channel, _ = channel_of(2)
+    fanout = fan_out(channel)
+    fanout.write_slice(1)
+    late = Member()
+    channel.add_member(late, wants_join_leave=False)
+    fanout.write_slice(10)
+    assert late.frames == []
+    assert fanout.is_finished
+    fan_out(channel, b"next").write_slice(10)
+    assert late.frames == [b"next"]
+
+
+def test_member_that_comes_back_before_its_slice_gets_nothing() -> None:
+    """Who left and came back may be further on already: an old frame is not for it."""
+    channel, members = channel_of(2)
+    fanout = fan_out(channel)
+    fanout.write_slice(1)
+    for member in members:
+        channel.remove(member)
+        channel.add_member(member, wants_join_leave=False)
+    fanout.write_slice(10)
+    assert [len(member.frames) for member in members] == [1, 0]
+
+
+def test_a_closed_transport_does_not_stop_the_others() -> None:
+    """A RuntimeError of one transport costs nobody else a frame, in any slice."""
+    channel, members = channel_of(6)
+    for index in (0, 2, 3, 5):
+        members[index].transport.is_broken = True
+    fanout = fan_out(channel)
+    assert [fanout.write_slice(3), fanout.write_slice(3)] == [3, 3]
+    assert [len(member.frames) for member in members] == [0, 1, 0, 0, 1, 0]
+
+
+def test_later_slices_use_the_present_way_to_a_member() -> None:
+    """A member whose pressure changed between slices is written to the new way."""
+    channel, members = channel_of(2)
+    fanout = fan_out(channel)
+    fanout.write_slice(1)
+    members[1].outbound.end()
+    channel.refresh_send(members[1])
+    fanout.write_slice(1)
+    assert members[1].frames == []
+
+
+def test_joins_go_to_those_who_asked_for_them() -> None:
+    """The audience of joins and leaves is a part of the members, and follows them."""
+    channel, members = channel_of(2)
+    asked = Member()
+    channel.add_member(asked, wants_join_leave=True)
+    assert channel.audience(Audience.JOIN_LEAVE).subscribers == (asked,)
+    assert channel.audience(Audience.EVERYONE).subscribers == (*members, asked)
+    channel.remove(asked)
+    assert channel.audience(Audience.JOIN_LEAVE).subscribers == ()
+
+
+def test_channel_is_deserted_when_the_last_subscriber_goes() -> None:
+    """Members and joiners keep a channel; nobody else does."""
+    channel, (member,) = channel_of(1)
+    joiner = Joiner(Member(), wants_join_leave=False)
+    channel.joiners[joiner.subscriber] = joiner
+    channel.remove(member)
+    assert not channel.is_deserted
+    channel.remove(joiner.subscriber)
+    assert channel.is_deserted
