@@ -33,7 +33,7 @@ from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.server.api_methods import Cluster
 from realtime_node.server.auth import JwtVerifier
 from realtime_node.server.health import HealthEndpoints, Status
-from realtime_node.server.http_api import HttpApi
+from realtime_node.server.http_api import MAX_BODY, HttpApi
 from realtime_node.server.websocket import WebSocketEndpoint
 from realtime_node.session.channels import ChannelRules
 from realtime_node.session.departures import Departures
@@ -44,8 +44,6 @@ from realtime_node.telemetry.metrics import Metrics, total
 
 logger = logging.getLogger(__name__)
 
-MAX_API_BODY: Final = 16 * 1024 * 1024
-"""Bytes of one API request: a batch of thousands of publications, and no more memory than that."""
 BACKLOG: Final = 4096
 """Connections the kernel may hold for us while the loop is busy with a fan-out."""
 EXPIRY_GRACE: Final = 25.0
@@ -217,7 +215,7 @@ class Node:
         delivery.channels.set_function(lambda: self._hub.num_channels)
 
     async def _listen(self, address: str, port: int, routes: Sequence[web.RouteDef]) -> str:
-        app = web.Application(client_max_size=MAX_API_BODY)
+        app = web.Application(client_max_size=MAX_BODY)
         app.add_routes(routes)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()

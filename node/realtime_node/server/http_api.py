@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import logging
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -20,6 +20,9 @@ from realtime_node.server.api_methods import METHODS, Cluster, batch, error_body
 from realtime_node.telemetry.metrics import ApiMetrics
 
 logger = logging.getLogger(__name__)
+
+MAX_BODY: Final = 16 * 1024 * 1024
+"""Bytes of one request: a batch of thousands of publications, and no more memory than that."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -50,28 +53,34 @@ class HttpApi:
         if name not in METHODS:
             return _refusal(404, f"there is no method {name}")
         started = perf_counter()
+        body = await _read(request)
+        if body is None:
+            return _refusal(413, f"a request may have {MAX_BODY} bytes: send it in parts")
         try:
-            arguments = self._decoders[name].decode(await request.read() or b"{}")
+            arguments = self._decoders[name].decode(body or b"{}")
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             return _refusal(400, f"malformed request: {error}")
         try:
-            body: dict[str, Any] = {"result": await METHODS[name][1](self._cluster, arguments)}
+            answer: dict[str, Any] = {"result": await METHODS[name][1](self._cluster, arguments)}
             code = 0
         except (ReplyError, BackplaneError) as error:
             if isinstance(error, BackplaneError):
                 logger.warning("api %s: %s", name, error)
-            answer = error_body(error)
-            body, code = {"error": answer}, answer.code
+            failure = error_body(error)
+            answer, code = {"error": failure}, failure.code
         self._count(name, code, started)
-        return web.Response(body=_encoder.encode(body), content_type="application/json")
+        return web.Response(body=_encoder.encode(answer), content_type="application/json")
 
     async def batch(self, request: web.Request) -> web.Response:
         """Execute many; the replies come without an envelope."""
         if not self._is_known(request):
             return _refusal(401, "unauthorized: send the API key as X-API-Key")
         started = perf_counter()
+        body = await _read(request)
+        if body is None:
+            return _refusal(413, f"a request may have {MAX_BODY} bytes: send it in parts")
         try:
-            arguments = self._batch_decoder.decode(await request.read() or b"{}")
+            arguments = self._batch_decoder.decode(body or b"{}")
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             return _refusal(400, f"malformed request: {error}")
         result = await batch(self._cluster, arguments)
@@ -93,6 +102,22 @@ class HttpApi:
     def _count(self, method: str, code: int, started: float) -> None:
         self._metrics.requests.labels(method, code).inc()
         self._metrics.seconds.observe(perf_counter() - started)
+
+
+async def _read(request: web.Request) -> bytes | None:
+    """Return the body, or None as soon as it is known to be too large.
+
+    aiohttp's own limit raises with all that it had read in its hands, which stays in memory until
+    the collector comes by.
+    """
+    if request.content_length is not None:
+        return await request.read() if request.content_length <= MAX_BODY else None
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > MAX_BODY:
+            return None
+    return bytes(body)
 
 
 def _refusal(status: int, reason: str) -> web.Response:
