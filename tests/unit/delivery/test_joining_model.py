@@ -30,7 +30,7 @@ from realtime_node.telemetry.metrics import Metrics
 from tests.support.fakes import entry
 from tests.unit.delivery.listeners import Listener
 
-CLIENTS = 5
+CLIENTS = 4
 LIMIT_BYTES = 300
 """A few publications."""
 clients = st.integers(0, CLIENTS - 1)
@@ -239,21 +239,31 @@ class JoiningModel(RuleBasedStateMachine):
             )
         self.loop.run_until_complete(self.hub.receive(entries))
 
-    @rule()
-    def turn(self) -> None:
-        """The loop turns once: a slice is written."""
-        self._run(1)
+    @rule(passes=st.integers(1, 4))
+    def turn(self, passes: int) -> None:
+        """The loop turns: a slice is written in each pass."""
+        self._run(passes)
+
+    @rule(published=st.integers(1, 3), delivered=st.integers(0, 3), passes=st.integers(0, 2))
+    def flow(self, published: int, delivered: int, passes: int) -> None:
+        """The stream goes on, a little of everything."""
+        self.publish(published)
+        if delivered:
+            self.deliver(delivered)
+        self._run(passes)
 
     # --- clients ------------------------------------------------------------------------------
 
-    @rule(which=clients)
-    def ask(self, which: int) -> None:
-        """A client begins to subscribe."""
+    @rule(which=clients, executed=st.booleans())
+    def ask(self, which: int, *, executed: bool = False) -> None:
+        """A client begins to subscribe; the store may execute its question at once."""
         client = self.clients[which]
         if client.state == "gone":
             client.begin_anew()
         if client.state == "away":
             client.joiner = client.listener.ask()
+            if executed:
+                self._execute(client)
 
     def _execute(self, client: Client) -> None:
         self.is_interested = True
@@ -285,11 +295,16 @@ class JoiningModel(RuleBasedStateMachine):
         if self.clients[which].state == "answered":
             self._tell(self.clients[which], is_late=is_late)
 
+    @rule()
+    def tell_everybody(self) -> None:
+        """All answers arrive."""
+        for which in range(CLIENTS):
+            self.tell(which)
+
     @rule(which=clients)
     def subscribe(self, which: int) -> None:
         """All three at once."""
-        self.ask(which)
-        self.execute(which)
+        self.ask(which, executed=True)
         self.tell(which)
 
     @rule()
@@ -308,9 +323,11 @@ class JoiningModel(RuleBasedStateMachine):
         assert len(client.listener.frames) == written
         client.begin_anew()
 
-    @rule(which=clients)
-    def rejoin(self, which: int) -> None:
+    @rule(which=clients, flows=st.booleans())
+    def rejoin(self, which: int, *, flows: bool) -> None:
         """A client goes and comes back over the same connection, perhaps during a fan-out."""
+        if flows:
+            self.flow(1, 3, 0)
         client = self.clients[which]
         if client.state == "subscribed":
             client.look()
