@@ -90,11 +90,11 @@ coverage: $(READY) $(JS_READY) ## Run the tests and tell which lines none of the
 
 .PHONY: bench
 bench: $(READY) ## Measure one node, then a cluster
-	@$(BIN)/python tests/load/bench.py $(ARGS)
+	@$(BIN)/python -m tests.load.bench $(ARGS)
 
 .PHONY: bench-peers
 bench-peers: $(READY) ## Measure side by side with Centrifugo, built from its source (needs Go)
-	@$(BIN)/python tests/load/bench_peers.py $(ARGS)
+	@$(BIN)/python -m tests.load.bench_peers $(ARGS)
 
 # --- checks ---------------------------------------------------------------------------------------
 

@@ -115,6 +115,7 @@ class Credits:
         self.every = every
         self.ahead = ahead
         self.read_end, self.write_end = os.pipe()
+        self._open = {self.read_end, self.write_end}
 
     def __enter__(self) -> Self:
         """Nothing more to open."""
@@ -122,12 +123,12 @@ class Credits:
 
     def __exit__(self, *_: object) -> None:
         """Close what is still open here; the tools have their own copies."""
-        for end in (self.read_end, self.write_end):
-            with contextlib.suppress(OSError):
-                os.close(end)
+        for end in self._open:
+            os.close(end)
 
     def write_end_is_handed_over(self) -> None:
         """Close our copy, so that the end of wsload is the end of the pipe."""
+        self._open.remove(self.write_end)  # the number may be another file's by the end
         os.close(self.write_end)
 
 

@@ -6,7 +6,7 @@ from run to run by nature (ids, epochs, times, versions) is replaced by a placeh
 wherever the same value comes again, so that transcripts of servers that mean the same are equal.
 
 What a transcript leaves open: how messages are spread over frames, the order of keys in an object,
-and the order of messages within a step that is marked `unordered`.
+and how the streams of a step that is marked `interleaved` mix.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ API_KEY = "golden-key"
 class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="do"):
     """Something done to the server."""
 
-    unordered: bool = False
-    """Whether what it causes may arrive in any order: it comes from tasks that run side by side."""
+    interleaved: bool = False
+    """Whether replies, and the pushes of each channel, keep an order only among themselves. The
+    protocol promises no more where several commands or channels are at work at once."""
 
 
 class Open(Step, frozen=True, tag="open"):

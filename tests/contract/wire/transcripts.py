@@ -74,10 +74,15 @@ def describe(transcript: Transcript, found: Iterable[Difference]) -> str:
 
 def _comparable(exchange: Exchange) -> dict[str, Any]:
     received = exchange.received
-    if exchange.step.unordered:
-        received = {name: sorted(messages, key=_shown) for name, messages in received.items()}
+    if exchange.step.interleaved:
+        received = {name: sorted(messages, key=_stream) for name, messages in received.items()}
     answer = msgspec.to_builtins(exchange.answer)
     return {"received": received, **({"answer": answer} if answer else {})}
+
+
+def _stream(message: dict[str, Any]) -> str:
+    channel: str = message.get("push", {}).get("channel", "")
+    return channel
 
 
 def _different(one: Any, other: Any, where: str) -> Iterator[tuple[str, Any, Any]]:

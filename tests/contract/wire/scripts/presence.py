@@ -109,7 +109,7 @@ CONVERSATIONS = [
                 command(2, "subscribe", channel="joins:join-leave-pipelined"),
                 command(3, "rpc", method="probe"),
             ],
-            unordered=True,
+            interleaved=True,
         ),
     ),
 ]

@@ -25,7 +25,7 @@ CONVERSATIONS = [
     ),
     secured(
         "publish-pipelined",
-        "Several publications in one frame arrive in order, each before its reply.",
+        "Several publications in one frame arrive in order, and so do their replies.",
         connect("a", user="publish-pipelined"),
         subscribe("a", 2, "open:publish-pipelined"),
         Send(
@@ -34,6 +34,7 @@ CONVERSATIONS = [
                 command(3 + n, "publish", channel="open:publish-pipelined", data={"n": n})
                 for n in range(3)
             ],
+            interleaved=True,
         ),
     ),
     secured(

@@ -79,7 +79,7 @@ CONVERSATIONS = [
                 "channels": ["open:api-broadcast", "history:api-broadcast", "nowhere:broadcast"],
                 "data": {"n": 1},
             },
-            unordered=True,
+            interleaved=True,
         ),
         Call(
             method="broadcast",
