@@ -93,8 +93,8 @@ class FakeTransport(asyncio.Transport):
         self.is_stalled = False
         self.is_reading_now = True
         self.is_broken = False
-        self.is_closed = False
-        self.is_aborted = False
+        self.end = ""
+        """How it ended, if it did: closed or aborted."""
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -134,15 +134,15 @@ class FakeTransport(asyncio.Transport):
 
     def is_closing(self) -> bool:
         """Whether it was closed."""
-        return self.is_closed
+        return bool(self.end)
 
     def close(self) -> None:
         """Close in order."""
-        self.is_closed = True
+        self.end = self.end or "closed"
 
     def abort(self) -> None:
         """Close at once."""
-        self.is_closed = self.is_aborted = True
+        self.end = "aborted"
 
     def pause_reading(self) -> None:
         """Hand over no more bytes."""
@@ -189,20 +189,21 @@ class Answers:
         """By method: what its next calls raise."""
         self.calls: list[tuple[str, str]] = []
         """Method and channel of every call, in order."""
-        self._held: dict[str, asyncio.Event] = {}
+        self._held: dict[tuple[str, str], asyncio.Event] = {}
 
     @contextmanager
-    def hold(self, method: str) -> Iterator[None]:
-        """Keep the answers of a method back until the end of the block."""
-        self._held[method] = asyncio.Event()
+    def hold(self, method: str, channel: str = "") -> Iterator[None]:
+        """Keep the answers of a method, for one channel or all, back until the end of the block."""
+        self._held[method, channel] = asyncio.Event()
         try:
             yield
         finally:
-            self._held.pop(method).set()
+            self._held.pop((method, channel)).set()
 
     async def _answer(self, method: str, channel: str = "") -> None:
         self.calls.append((method, channel))
-        if (event := self._held.get(method)) is not None:
+        event = self._held.get((method, channel)) or self._held.get((method, ""))
+        if event is not None:
             await event.wait()
         if (error := self.failing.get(method)) is not None:
             raise error

@@ -55,7 +55,7 @@ def negotiate(
     ):
         return Refused(
             HTTPStatus.FORBIDDEN,
-            f"origin {origin} is not among client.allowed_origins",
+            f"origin {origin!a} is not among client.allowed_origins",
         )
     offered = [name.strip() for name in headers.get("Sec-WebSocket-Protocol", "").split(",")]
     chosen = next((name for name in subprotocols if name in offered), "")

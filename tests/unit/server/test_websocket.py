@@ -1,0 +1,350 @@
+"""One WebSocket on a fake transport, with a real session and the bytes of a real client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import CLIENT, OPEN, Protocol
+
+from realtime_node.protocol import codes
+from realtime_node.server import websocket
+from realtime_node.server.websocket import WebSocketConnection
+from tests.support.fakes import FakeNode, FakeTransport, publication, settle
+
+if TYPE_CHECKING:
+    from websockets.protocol import Event
+
+MAX_BYTES = 1000
+
+
+class Browser:
+    """A client's end of the connection: it masks what it sends and parses what it gets."""
+
+    def __init__(self, node: FakeNode) -> None:
+        self.transport = FakeTransport()
+        self.lost: list[WebSocketConnection] = []
+        self.connection = WebSocketConnection(
+            self.transport, node.services, max_message_bytes=MAX_BYTES, on_lost=self.lost.append
+        )
+        self.transport.set_protocol(self.connection)
+        self.session = self.connection._session
+        self._ws = Protocol(CLIENT, state=OPEN, max_size=None)
+        self._read = 0
+
+    def send(self, *frames: Frame) -> None:
+        """Send frames in one piece."""
+        self.send_bytes(b"".join(frame.serialize(mask=True) for frame in frames))
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send anything."""
+        self.connection.data_received(data)
+
+    def say(self, **command: Any) -> None:
+        """Send a command."""
+        self.send(text(command))
+
+    def frames(self) -> list[Frame]:
+        """Frames received since the last look."""
+        written = self.transport.written[self._read :]
+        self._read = len(self.transport.written)
+        events: list[Event] = []
+        for data in written:
+            self._ws.receive_data(data)
+            events += self._ws.events_received()
+        assert self._ws.parser_exc is None
+        return [event for event in events if isinstance(event, Frame)]
+
+    def messages(self) -> list[Any]:
+        """Messages received since the last look."""
+        return [
+            json.loads(line)
+            for frame in self.frames()
+            if frame.opcode is Opcode.TEXT
+            for line in bytes(frame.data).split(b"\n")
+        ]
+
+    def close_received(self) -> tuple[int, str] | None:
+        """The close frame received since the last look, if it was the last one."""
+        frames = self.frames()
+        if not frames or frames[-1].opcode is not Opcode.CLOSE:
+            return None
+        close = Close.parse(bytes(frames[-1].data))
+        return int(close.code), close.reason
+
+
+def text(command: dict[str, Any]) -> Frame:
+    """A command in a text frame."""
+    return Frame(Opcode.TEXT, json.dumps(command).encode())
+
+
+def goodbye(code: int = 1000) -> Frame:
+    """A client's close frame."""
+    return Frame(Opcode.CLOSE, Close(code, "").serialize())
+
+
+@pytest.fixture
+async def node() -> FakeNode:
+    """A node that lets everybody in."""
+    return FakeNode(client={"insecure": True, "queue_max_size": 3000})
+
+
+@pytest.fixture
+async def browser(node: FakeNode) -> AsyncIterator[Browser]:
+    """A connected client; at the end its connection is lost, if it was not before."""
+    browser = Browser(node)
+    browser.say(id=1, connect={})
+    await settle()
+    assert browser.messages()[0]["id"] == 1
+    yield browser
+    if not browser.lost:
+        browser.connection.connection_lost(None)
+
+
+# --- messages ---------------------------------------------------------------------------------
+
+
+async def test_message_in_pieces_of_any_size_is_one_message(browser: Browser) -> None:
+    """A frame that arrives byte by byte is answered once."""
+    for byte in text({"id": 2, "ping": {}}).serialize(mask=True):
+        browser.send_bytes(bytes([byte]))
+    await settle()
+    assert browser.messages() == [{"id": 2, "ping": {}}]
+
+
+async def test_fragments_are_put_together(browser: Browser) -> None:
+    """A fragmented message is one message; control frames may come between its parts."""
+    browser.send(Frame(Opcode.TEXT, b'{"id":2,', fin=False))
+    browser.send(Frame(Opcode.CONT, b"", fin=False), Frame(Opcode.PING, b"hi"))
+    browser.send(Frame(Opcode.CONT, b'"ping":{}}'))
+    browser.send(text({"id": 3, "ping": {}}))
+    await settle()
+    frames = browser.frames()
+    assert [frame.opcode for frame in frames] == [Opcode.PONG, Opcode.TEXT, Opcode.TEXT]
+    assert [json.loads(bytes(frame.data))["id"] for frame in frames[1:]] == [2, 3]
+
+
+async def test_message_that_begins_with_an_empty_fragment(browser: Browser) -> None:
+    """An empty first fragment begins a message like any other."""
+    browser.send(Frame(Opcode.TEXT, b"", fin=False), Frame(Opcode.CONT, b'{"id":2,"ping":{}}'))
+    await settle()
+    assert browser.messages() == [{"id": 2, "ping": {}}]
+
+
+async def test_endless_fragments_take_no_memory(browser: Browser) -> None:
+    """A client that never finishes a message does not make the node remember its pieces."""
+    browser.send(Frame(Opcode.TEXT, b"x", fin=False))
+    empty = Frame(Opcode.CONT, b"", fin=False).serialize(mask=True)
+    for _ in range(100):
+        browser.send_bytes(empty * 100)
+    assert browser.connection._fragments == bytearray(b"x")
+
+
+async def test_several_frames_in_one_read_are_answered_in_order(browser: Browser) -> None:
+    """What arrives together is answered one after the other."""
+    browser.send(*(text({"id": number, "ping": {}}) for number in range(2, 12)))
+    await settle()
+    assert [each["id"] for each in browser.messages()] == list(range(2, 12))
+
+
+async def test_binary_frames_of_the_json_protocol_are_read(browser: Browser) -> None:
+    """The payload decides, not the opcode."""
+    browser.send(Frame(Opcode.BINARY, b'{"id":2,"ping":{}}'))
+    await settle()
+    assert browser.messages() == [{"id": 2, "ping": {}}]
+
+
+# --- pings ------------------------------------------------------------------------------------
+
+
+async def test_ping_is_answered_with_its_data(browser: Browser) -> None:
+    """A WebSocket ping has its pong, an unsolicited WebSocket pong has nothing."""
+    browser.send(Frame(Opcode.PONG, b"x"), Frame(Opcode.PING, b"data"))
+    (pong,) = browser.frames()
+    assert (pong.opcode, bytes(pong.data)) == (Opcode.PONG, b"data")
+
+
+async def test_pongs_are_bounded_like_everything_else(browser: Browser) -> None:
+    """A client that pings and does not read is slow, not a way to fill the node's memory."""
+    browser.transport.stall()
+    for _ in range(100):
+        browser.send(Frame(Opcode.PING, b"x" * 125))
+    assert browser.close_received() == (3008, "slow")
+    assert browser.transport.buffered < 4000
+
+
+# --- the end ----------------------------------------------------------------------------------
+
+
+async def test_close_by_the_client_is_echoed(browser: Browser, node: FakeNode) -> None:
+    """The client's code comes back, the session ends at once, and the transport is closed."""
+    browser.send(goodbye(1001))
+    assert browser.close_received() == (1001, "")
+    assert browser.transport.end == "closed"
+    assert node.registry.num_clients == 0
+
+
+async def test_close_without_a_code_is_echoed_without_one(browser: Browser) -> None:
+    """An empty close frame is answered by an empty one."""
+    browser.send(Frame(Opcode.CLOSE, b""))
+    (frame,) = browser.frames()
+    assert (frame.opcode, frame.data) == (Opcode.CLOSE, b"")
+    assert browser.transport.end == "closed"
+
+
+async def test_close_by_us_waits_for_the_clients_goodbye(browser: Browser) -> None:
+    """The close frame goes out, the transport stays until the client answered."""
+    browser.session.close(codes.SHUTDOWN)
+    assert browser.close_received() == (3001, "shutdown")
+    assert browser.transport.end == ""
+    browser.send(goodbye(3001))
+    assert browser.transport.end == "closed"
+    assert browser.frames() == []
+
+
+async def test_nothing_is_written_after_a_close(browser: Browser, node: FakeNode) -> None:
+    """Neither replies nor pings nor pongs follow a close frame."""
+    browser.send(text({"id": 2, "ping": {}}))
+    browser.session.close(codes.SHUTDOWN)
+    browser.send(text({"id": 3, "ping": {}}), Frame(Opcode.PING, b"x"))
+    await settle()
+    node.pass_time(60)
+    frames = browser.frames()
+    assert [frame.opcode for frame in frames] == [Opcode.CLOSE]
+
+
+async def test_data_after_the_clients_close_is_ignored(browser: Browser, node: FakeNode) -> None:
+    """What a client sends behind its own close frame is not executed."""
+    browser.send(goodbye(), text({"id": 2, "publish": {"channel": "a", "data": 1}}))
+    browser.send(text({"id": 3, "publish": {"channel": "a", "data": 1}}))
+    await settle()
+    assert node.backplane.published == []
+
+
+async def test_protocol_error_of_ours_is_told_and_ends_the_session(
+    browser: Browser, node: FakeNode
+) -> None:
+    """What is no command closes with 3501 over an orderly WebSocket."""
+    browser.send(Frame(Opcode.TEXT, b"garbage"))
+    assert browser.close_received() == (3501, "bad request")
+    assert node.registry.num_clients == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (Frame(Opcode.TEXT, b"x" * (MAX_BYTES + 1)).serialize(mask=True), 1009),
+        (Frame(Opcode.TEXT, b"x" * (MAX_BYTES + 1)).serialize(mask=True)[:14], 1009),
+        (
+            Frame(Opcode.TEXT, b"x" * MAX_BYTES, fin=False).serialize(mask=True)
+            + Frame(Opcode.CONT, b"x").serialize(mask=True),
+            1009,
+        ),
+        (Frame(Opcode.TEXT, b"{}").serialize(mask=False), 1002),
+        (b"\xf1\x80\x00\x00\x00\x00", 1002),
+        (b"\x83\x80\x00\x00\x00\x00", 1002),
+        (Frame(Opcode.CONT, b"x").serialize(mask=True), 1002),
+        (Frame(Opcode.TEXT, b"x", fin=False).serialize(mask=True) * 2, 1002),
+        (b"\x89\xfe\x00\x7e" + b"\x00" * (4 + 126), 1002),
+        (Frame(Opcode.CLOSE, b"\x00").serialize(mask=True), 1002),
+        (Frame(Opcode.CLOSE, b"\x03\xed").serialize(mask=True), 1002),
+        (Frame(Opcode.CLOSE, b"\x03\xe8\xff").serialize(mask=True), 1007),
+    ],
+    ids=[
+        "too large",
+        "too large by its header",
+        "too large in fragments",
+        "not masked",
+        "reserved bits",
+        "unknown opcode",
+        "continuation of nothing",
+        "message within a message",
+        "long control frame",
+        "half a close code",
+        "close code of nobody",
+        "reason is not UTF-8",
+    ],
+)
+async def test_broken_frames_end_the_connection(
+    browser: Browser, node: FakeNode, data: bytes, code: int
+) -> None:
+    """A client that breaks RFC 6455 is told why; session and transport end."""
+    browser.send_bytes(data)
+    close = browser.close_received()
+    assert close is not None
+    assert close[0] == code
+    assert browser.transport.end == "closed"
+    assert node.registry.num_clients == 0
+    browser.send_bytes(data)
+    assert browser.frames() == []
+
+
+async def test_largest_message_is_taken(browser: Browser) -> None:
+    """A message of exactly the limit is read."""
+    command = b'{"id":2,"ping":{}}'
+    browser.send(Frame(Opcode.TEXT, command + b" " * (MAX_BYTES - len(command))))
+    await settle()
+    assert browser.messages() == [{"id": 2, "ping": {}}]
+
+
+async def test_stalled_client_is_cut_off(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that never answers our close is aborted when its time is up."""
+    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT", 0)
+    browser.session.close(codes.SLOW)
+    assert browser.transport.end == ""
+    await settle()
+    assert browser.transport.end == "aborted"
+
+
+async def test_connection_that_is_gone_is_not_cut_off(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The timer of a close ends with the connection."""
+    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT", 0)
+    browser.session.close(codes.SLOW)
+    browser.connection.connection_lost(None)
+    await settle()
+    assert browser.transport.end == ""
+
+
+async def test_client_that_is_not_read_from_can_still_say_goodbye(
+    browser: Browser, node: FakeNode
+) -> None:
+    """A close of ours resumes reading: the client's close frame has to be seen."""
+    with node.backplane.hold("publish"):
+        for number in range(200):
+            browser.say(id=number + 2, publish={"channel": "a", "data": 1})
+        was_read = browser.transport.is_reading_now
+        browser.session.close(codes.SHUTDOWN)
+        assert (was_read, browser.transport.is_reading_now) == (False, True)
+    await settle()
+
+
+async def test_lost_connection_lets_go_of_everything(browser: Browser, node: FakeNode) -> None:
+    """When the transport is gone nothing of the client is left, and nothing is written."""
+    browser.say(id=2, subscribe={"channel": "a"})
+    await settle()
+    written = len(browser.transport.written)
+    browser.connection.connection_lost(ConnectionResetError())
+    assert browser.lost == [browser.connection]
+    assert (node.registry.num_clients, node.hub.num_channels) == (0, 0)
+    browser.session.close(codes.SHUTDOWN)
+    assert len(browser.transport.written) == written
+
+
+async def test_slow_client_is_told_and_closed(browser: Browser, node: FakeNode) -> None:
+    """A client whose buffer is full gets 3008 behind what was already written."""
+    browser.say(id=2, subscribe={"channel": "a"})
+    await settle()
+    browser.transport.stall()
+    for number in range(200):
+        await node.backplane.publish("a", publication(number), node.services.rules.rule("a").stream)
+        await node.backplane.deliver()
+        if node.registry.num_clients == 0:
+            break
+    assert browser.close_received() == (3008, "slow")
+    assert browser.transport.buffered < 4000
+    assert node.hub.num_channels == 0

@@ -1,0 +1,218 @@
+"""Control messages reach the sessions they mean; the clock wakes everybody."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from realtime_node.cluster.backplane import (
+    Control,
+    DisconnectUser,
+    SubscribeUser,
+    UnsubscribeUser,
+)
+from realtime_node.errors import BackplaneUnavailableError
+from realtime_node.protocol import codes
+from realtime_node.protocol.messages import StreamPosition
+from tests.support.fakes import FakeClient, FakeNode, publication, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Crowd:
+    """Two connections of ann, one of bob, one without a user and one that never connected."""
+
+    def __init__(self, node: FakeNode) -> None:
+        self.node = node
+        self.clients: dict[str, FakeClient] = {}
+
+    async def come(self) -> None:
+        """Connect everybody."""
+        for name, user in (("ann1", "ann"), ("ann2", "ann"), ("bob", "bob"), ("nobody", "")):
+            token = self.node.trust(user) if user else ""
+            self.clients[name] = await self.node.connected(token)
+        self.clients["stranger"] = self.node.client()
+
+    def id_of(self, name: str) -> str:
+        """A client id."""
+        return self.clients[name].session.client_id
+
+    async def apply(self, control: Control) -> None:
+        """Let a control message come in."""
+        await self.node.backplane.control(control)
+        await self.node.backplane.deliver()
+
+    def closed(self) -> dict[str, tuple[int, str]]:
+        """Who was closed, and how."""
+        return {
+            name: client.link.closes[0]
+            for name, client in self.clients.items()
+            if client.link.closes
+        }
+
+    def subscribed(self, channel: str) -> set[str]:
+        """Who is subscribed to a channel."""
+        return {
+            name for name, client in self.clients.items() if channel in client.session.subscriptions
+        }
+
+
+@pytest.fixture
+async def crowd(node: FakeNode) -> Crowd:
+    """Several clients on one node."""
+    crowd = Crowd(node)
+    await crowd.come()
+    return crowd
+
+
+async def test_counts_clients_and_users(crowd: Crowd) -> None:
+    """Connections count as clients once they connected; anonymous ones are one user."""
+    registry = crowd.node.registry
+    assert (registry.num_clients, registry.num_users) == (4, 3)
+    assert (registry.connections_of("ann"), registry.connections_of("carl")) == (2, 0)
+    await crowd.clients["bob"].ask(subscribe={"channel": "a"})
+    assert registry.num_subscriptions == 1
+    for client in crowd.clients.values():
+        client.session.ended()
+        client.session.ended()
+    assert (registry.num_clients, registry.num_users, registry.num_subscriptions) == (0, 0, 0)
+
+
+# --- disconnect -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda _: {"user": "ann"}, {"ann1", "ann2"}),
+        (lambda crowd: {"user": "ann", "client": crowd.id_of("ann2")}, {"ann2"}),
+        (lambda crowd: {"user": "bob", "client": crowd.id_of("ann2")}, set()),
+        (lambda crowd: {"user": "ann", "whitelist": (crowd.id_of("ann1"),)}, {"ann2"}),
+        (lambda _: {"user": "carl"}, set()),
+        (lambda _: {"user": ""}, {"nobody"}),
+    ],
+    ids=["user", "client", "client of another user", "whitelist", "unknown", "anonymous"],
+)
+async def test_disconnect_closes_whom_it_means(
+    crowd: Crowd, make: Callable[[Crowd], dict[str, Any]], expected: set[str]
+) -> None:
+    """A user's connections, or one of them, or all but some; with the given code and reason."""
+    await crowd.apply(DisconnectUser(code=4500, reason="go", **make(crowd)))
+    assert crowd.closed() == dict.fromkeys(expected, (4500, "go"))
+
+
+# --- unsubscribe ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda _: {"user": "ann", "channel": "a"}, {"ann1": {"b"}, "ann2": {"b"}}),
+        (
+            lambda crowd: {"user": "ann", "channel": "a", "client": crowd.id_of("ann1")},
+            {"ann1": {"b"}, "ann2": {"a", "b"}},
+        ),
+        (lambda _: {"user": "ann", "channel": ""}, {"ann1": set(), "ann2": set()}),
+        (lambda _: {"user": "ann", "channel": "c"}, {"ann1": {"a", "b"}, "ann2": {"a", "b"}}),
+    ],
+    ids=["user", "client", "all channels", "not subscribed"],
+)
+async def test_unsubscribe_ends_whose_it_means(
+    crowd: Crowd, make: Callable[[Crowd], dict[str, Any]], expected: dict[str, set[str]]
+) -> None:
+    """One channel or all, of all connections of a user or of one; each is told with code 2000."""
+    for name in ("ann1", "ann2", "bob"):
+        for channel in ("a", "b"):
+            await crowd.clients[name].ask(subscribe={"channel": channel})
+    await crowd.apply(UnsubscribeUser(**make(crowd)))
+    left = {name: set(crowd.clients[name].session.subscriptions) for name in ("ann1", "ann2")}
+    assert left == expected
+    for name, channels in expected.items():
+        pushes = crowd.clients[name].pushes("unsubscribe")
+        assert pushes == [{"code": 2000, "reason": "server unsubscribe"}] * (2 - len(channels))
+    assert crowd.clients["bob"].session.subscriptions.keys() == {"a", "b"}
+    assert crowd.closed() == {}
+
+
+# --- subscribe --------------------------------------------------------------------------------
+
+
+async def test_subscribe_makes_server_side_subscriptions(crowd: Crowd) -> None:
+    """Each connection of the user is told by a push, and then gets the channel."""
+    await crowd.apply(SubscribeUser(user="ann", channel="closed:a", data=b"[1]", chan_info=b"2"))
+    assert crowd.subscribed("closed:a") == {"ann1", "ann2"}
+    await crowd.node.backplane.publish(
+        "closed:a", publication(5), crowd.node.services.rules.rule("closed:a").stream
+    )
+    await crowd.node.backplane.deliver()
+    for name in ("ann1", "ann2"):
+        assert crowd.clients[name].pushes("subscribe") == [{"data": [1]}]
+        assert crowd.clients[name].pushes() == [{"data": 5}]
+        held = crowd.clients[name].session.subscriptions["closed:a"]
+        assert held.server_side
+
+
+async def test_subscribe_can_recover(crowd: Crowd) -> None:
+    """A push of the position asked for is followed by what was missed since."""
+    stream = crowd.node.services.rules.rule("kept:a").stream
+    for number in (1, 2, 3):
+        await crowd.node.backplane.publish("kept:a", publication(number), stream)
+    since = StreamPosition(offset=1, epoch="e1")
+    await crowd.apply(SubscribeUser(user="bob", channel="kept:a", recover_since=since))
+    bob = crowd.clients["bob"]
+    assert bob.pushes("subscribe") == [
+        {"recoverable": True, "positioned": True, "epoch": "e1", "offset": 1}
+    ]
+    assert [each["offset"] for each in bob.pushes()] == [2, 3]
+
+
+async def test_subscribe_takes_its_turn(crowd: Crowd) -> None:
+    """What the server asks for waits for the client's own commands, and the other way round."""
+    bob = crowd.clients["bob"]
+    with crowd.node.backplane.hold("publish"):
+        bob.say(publish={"channel": "a", "data": 1})
+        await settle()
+        await crowd.apply(SubscribeUser(user="bob", channel="a"))
+        bob.say(subscribe={"channel": "a"})
+        await settle()
+    await settle()
+    assert bob.transport.messages[-1]["error"]["code"] == 105
+
+
+@pytest.mark.parametrize("failing", ["unknown namespace", "twice", "outage"])
+async def test_subscribe_that_fails_harms_nobody(crowd: Crowd, failing: str) -> None:
+    """A subscription that cannot be made is logged; the client stays connected."""
+    channel = "unknown:a" if failing == "unknown namespace" else "a"
+    if failing == "twice":
+        await crowd.clients["bob"].ask(subscribe={"channel": "a"})
+    if failing == "outage":
+        crowd.node.backplane.failing["subscribe"] = BackplaneUnavailableError("no answer")
+    await crowd.apply(SubscribeUser(user="bob", channel=channel))
+    assert crowd.clients["bob"].pushes("subscribe") == []
+    assert crowd.closed() == {}
+    assert "ping" in await crowd.clients["bob"].ask(ping={})
+
+
+# --- everybody --------------------------------------------------------------------------------
+
+
+async def test_close_all_closes_those_too_who_never_connected(crowd: Crowd) -> None:
+    """A node that ends leaves no WebSocket open."""
+    crowd.node.registry.close_all(codes.SHUTDOWN)
+    assert crowd.closed() == dict.fromkeys(crowd.clients, (3001, "shutdown"))
+
+
+async def test_a_bug_in_one_session_stops_no_clock(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A session that cannot be woken is closed; the pings of the others go on."""
+    broken = crowd.clients["ann1"]
+    broken.transport.is_broken = True
+    monkeypatch.setattr(broken.session.outbound, "send", broken.transport.write)
+    crowd.node.pass_time(13)
+    assert crowd.closed()["ann1"] == (3004, "internal server error")
+    assert "unexpected error" in caplog.text
+    for name in ("ann2", "bob", "nobody"):
+        assert crowd.clients[name].transport.messages[-1] == {}
