@@ -234,6 +234,30 @@ async def test_subscription_expires_with_its_token(node: FakeNode) -> None:
     assert (await client.ask(sub_refresh={"channel": "a", "token": "a"}))["error"]["code"] == 103
 
 
+async def test_subscription_that_is_being_made_does_not_expire(node: FakeNode) -> None:
+    """A subscribe that takes longer than its token lives is answered before it is taken away."""
+    client = await node.connected(node.trust("ann"))
+    expire_at = int(node.services.wall_clock()) + 1
+    for channel in ("a", "seen:b"):
+        node.tokens.subscriptions[channel] = SubscriptionClaims(
+            channel=channel, user="ann", expire_at=expire_at
+        )
+    await client.ask(subscribe={"channel": "a", "token": "a"})
+    with node.presence.hold("add"):
+        client.say(subscribe={"channel": "seen:b", "token": "seen:b"})
+        await settle()
+        node.pass_time(13)
+        client.send({})
+        node.pass_time(14)
+        assert client.pushes("unsubscribe") == [{"code": 2501, "reason": "expired"}]
+    await settle()
+    assert "subscribe" in client.transport.messages[-1]
+    node.pass_time(0.5)
+    assert len(client.pushes("unsubscribe")) == 2
+    await node.departures.drain()
+    assert traces(node, client) == {"clients": 1}
+
+
 async def test_unsubscribe_always_succeeds(node: FakeNode) -> None:
     """Leaving answers an empty result, for a channel that was never joined as well."""
     client = await node.connected()
