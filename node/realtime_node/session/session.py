@@ -1,19 +1,14 @@
 """A session: one client's conversation, from the opened WebSocket to its close.
 
-`receive` takes the payload of each frame; commands wait in a bounded queue and one task, which
-exists only while there are any, answers them in order. Pushes of channels do not come by here: the
-hub writes them to `outbound`. Whatever ends a session ends it through `close`, once.
-
-Full: a client that sends commands faster than they are answered is not read from until half of
-`MAX_QUEUED` are done.
+`receive` takes the payload of each frame; its commands are answered in `turns`, in order. Pushes of
+channels do not come by here: the hub writes them to `outbound`. Whatever ends a session ends it
+through `close`, once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 from uuid import uuid4
@@ -40,29 +35,22 @@ from realtime_node.session.lifecycle import NEVER, TRANSITIONS, Action, Event, S
 from realtime_node.session.outcome import Execute
 from realtime_node.session.permissions import Asker
 from realtime_node.session.subscription import Subscription, raw_or_unset
+from realtime_node.session.turns import Source, Turns, Work
 
 if TYPE_CHECKING:
     from realtime_node.session.services import Services
 
 logger = logging.getLogger(__name__)
 
-MAX_QUEUED: Final = 128
-"""Commands of one client that may wait before it is not read from any more."""
 OWN_PUBLICATION_WAIT: Final = 0.05
 """Seconds a publish reply may wait for its own publication to go out before it."""
 
 
-class Link(Protocol):
+class Link(Source, Protocol):
     """The WebSocket under a session; `server.websocket` implements it."""
 
     def close(self, code: int, reason: str) -> None:
         """Send a close frame and end the connection in order; writes nothing after it."""
-
-    def pause_reading(self) -> None:
-        """Take no more frames from the client."""
-
-    def resume_reading(self) -> None:
-        """Take frames again."""
 
 
 class Session:
@@ -70,9 +58,7 @@ class Session:
 
     __slots__ = (
         "_link",
-        "_own_publication",
-        "_queue",
-        "_worker",
+        "_turns",
         "client_id",
         "conn_info",
         "deadlines",
@@ -98,9 +84,7 @@ class Session:
         self.deadlines = lifecycle.opened(services.limits, services.monotonic())
         self.wheel_bucket: int | None = None
         self._link = link
-        self._queue: deque[Callable[[], Awaitable[None]]] = deque()
-        self._worker: asyncio.Task[None] | None = None
-        self._own_publication: asyncio.Future[None] | None = None
+        self._turns: Turns | None = None
         services.registry.open(self)
 
     # --- What comes in -------------------------------------------------------------------------
@@ -110,24 +94,23 @@ class Session:
         if self.state is State.CLOSED:
             return
         try:
-            for command in self.services.codec.decode_commands(payload):
+            commands = self.services.codec.decode_commands(payload)
+            for command in commands:
                 if command.id == 0 and command.send is None:
                     self._pong()
                 else:
-                    self._queue.append(partial(self._answer, command))
+                    self.enqueue(partial(self._answer, command))
         except Disconnect as disconnect:
             self.disconnect(disconnect)
-            return
-        if self._queue:
-            self._start_working()
-            if len(self._queue) > MAX_QUEUED:
-                self._link.pause_reading()
 
-    def enqueue(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do something of the server's own in turn with the client's commands."""
-        if self.state is not State.CLOSED:
-            self._queue.append(work)
-            self._start_working()
+    def enqueue(self, work: Work) -> None:
+        """Do something in turn with the client's commands."""
+        if self.state is State.CLOSED:
+            return
+        if self._turns is None:
+            self._turns = turns = Turns(self._link)
+            turns.task = asyncio.get_running_loop().create_task(self._take_turns(turns))
+        self._turns.add(work)
 
     def _pong(self) -> None:
         if self.deadlines.pong is NEVER:
@@ -136,18 +119,9 @@ class Session:
 
     # --- Answering, in order -------------------------------------------------------------------
 
-    def _start_working(self) -> None:
-        if self._own_publication is not None:
-            self._own_publication.cancel()
-        if self._worker is None:
-            self._worker = asyncio.get_running_loop().create_task(self._work())
-
-    async def _work(self) -> None:
+    async def _take_turns(self, turns: Turns) -> None:
         try:
-            while self._queue and self.state is not State.CLOSED:
-                await self._queue.popleft()()
-                if len(self._queue) == MAX_QUEUED // 2:
-                    self._link.resume_reading()
+            await turns.run()
         except Disconnect as disconnect:
             self.disconnect(disconnect)
         except Exception:
@@ -155,7 +129,7 @@ class Session:
             logger.exception("client %s: unexpected error", self.client_id)
             self.close(codes.INTERNAL_SERVER_ERROR)
         finally:
-            self._worker = None
+            self._turns = None
 
     async def _answer(self, command: Command) -> None:
         """Execute one command and write its reply, whatever becomes of it."""
@@ -180,7 +154,7 @@ class Session:
             if outcome.then is not None and self.state is not State.CLOSED:
                 await outcome.then()
             return
-        if self.state is not State.CONNECTED:
+        if self.state in (State.OPENED, State.REFUSED):
             self.state = TRANSITIONS[self.state, Event.REFUSE]
         metrics.errors.labels(body.code).inc()
         self.send_reply(Reply(id=command.id, error=body))
@@ -207,17 +181,11 @@ class Session:
         in between it is done only where it costs nobody: never while the client has other commands
         waiting or is congested, and for a moment at most.
         """
-        if self._queue or self.outbound.pressure is not Pressure.HEALTHY:
+        if self._turns is None or self.outbound.pressure is not Pressure.HEALTHY:
             return
         delivered = self.services.hub.wait_delivered(channel, sequence)
-        if delivered is None:
-            return
-        self._own_publication = delivered
-        try:
-            await asyncio.wait((delivered,), timeout=OWN_PUBLICATION_WAIT)
-        finally:
-            self._own_publication = None
-            delivered.cancel()
+        if delivered is not None:
+            await self._turns.wait_idly(delivered, OWN_PUBLICATION_WAIT)
 
     # --- What goes out -------------------------------------------------------------------------
 
@@ -317,9 +285,8 @@ class Session:
         self.outbound.end()
         for channel in list(self.subscriptions):
             self.forget(channel)
-        self._queue.clear()
-        if self._worker is not None and self._worker is not asyncio.current_task():
-            self._worker.cancel()
+        if self._turns is not None:
+            self._turns.stop()
         self.services.registry.closed(self)
 
     # --- Subscriptions -------------------------------------------------------------------------

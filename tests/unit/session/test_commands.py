@@ -14,7 +14,7 @@ from realtime_node.protocol import codes
 from realtime_node.protocol.messages import ClientInfo
 from realtime_node.session.claims import SubscriptionClaims
 from realtime_node.session.lifecycle import State
-from realtime_node.session.session import MAX_QUEUED
+from realtime_node.session.turns import MAX_WAITING
 from tests.support.fakes import FakeClient, FakeNode, publication, settle
 
 if TYPE_CHECKING:
@@ -542,16 +542,16 @@ async def test_client_that_asks_faster_than_it_is_answered_is_not_read(node: Fak
     client = await node.connected()
     was_read = []
     with node.backplane.hold("publish"):
-        for _ in range(MAX_QUEUED + 2):
+        for _ in range(MAX_WAITING + 2):
             was_read.append(client.link.is_reading)
             client.say(publish={"channel": "a", "data": 1})
             await asyncio.sleep(0)
         was_read.append(client.link.is_reading)
-    assert was_read == [True] * (MAX_QUEUED + 2) + [False]
+    assert was_read == [True] * (MAX_WAITING + 2) + [False]
     await settle(2000)
     assert client.link.is_reading
     replies = [each["id"] for each in client.transport.messages]
-    assert replies == list(range(1, MAX_QUEUED + 4))
+    assert replies == list(range(1, MAX_WAITING + 4))
 
 
 async def test_client_that_does_not_read_its_replies_is_slow(make_node: MakeNode) -> None:

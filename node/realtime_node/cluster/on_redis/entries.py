@@ -32,6 +32,10 @@ class UnreadableEntryError(BackplaneError):
     """An entry that another release wrote in a way this one does not know."""
 
 
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)
+"""What msgspec raises: of text that is not UTF-8 it says so in Python's own words."""
+
+
 class _InfoArray(msgspec.Struct, array_like=True, frozen=True, gc=False):
     user: str
     client: str
@@ -95,7 +99,7 @@ def decode_publication(offset: int, payload: bytes) -> Publication:
     """Decode a publication; raises `UnreadableEntryError`."""
     try:
         array = _decode_publication(_body(payload))
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise UnreadableEntryError(f"a publication cannot be decoded: {error}") from error
     info = array.info
     return Publication(
@@ -115,7 +119,7 @@ def decode_info(payload: bytes) -> ClientInfo:
     """Decode a client's info; raises `UnreadableEntryError`."""
     try:
         return _info(_decode_info(_body(payload)))
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise UnreadableEntryError(f"a client's info cannot be decoded: {error}") from error
 
 
@@ -128,7 +132,7 @@ def decode_control(payload: bytes) -> Control:
     """Decode a control message; raises `UnreadableEntryError`."""
     try:
         return _decode_control(_body(payload))
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise UnreadableEntryError(f"a control message cannot be decoded: {error}") from error
 
 
@@ -146,7 +150,7 @@ def decode_node(payload: bytes) -> NodeInfo:
     """Decode a node's description; raises `UnreadableEntryError`."""
     try:
         return _decode_node(_body(payload))
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise UnreadableEntryError(f"a node's description cannot be decoded: {error}") from error
 
 
@@ -172,20 +176,20 @@ def decode_entry(partition: int, sequence: int, header: bytes, payload: bytes) -
                 epoch=epoch.decode(),
                 publication=decode_publication(int(offset), payload),
             )
+        if kind is EntryKind.CONTROL:
+            return Entry(
+                partition=partition, sequence=sequence, kind=kind, control=decode_control(payload)
+            )
+        if kind is not None:
+            return Entry(
+                partition=partition,
+                sequence=sequence,
+                kind=kind,
+                channel=channel.decode(),
+                info=decode_info(payload),
+            )
     except ValueError as error:
         raise UnreadableEntryError(f"an entry has the header {header!r}") from error
-    if kind is EntryKind.CONTROL:
-        return Entry(
-            partition=partition, sequence=sequence, kind=kind, control=decode_control(payload)
-        )
-    if kind is not None:
-        return Entry(
-            partition=partition,
-            sequence=sequence,
-            kind=kind,
-            channel=channel.decode(),
-            info=decode_info(payload),
-        )
     if header[:1] == HELLO_KIND:
         return None
     raise UnreadableEntryError(f"an entry has the header {header!r}")
