@@ -93,6 +93,6 @@ async def test_a_page_of_a_foreign_origin_is_refused(
     """A good token is not enough: no page of elsewhere may connect, and the log says which."""
     async with application() as port:
         page = await open_tab(address_of("foreign.example", port, two_nodes))
-        refused = f"origin http://foreign.example:{port} is not among client.allowed_origins"
+        refused = f"origin 'http://foreign.example:{port}' is not among client.allowed_origins"
         await eventually(lambda: two_nodes.log().count(refused) >= 2, what="two tries")
         await expect(page.locator("#state")).to_have_text("connecting subscribing")
