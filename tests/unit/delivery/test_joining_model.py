@@ -288,6 +288,8 @@ class JoiningModel(RuleBasedStateMachine):
         if is_incomplete and client.follows_stream:
             assert client.listener.losses == 1, "started with a hole"
             client.begin_anew()
+        elif is_incomplete:
+            client.asked_at = len(self.stream)  # without a position nothing earlier was promised
 
     @rule(which=clients, is_late=st.booleans())
     def tell(self, which: int, *, is_late: bool = False) -> None:
