@@ -21,12 +21,14 @@ from realtime_node.errors import BackplaneError, BackplaneUnavailableError, Conf
 from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosition
 
 from .commands import Commands
+from .continuity import Continuity
 from .heartbeat import Heartbeat
 from .history import History
 from .inbox import InboxReader
+from .inspection import Inspector
 from .instruments import Instruments, NoInstruments
 from .interest import Interest
-from .introduction import Introduction, load_scripts
+from .introduction import Introduction
 from .janitor import Janitor
 from .keys import Keys
 from .link import CONNECTION_FAILURES, describe_failure, is_refused_login, open_link
@@ -36,7 +38,9 @@ from .nodes import Nodes
 from .options import RedisOptions
 from .presence import RedisPresence
 from .publishing import Publisher
+from .repair import Repair
 from .runner import Runner
+from .traces import Traces
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +54,12 @@ class RedisBackplane:
         self._instruments = instruments
         self._keys = keys = Keys(options.prefix, options.partitions)
         self._open_link = partial(open_link, options)
-        introduction = Introduction(options, keys, on_restart=self._on_restart)
+        node_id = self._node_id
+        self._traces = traces = Traces(options.partitions)
+        self._continuity = continuity = Continuity(
+            keys, traces, instruments, node_id=node_id, on_rotated=self._on_rotated
+        )
+        introduction = Introduction(options, keys, continuity, on_restart=self._on_restart)
         self._writes = writes = Commands(
             "writes",
             options,
@@ -60,29 +69,45 @@ class RedisBackplane:
             repeats=0,
         )
         self._reads = reads = Commands(
-            "reads", options, self._open_link, instruments, on_connected=load_scripts, repeats=1
+            "reads",
+            options,
+            self._open_link,
+            instruments,
+            on_connected=introduction.to_reads,
+            repeats=1,
         )
         self._membership = Membership(
             options,
             keys,
             writes,
             instruments,
+            traces=traces,
+            continuity=continuity,
             reestablish=self._reestablish,
             enter=self._enter,
         )
-        node_id = self._node_id
         runner = Runner(options, node_id=node_id, rejoin=self._membership.rejoin)
         self._interest = Interest(options, keys, runner, writes, node_id=node_id)
         self._history = History(keys, runner, reads=reads, writes=writes, node_id=node_id)
-        self._publisher = Publisher(options, keys, runner, writes, instruments, node_id=node_id)
+        self._publisher = Publisher(
+            options, keys, runner, writes, traces=traces, instruments=instruments, node_id=node_id
+        )
         liveness = Liveness(options.lease_s, options.heartbeat_interval_s)
         self._nodes = Nodes(
             options, keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
         )
         self._janitor = Janitor(options, keys, runner, writes, instruments, node_id=node_id)
         self._heartbeat = Heartbeat(
-            options, keys, runner, writes, janitor=self._janitor, liveness=liveness, node_id=node_id
+            options,
+            keys,
+            runner,
+            writes,
+            janitor=self._janitor,
+            liveness=liveness,
+            continuity=continuity,
+            node_id=node_id,
         )
+        self._inspector = Inspector(keys, runner, reads, node_id=node_id)
         self.presence = RedisPresence(
             keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
         )
@@ -100,11 +125,22 @@ class RedisBackplane:
 
     async def start(self, receiver: Receiver, describe: Callable[[], NodeInfo]) -> None:
         """See `Backplane.start`."""
+        repair = Repair(
+            self._options,
+            self._inspector,
+            receiver,
+            self._instruments,
+            wanted=self._interest.wanted,
+            on_overtaken=self._on_overtaken,
+        )
         self._inbox = InboxReader(
             self._options,
             self._open_link,
             receiver,
             self._instruments,
+            continuity=self._continuity,
+            repair=repair,
+            traces=self._traces,
             on_vanished=self._membership.suspect,
         )
         try:
@@ -183,7 +219,15 @@ class RedisBackplane:
         await self.presence.reestablish()
 
     def _on_restart(self) -> None:
+        self._traces.incarnation += 1
         self._membership.restore()
+
+    def _on_rotated(self, partition: int) -> None:
+        if self._inbox is not None:
+            self._inbox.doubt(partition)
+
+    async def _on_overtaken(self, partition: int, reason: str) -> None:
+        await self._continuity.rotate(self._writes, partition, reason)
 
     # --- use ------------------------------------------------------------------------------------
 

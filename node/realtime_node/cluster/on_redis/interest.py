@@ -99,6 +99,14 @@ class Interest:
             self._held.discard(channel)
             self._linger(channel)
 
+    def wanted(self, partition: int) -> list[str]:
+        """The channels of a partition that somebody here is subscribed or subscribing to."""
+        return [
+            channel
+            for channel in {**dict.fromkeys(self._held), **self._subscribing}
+            if self._keys.partition_of(channel) == partition
+        ]
+
     async def reestablish(self) -> None:
         """Register every held channel again, for a new identity or a Redis that forgot.
 

@@ -71,7 +71,11 @@ class Link:
 
     async def call(self, *arguments: Argument) -> Reply:
         """Send one command and take its reply."""
-        await self.write([pack(*arguments)])
+        return await self.call_packed(pack(*arguments))
+
+    async def call_packed(self, packed: bytes) -> Reply:
+        """Send one packed command and take its reply."""
+        await self.write([packed])
         return await self.read()
 
     async def check(self) -> None:

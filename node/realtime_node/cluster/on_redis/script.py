@@ -52,6 +52,7 @@ DECLARE_DEAD: Final = Script("declare_dead")
 FORGET: Final = Script("forget")
 HEARTBEAT: Final = Script("heartbeat")
 HISTORY: Final = Script("history")
+INSPECT: Final = Script("inspect")
 LEAVE: Final = Script("leave")
 NODES: Final = Script("nodes")
 PRESENCE_ADD: Final = Script("presence_add")
@@ -60,8 +61,11 @@ PRESENCE_REMOVE: Final = Script("presence_remove")
 PUBLISH: Final = Script("publish")
 REGISTER: Final = Script("register")
 REMOVE_HISTORY: Final = Script("remove_history")
+RESOLVE: Final = Script("resolve")
+ROTATE: Final = Script("rotate")
 SUBSCRIBE: Final = Script("subscribe")
 UNSUBSCRIBE: Final = Script("unsubscribe")
+VERIFY: Final = Script("verify")
 
 ALL_SCRIPTS: Final = (
     ANNOUNCE,
@@ -71,6 +75,7 @@ ALL_SCRIPTS: Final = (
     FORGET,
     HEARTBEAT,
     HISTORY,
+    INSPECT,
     LEAVE,
     NODES,
     PRESENCE_ADD,
@@ -79,6 +84,9 @@ ALL_SCRIPTS: Final = (
     PUBLISH,
     REGISTER,
     REMOVE_HISTORY,
+    RESOLVE,
+    ROTATE,
     SUBSCRIBE,
     UNSUBSCRIBE,
+    VERIFY,
 )

@@ -24,12 +24,19 @@
 -- Returns {'OK', offset, epoch, sequence in the caller's own inbox or ''}
 --      or {'DUPLICATE', offset, epoch} of the first publish under this idempotency key
 --      or {'STALE_INTEREST', version, node…}
+--      or {'LATE'} when a later publish was executed or this one was given up
 --      or {'FENCED'}
 
 local caller = redis.call('HMGET', KEYS[2], 'heartbeat', 'tombstone')
 local generation = redis.call('GET', KEYS[1])
 if not caller[1] or caller[2] or not generation then
   return { 'FENCED' }
+end
+
+-- A node's publishes are executed in the order of their sequence. One that comes too late was sent
+-- on a connection that broke, and its sender may have published its message again.
+if tonumber(redis.call('HGET', KEYS[3], 'last') or '0') >= tonumber(ARGV[1]) then
+  return { 'LATE' }
 end
 
 local dedup_ttl = ARGV[8]
