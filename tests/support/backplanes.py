@@ -161,6 +161,7 @@ class RedisCluster:
             inbox_trim_interval_s=0.05,
             reconnect_max_delay_s=0.1,
             command_timeout_s=2.0,
+            sweep_interval_s=60.0,
         )
         self.nodes: list[Node] = []
 

@@ -120,6 +120,9 @@ class BackplaneMetrics:
             "compared_channels", "Channels compared with Redis after a doubt.", "outcome"
         )
         self._doubts = [doubts.labels(outcome) for outcome in ("whole", "told", "no_position")]
+        self._swept = make.counter("swept_channels", "Channels that the sweep compared with Redis.")
+        mended = make.counter("sweep_mended", "What the sweep found wrong and mended.", "what")
+        self._mended = {what: mended.labels(what) for what in ("interest", "position")}
         self._unreadable = make.counter(
             "inbox_unreadable", "Entries written by a release this one does not understand."
         )
@@ -172,6 +175,14 @@ class BackplaneMetrics:
         """Count channels compared after a doubt."""
         for counter, channels in zip(self._doubts, (whole, told, unknown), strict=True):
             counter.inc(channels)
+
+    def swept(self, channels: int) -> None:
+        """Count channels that the sweep looked at."""
+        self._swept.inc(channels)
+
+    def mended(self, what: str) -> None:
+        """Count what the sweep found wrong."""
+        self._mended[what].inc()
 
     def unreadable(self, count: int) -> None:
         """Count entries that this release cannot read."""

@@ -29,6 +29,7 @@ class Counting(NoInstruments):
         self.outcomes: Counter[str] = Counter()
         self.rotations = 0
         self.repairs = [0, 0, 0]
+        self.mendings: Counter[str] = Counter()
 
     def stale_interest(self) -> None:
         """Count."""
@@ -52,6 +53,10 @@ class Counting(NoInstruments):
         self.repairs = [
             before + now for before, now in zip(self.repairs, (whole, told, unknown), strict=True)
         ]
+
+    def mended(self, what: str) -> None:
+        """Count."""
+        self.mendings[what] += 1
 
     def fenced(self) -> None:
         """Count."""

@@ -121,7 +121,7 @@ async def test_a_late_publish_is_refused(
     own, names = keys.node(0, a.backplane.node_id), keys.channel("news")
     late = PUBLISH.pack(
         (*(names.generation, own.node, own.mark, names.interest), names.meta, names.history, b"d"),
-        (1, 0, "news", b"\x01", 100, 60_000, 60_000, 0, 1000, 0),
+        (1, 0, "news", b"\x01", 100, 60_000, 60_000, 0, 1000, 10**6, 0),
     )
     assert await on_redis(a)._writes.execute(late) == [b"LATE"]
     async with client(own_server.url) as redis:

@@ -40,6 +40,7 @@ from .presence import RedisPresence
 from .publishing import Publisher
 from .repair import Repair
 from .runner import Runner
+from .sweep import Sweep
 from .traces import Traces
 
 _log = logging.getLogger(__name__)
@@ -107,7 +108,8 @@ class RedisBackplane:
             continuity=continuity,
             node_id=node_id,
         )
-        self._inspector = Inspector(keys, runner, reads, node_id=node_id)
+        self._inspector = inspector = Inspector(keys, runner, reads, node_id=node_id)
+        self._sweep = Sweep(options, keys, self._interest, inspector, instruments, node_id=node_id)
         self.presence = RedisPresence(
             keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
         )
@@ -152,6 +154,7 @@ class RedisBackplane:
         self._interest.start()
         self._janitor.start()
         self._heartbeat.start(describe)
+        self._sweep.start(receiver, self._inbox)
 
     async def close(self) -> None:
         """See `Backplane.close`."""
@@ -194,6 +197,7 @@ class RedisBackplane:
             ) from error
 
     async def _stop_loops(self) -> None:
+        await self._sweep.close()
         await self._heartbeat.close()
         await self._janitor.close()
         await self._interest.close()

@@ -110,7 +110,8 @@ class Continuity:
         # One loss is noticed once, however many connections are made after it.
         trace.forget()
         if reply[0] == _OK:
-            self._instruments.rotated(partition)
+            if reply[1].startswith(nonce.encode()):
+                self._instruments.rotated(partition)
             self.learn(partition, reply[1])
 
 

@@ -44,6 +44,12 @@ class Instruments(Protocol):
     def repaired(self, whole: int, told: int, unknown: int) -> None:
         """Count channels compared after a doubt: whole or filled, told, without a position."""
 
+    def swept(self, channels: int) -> None:
+        """Count channels that the sweep looked at."""
+
+    def mended(self, what: str) -> None:
+        """Count what the sweep found wrong: an `interest` or a `position`."""
+
     def unreadable(self, count: int) -> None:
         """Count entries that another release wrote in a way this one does not know."""
 
@@ -85,6 +91,12 @@ class NoInstruments:
         """Ignore."""
 
     def repaired(self, whole: int, told: int, unknown: int) -> None:
+        """Ignore."""
+
+    def swept(self, channels: int) -> None:
+        """Ignore."""
+
+    def mended(self, what: str) -> None:
         """Ignore."""
 
     def unreadable(self, count: int) -> None:

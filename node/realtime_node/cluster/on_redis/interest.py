@@ -107,6 +107,18 @@ class Interest:
             if self._keys.partition_of(channel) == partition
         ]
 
+    def held(self) -> list[str]:
+        """The channels that somebody here is subscribed to."""
+        return list(self._held)
+
+    def is_held(self, channel: str) -> bool:
+        """Whether somebody here is subscribed to a channel."""
+        return channel in self._held
+
+    async def confirm(self, channel: str) -> None:
+        """Register a channel again that Redis forgot; raises `BackplaneUnavailableError`."""
+        await self._add(channel, WITHOUT_HISTORY, None, 0)
+
     async def reestablish(self) -> None:
         """Register every held channel again, for a new identity or a Redis that forgot.
 
@@ -115,11 +127,7 @@ class Interest:
         held = iter(list(self._held))
         while chunk := list(itertools.islice(held, _ADDITIONS_AT_ONCE)):
             await asyncio.gather(
-                *(
-                    self._add(channel, WITHOUT_HISTORY, None, 0)
-                    for channel in chunk
-                    if channel in self._held
-                )
+                *(self.confirm(channel) for channel in chunk if channel in self._held)
             )
 
     async def _add(

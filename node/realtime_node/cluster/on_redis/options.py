@@ -75,6 +75,9 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     inbox_limit: int = 100_000
     """Entries of a node's inbox; older ones are lost to a node that lags so far behind."""
+    inbox_bytes: int = 64 * 1024 * 1024
+    """Memory of a node's inbox in Redis; beyond it the oldest entries are lost to the node. It is
+    looked at now and then, so an inbox may be larger by some 128 entries."""
     inbox_read_count: int = 512
     """Entries taken with one read."""
     inbox_block_s: float = 5.0
@@ -82,6 +85,10 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     inbox_trim_interval_s: float = 1.0
     inbox_trim_entries: int = 1000
     """What was read is trimmed after so many entries or so much time, whatever is first."""
+
+    sweep_interval_s: float = 1.0
+    sweep_channels: int = 10
+    """Channels compared with Redis per interval; more, if a round would take over ten minutes."""
 
     route_cache_size: int = 20_000
     """Channels whose interested nodes a publisher remembers; the least used is forgotten."""

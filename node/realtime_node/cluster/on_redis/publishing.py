@@ -87,7 +87,7 @@ class Publisher:
                 (*route.keys, route.dedup + key, *route.inboxes),
                 (
                     *(sequence, route.version, channel, payload, *stream, dedup_ttl_ms),
-                    *(self._options.inbox_limit, route.own),
+                    *(self._options.inbox_limit, self._options.inbox_bytes, route.own),
                 ),
             )
             sent = self._outcomes.sent(node, route.partition, sequence)
@@ -116,7 +116,7 @@ class Publisher:
             keys: Sequence[bytes] = (route.node, route.interest, *route.inboxes)
             arguments: Sequence[Argument] = (
                 *(route.version, header, payload),
-                self._options.inbox_limit,
+                *(self._options.inbox_limit, self._options.inbox_bytes),
             )
             return await self._writes.execute(ANNOUNCE.pack(keys, arguments), deadline)
 
