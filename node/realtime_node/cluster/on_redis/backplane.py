@@ -30,6 +30,7 @@ from .instruments import Instruments, NoInstruments
 from .interest import Interest
 from .introduction import Introduction
 from .janitor import Janitor
+from .joining import Joining
 from .keys import Keys
 from .link import CONNECTION_FAILURES, describe_failure, is_refused_login, open_link
 from .liveness import Liveness
@@ -41,6 +42,7 @@ from .publishing import Publisher
 from .repair import Repair
 from .runner import Runner
 from .sweep import Sweep
+from .tails import TailedReceiver, Tails
 from .traces import Traces
 
 _log = logging.getLogger(__name__)
@@ -94,6 +96,8 @@ class RedisBackplane:
             options, keys, runner, writes, traces=traces, instruments=instruments, node_id=node_id
         )
         liveness = Liveness(options.lease_s, options.heartbeat_interval_s)
+        self._tails = Tails(is_leased=liveness.is_leased, clock=liveness.now)
+        self._joining = Joining(self._interest, self._tails, timeout_s=options.command_timeout_s)
         self._nodes = Nodes(
             options, keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
         )
@@ -127,6 +131,7 @@ class RedisBackplane:
 
     async def start(self, receiver: Receiver, describe: Callable[[], NodeInfo]) -> None:
         """See `Backplane.start`."""
+        receiver = TailedReceiver(receiver, self._tails)
         repair = Repair(
             self._options,
             self._inspector,
@@ -198,6 +203,7 @@ class RedisBackplane:
 
     async def _stop_loops(self) -> None:
         await self._sweep.close()
+        await self._joining.close()
         await self._heartbeat.close()
         await self._janitor.close()
         await self._interest.close()
@@ -211,6 +217,7 @@ class RedisBackplane:
         await self._writes.close()
 
     async def _enter(self, lost: bool) -> None:  # noqa: FBT001 - the callback's only argument
+        self._tails.drop(None)
         if self._inbox is not None:
             own = [
                 self._keys.node(partition, self.node_id).inbox
@@ -227,6 +234,7 @@ class RedisBackplane:
         self._membership.restore()
 
     def _on_rotated(self, partition: int) -> None:
+        self._tails.drop(None)
         if self._inbox is not None:
             self._inbox.doubt(partition)
 
@@ -261,7 +269,7 @@ class RedisBackplane:
         limit: int = 0,
     ) -> Subscribed:
         """See `Backplane.subscribe`."""
-        return await self._interest.subscribe(channel, options, since=since, limit=limit)
+        return await self._joining.subscribe(channel, options, since=since, limit=limit)
 
     def release(self, channel: str) -> None:
         """See `Backplane.release`."""
@@ -281,6 +289,7 @@ class RedisBackplane:
 
     async def remove_history(self, channel: str) -> None:
         """See `Backplane.remove_history`."""
+        self._tails.drop((channel,))
         await self._history.remove(channel)
 
     async def control(self, message: Control) -> None:

@@ -67,6 +67,7 @@ class Heartbeat:
         while True:
             await asyncio.sleep(self._interval_s)
             try:
+                sent_at = self._liveness.now()
                 description = encode_node(describe())
                 expired = [
                     await self._beat(partition, description)
@@ -76,7 +77,7 @@ class Heartbeat:
                 _log.warning("a heartbeat did not go through: %s", error)
                 self._liveness.missed()
                 continue
-            self._liveness.beat()
+            self._liveness.beat(sent_at)
             if self._liveness.may_judge():
                 for partition, nodes in enumerate(expired):
                     self._janitor.notice(partition, nodes)
