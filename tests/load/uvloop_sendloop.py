@@ -71,7 +71,9 @@ def main() -> None:
     parser.add_argument("--sendloop", required=True, help="path of the built sendloop")
     parser.add_argument("--clients", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--rate", type=float, default=50, help="rounds per second, 0: without pause")
+    parser.add_argument(
+        "--rate", type=float, default=50, help="rounds per second, 0: without pause"
+    )
     parser.add_argument("--bytes", type=int, default=256, help="of a frame")
     parser.add_argument("--drain-core", type=int, default=0)
     print(json.dumps(uvloop.run(_measure(parser.parse_args()))))
