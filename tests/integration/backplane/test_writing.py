@@ -169,5 +169,5 @@ async def test_an_inbox_is_bounded_in_bytes(
             )
             largest = max(largest, await redis.memory_usage(inbox, samples=0) or 0)
         assert await redis.xlen(inbox) < 5
-    assert largest < bound + 128 * 3000 + 100_000
+    assert largest < bound + 100 * 3000 + 100_000
     b.receiver.room.set()

@@ -77,7 +77,7 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Entries of a node's inbox; older ones are lost to a node that lags so far behind."""
     inbox_bytes: int = 64 * 1024 * 1024
     """Memory of a node's inbox in Redis; beyond it the oldest entries are lost to the node. It is
-    looked at now and then, so an inbox may be larger by some 128 entries."""
+    looked at now and then, so an inbox may be larger by some hundred entries."""
     inbox_read_count: int = 512
     """Entries taken with one read."""
     inbox_block_s: float = 5.0
