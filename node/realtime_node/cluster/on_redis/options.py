@@ -51,6 +51,14 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     tls: TlsOptions | None = None
     """Speaks TLS whatever the address says; None: only for `rediss://`."""
 
+    sentinels: tuple[tuple[str, int], ...] = ()
+    """Host and port of Sentinels that know where the primary is; the address then only tells
+    credentials, database and TLS."""
+    sentinel_master: str = ""
+    """The name under which they know it."""
+    sentinel_user: str = ""
+    sentinel_password: str = ""
+
     prefix: str = "realtime"
     """First part of every key: one Redis may serve several clusters."""
     partitions: int = 1
@@ -104,6 +112,10 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(
                 f"redis partitions is {self.partitions}: from 1 to {_MAX_PARTITIONS} are allowed"
             )
+        if self.sentinels and not self.sentinel_master:
+            raise ConfigError(
+                "redis sentinels are named without the name of the primary they watch"
+            )
         if self.lease_s < 3 * self.heartbeat_interval_s:
             raise ConfigError(
                 f"redis lease is {self.lease_s} s: at least three heartbeats of"
@@ -117,6 +129,8 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def server_name(self) -> str:
         """The server as it may be written into a log: without user and password."""
+        if self.sentinels:
+            return f"primary {self.sentinel_master} of Sentinel"
         address = self.endpoint
         return address.path or f"{address.host}:{address.port}"
 
