@@ -55,6 +55,7 @@ def _introduction(restarts: list[str]) -> Introduction:
         NoInstruments(),
         node_id=lambda: "a",
         on_rotated=lambda partition: restarts.append(f"rotated {partition}"),
+        on_gone=lambda: restarts.append("gone"),
     )
     return Introduction(
         RedisOptions(), keys, continuity, on_restart=lambda: restarts.append("restarted")

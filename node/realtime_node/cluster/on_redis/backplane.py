@@ -60,7 +60,12 @@ class RedisBackplane:
         node_id = self._node_id
         self._traces = traces = Traces(options.partitions)
         self._continuity = continuity = Continuity(
-            keys, traces, instruments, node_id=node_id, on_rotated=self._on_rotated
+            keys,
+            traces,
+            instruments,
+            node_id=node_id,
+            on_rotated=self._on_rotated,
+            on_gone=self._on_gone,
         )
         introduction = Introduction(options, keys, continuity, on_restart=self._on_restart)
         self._writes = writes = Commands(
@@ -235,8 +240,12 @@ class RedisBackplane:
 
     def _on_rotated(self, partition: int) -> None:
         self._tails.drop(None)
-        if self._inbox is not None:
+        # Who is told while its interest is not registered would miss what comes next.
+        if self._inbox is not None and not self._membership.is_rejoining:
             self._inbox.doubt(partition)
+
+    def _on_gone(self) -> None:
+        self._membership.suspect()
 
     async def _on_overtaken(self, partition: int, reason: str) -> None:
         await self._continuity.rotate(self._writes, partition, reason)

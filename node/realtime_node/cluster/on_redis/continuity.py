@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 _OK: Final = b"OK"
 _FENCED: Final = b"FENCED"
+_GONE: Final = b"GONE"
 GENERATION_BYTES: Final = 2
 
 Call = Callable[[bytes], Awaitable[Reply]]
@@ -38,7 +39,7 @@ Call = Callable[[bytes], Awaitable[Reply]]
 class Continuity:
     """Compares traces with the store, and rotates generations."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one composition root names them all
         self,
         keys: Keys,
         traces: Traces,
@@ -46,13 +47,18 @@ class Continuity:
         *,
         node_id: Callable[[], str],
         on_rotated: Callable[[int], None],
+        on_gone: Callable[[], None],
     ) -> None:
-        """`on_rotated` is told of every partition whose positions may not be continued."""
+        """`on_rotated` is told of every partition whose positions may not be continued.
+
+        `on_gone` is told, before that, of a registration that Redis does not have.
+        """
         self._keys = keys
         self._traces = traces
         self._instruments = instruments
         self._node_id = node_id
         self._on_rotated = on_rotated
+        self._on_gone = on_gone
 
     async def check(self, link: Link) -> None:
         """Compare every partition over a new connection, before anything else uses it."""
@@ -90,6 +96,8 @@ class Continuity:
         reply = await call(VERIFY.pack_with_source(keys, (read,)))
         if reply[0] == _FENCED or node != self._node_id():
             return  # the next command finds out, and all is registered anew
+        if reply[0] == _GONE:
+            self._on_gone()
         if reply[1] != trace.generation:
             # Noticed by another node, and all positions are in doubt: nothing to add.
             trace.forget()

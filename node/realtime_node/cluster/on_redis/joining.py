@@ -12,25 +12,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from realtime_node.cluster.backplane import StreamOptions, Subscribed
 from realtime_node.protocol.messages import StreamPosition
 
 from .interest import Interest
-from .refusals import never_sent, not_joined
+from .refusals import never_sent, not_joined, unanswered
 from .tails import Tails, following
 
 _END: Final = StreamPosition()
 
 
-class _Passenger(NamedTuple):
+class _Passenger:
     """Who waits for a question's answer."""
 
-    options: StreamOptions
-    since: StreamPosition | None
-    limit: int
-    answer: asyncio.Future[Subscribed]
+    __slots__ = ("answer", "has_boarded", "limit", "options", "since")
+
+    def __init__(self, options: StreamOptions, since: StreamPosition | None, limit: int) -> None:
+        self.options = options
+        self.since = since
+        self.limit = limit
+        self.answer: asyncio.Future[Subscribed] = asyncio.get_running_loop().create_future()
+        self.has_boarded = False
+        """Whether a question that is to answer it was asked."""
 
 
 class Joining:
@@ -59,17 +64,17 @@ class Joining:
             answer = self._tails.answer(channel, since, limit)
             if answer is not None:
                 return answer
-        loop = asyncio.get_running_loop()
-        passenger = _Passenger(options, since, limit, loop.create_future())
+        passenger = _Passenger(options, since, limit)
         self._waiting.setdefault(channel, []).append(passenger)
         if channel not in self._rides:
-            name = "redis-subscribe"
-            self._rides[channel] = loop.create_task(self._ride(channel), name=name)
+            self._rides[channel] = asyncio.get_running_loop().create_task(
+                self._ride(channel), name="redis-subscribe"
+            )
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await passenger.answer
-        except TimeoutError:
-            raise never_sent() from None
+        except TimeoutError as error:
+            raise (unanswered(error) if passenger.has_boarded else never_sent()) from None
 
     async def _ride(self, channel: str) -> None:
         """Ask until nobody waits any more."""
@@ -94,7 +99,10 @@ class Joining:
         later = [each for each in waiting if each.options != options]
         if later:
             self._waiting[channel] = later
-        return [each for each in waiting if each.options == options]
+        passengers = [each for each in waiting if each.options == options]
+        for passenger in passengers:
+            passenger.has_boarded = True
+        return passengers
 
     async def _ask(self, channel: str, passengers: list[_Passenger]) -> None:
         asked = [each.since for each in passengers if each.since is not None]

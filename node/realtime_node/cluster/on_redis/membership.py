@@ -78,6 +78,11 @@ class Membership:
         """The present identity."""
         return self._node_id
 
+    @property
+    def is_rejoining(self) -> bool:
+        """Whether this identity is given up: all positions will be compared when there is a new."""
+        return self._rejoining is not None and not self._rejoining.done()
+
     async def join(self, describe: Callable[[], NodeInfo]) -> None:
         """Join for the first time; raises `BackplaneUnavailableError`."""
         self._describe = describe
