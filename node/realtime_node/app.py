@@ -238,7 +238,15 @@ def _choose_engine(settings: Settings, metrics: Metrics) -> tuple[Backplane, Pre
         node = InMemoryBackplane(InMemoryCluster())
         return node, node.presence
     redis = settings.engine.redis
-    options = RedisOptions(address=redis.url, prefix=redis.prefix, partitions=redis.partitions)
+    options = RedisOptions(
+        address=redis.url,
+        sentinels=redis.sentinels,
+        sentinel_master=redis.sentinel_master_name,
+        sentinel_user=redis.sentinel_user,
+        sentinel_password=redis.sentinel_password.get_secret_value(),
+        prefix=redis.prefix,
+        partitions=redis.partitions,
+    )
     backplane = RedisBackplane(options, metrics.backplane)
     return backplane, backplane.presence
 

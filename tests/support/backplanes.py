@@ -20,11 +20,11 @@ from realtime_node.cluster.in_memory.backplane import InMemoryBackplane
 from realtime_node.cluster.in_memory.cluster import InMemoryCluster
 from realtime_node.cluster.on_redis.backplane import RedisBackplane
 from realtime_node.cluster.on_redis.options import RedisOptions
-from realtime_node.protocol.messages import Publication
+from realtime_node.protocol.messages import Publication, StreamPosition
 from tests.support.conditions import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from realtime_node.cluster.on_redis.instruments import Instruments
     from realtime_node.cluster.presence import PresenceStore
@@ -38,6 +38,8 @@ class Recorder:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.losses: list[tuple[int, Sequence[str] | None]] = []
+        self.told: dict[str, StreamPosition] = {}
+        """Where a test says that a channel stands of which nothing was received."""
         self.room = asyncio.Event()
         self.room.set()
 
@@ -46,9 +48,24 @@ class Recorder:
         await self.room.wait()
         self.entries.extend(entries)
 
+    def positions(self, channels: Iterable[str]) -> dict[str, StreamPosition]:
+        """The last publication that each channel brought."""
+        received = {
+            entry.channel: StreamPosition(offset=entry.publication.offset, epoch=entry.epoch)
+            for entry in self.entries
+            if entry.publication is not None and entry.epoch
+        }
+        known = {**self.told, **received}
+        return {channel: known[channel] for channel in channels if channel in known}
+
     def lost(self, partition: int, channels: Sequence[str] | None) -> None:
         """Keep a loss."""
         self.losses.append((partition, channels))
+
+    @property
+    def lost_channels(self) -> set[str]:
+        """The channels that were named in a loss."""
+        return {name for _, channels in self.losses for name in channels or ()}
 
     def of(self, channel: str) -> list[Entry]:
         """The entries of a channel."""
@@ -144,6 +161,7 @@ class RedisCluster:
             inbox_trim_interval_s=0.05,
             reconnect_max_delay_s=0.1,
             command_timeout_s=2.0,
+            sweep_interval_s=60.0,
         )
         self.nodes: list[Node] = []
 

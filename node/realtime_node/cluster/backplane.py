@@ -5,11 +5,13 @@ The contract, whatever the implementation:
 - **Order.** Within a channel there is one order, the same on every node: offset order where the
   channel has history, the order of execution elsewhere.
 - **Acknowledged.** When `publish` returns, the publication has its offset, is in the history and in
-  the inbox of every node that was interested at that moment. When it raises
-  `BackplaneUnavailableError` it may or may not have happened; it is never repeated silently.
+  the inbox of every node that was interested at that moment, once, whatever happened to the
+  connection meanwhile. When it raises `BackplaneUnavailableError` it may or may not have happened.
 - **Inbox.** What a node is to know reaches it as entries of its own inbox, once and in order,
-  handed to `Receiver.receive` in batches from a single task. `sequence` grows by one per entry and
-  partition, so that a hole is always noticed; it begins again with a new `node_id`.
+  handed to `Receiver.receive` in batches, one at a time. `sequence` grows by one per entry and
+  partition, so that a hole is always noticed; it begins again with a new `node_id`. After a hole a
+  channel's publications come from its history (their `sequence` is the one before the hole) if that
+  has all of them; if not, `Receiver.lost` is called. Nothing is left out in silence.
 - **Interest.** A node receives a channel from the moment `subscribe` returned until it called
   `release`. A `subscribe` answers for one instant: its position, what was missed before it, and the
   inbox after it together are the channel, without hole or overlap. The inbox may run ahead of the
@@ -20,7 +22,7 @@ The contract, whatever the implementation:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -143,13 +145,20 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Receiver(Protocol):
-    """Where a backplane hands over what arrived. Neither method may raise."""
+    """Where a backplane hands over what arrived. No method may raise."""
 
     async def receive(self, entries: Sequence[Entry]) -> None:
-        """Take entries of the inbox, in order; called and awaited from one task only.
+        """Take entries of the inbox, in order; one call has returned before the next begins.
 
         It returns once there is room for more: a node that cannot deliver as fast as others
         publish reads its inbox more slowly, and the backlog stays in the store, which bounds it.
+        """
+
+    def positions(self, channels: Iterable[str]) -> dict[str, StreamPosition]:
+        """Tell where the streams of these channels stand: the last publication received.
+
+        Channels without a position are left out: those without history, and those nobody here has
+        been told a position in.
         """
 
     def lost(self, partition: int, channels: Sequence[str] | None) -> None:

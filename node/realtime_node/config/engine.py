@@ -47,6 +47,34 @@ def parse_address(address: object) -> str:
 
 RedisAddress = Annotated[str, BeforeValidator(parse_address), Form(ADDRESS_FORM)]
 
+_SENTINEL_ADDRESS: Final = re.compile(
+    r"(?P<host>[^\s:/?#@\[\],]+|\[[0-9a-fA-F:.]+\])(:(?P<port>[0-9]{1,5}))?", re.ASCII
+)
+
+
+def parse_sentinels(given: object) -> tuple[str, ...]:
+    """Bring addresses of Sentinels into the form HOST:PORT.
+
+    As in Centrifugo they may stand in one text, separated by commas. Raises `ValueError`.
+    """
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("addresses are text")
+    addresses: list[str] = []
+    for text in ",".join(texts).split(",") if texts else ():
+        parts = _SENTINEL_ADDRESS.fullmatch(text.strip())
+        if not parts or int(parts["port"] or 26379) not in range(1, 65536):
+            raise ValueError("the address cannot be understood")
+        addresses.append(f"{parts['host']}:{int(parts['port'] or 26379)}")
+    return tuple(addresses)
+
+
+SentinelAddresses = Annotated[
+    tuple[str, ...],
+    BeforeValidator(parse_sentinels),
+    Form("list of HOST:PORT"),
+]
+
 KeyPrefix = Annotated[
     str,
     Field(pattern=r"^[^\s{}]{1,64}$"),
@@ -74,6 +102,19 @@ class RedisSettings(Section):
 
     password: SecretStr = SecretStr("")
     """Password of the user. Empty: Redis asks for none."""
+
+    sentinel_address: SentinelAddresses = ()
+    """Sentinels that know where the primary is, all of one deployment; port 26379 unless said
+    otherwise. `address` then only tells database and TLS."""
+
+    sentinel_master_name: str = ""
+    """Name under which they know the primary; needed with `sentinel_address`."""
+
+    sentinel_user: str = ""
+    """User of the Sentinels' own access control lists. Empty: the user `default`."""
+
+    sentinel_password: SecretStr = SecretStr("")
+    """Password that the Sentinels ask for. Empty: none."""
 
     prefix: KeyPrefix = "realtime"
     """First part of every key, so that several clusters can share one Redis. No braces, which tell
@@ -103,9 +144,19 @@ class RedisSettings(Section):
         }
 
     def contradictions(self) -> Iterable[Contradiction]:
-        """TLS cannot be spoken through a socket of the file system."""
+        """A socket of the file system has no TLS and no Sentinel, and Sentinel asks for a name."""
         if self.tls.enabled and self.address.startswith("unix:"):
             yield Contradiction("tls.enabled", "a unix socket has no TLS: leave it out")
+        if self.sentinel_address and not self.sentinel_master_name:
+            yield Contradiction("sentinel_master_name", "Sentinel needs it: set it")
+        if self.sentinel_address and self.address.startswith("unix:"):
+            yield Contradiction("address", "Sentinel names the address: leave it out")
+
+    @property
+    def sentinels(self) -> tuple[tuple[str, int], ...]:
+        """Host and port of each Sentinel."""
+        parts = (address.rpartition(":") for address in self.sentinel_address)
+        return tuple((host.strip("[]"), int(port)) for host, _, port in parts)
 
     @property
     def url(self) -> str:

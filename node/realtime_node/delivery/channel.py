@@ -183,6 +183,21 @@ class Channel:
             self._snapshot = Members(tuple(self.members), tuple(self.members.values()))
         return self._snapshot
 
+    def received_up_to(self) -> StreamPosition | None:
+        """Return the stream's position behind all that was received; None if it is not known."""
+        for message in reversed(self.waiting):
+            if message.offset:
+                return StreamPosition(offset=message.offset, epoch=message.epoch)
+        if self.offset is not None and self.epoch:
+            return StreamPosition(offset=self.offset, epoch=self.epoch)
+        # Nobody is a member by a position yet: what follows the hindmost joiner's is not missed.
+        answered = [
+            StreamPosition(offset=joiner.position, epoch=joiner.epoch)
+            for joiner in self.joiners.values()
+            if joiner.position is not None and joiner.epoch
+        ]
+        return min(answered, key=lambda position: position.offset, default=None)
+
     @property
     def is_deserted(self) -> bool:
         """Whether nobody is subscribed or subscribing."""

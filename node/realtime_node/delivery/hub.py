@@ -158,6 +158,16 @@ class Hub:
             self._has_room.clear()
             await self._has_room.wait()
 
+    def positions(self, channels: Iterable[str]) -> dict[str, StreamPosition]:
+        """Tell up to which publication channels were received, delivered or not."""
+        found: dict[str, StreamPosition] = {}
+        for name in channels:
+            channel = self._channels.get(name)
+            position = channel.received_up_to() if channel is not None else None
+            if position is not None:
+                found[name] = position
+        return found
+
     def lost(self, partition: int, channels: Sequence[str] | None) -> None:
         """Tell subscribers that messages of their channels are gone."""
         names = list(self._channels) if channels is None else channels

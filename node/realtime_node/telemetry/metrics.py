@@ -102,9 +102,27 @@ class BackplaneMetrics:
         self._stale_interest = make.counter(
             "stale_interest", "Publishes that had to learn anew which nodes are interested."
         )
+        resolved = make.counter(
+            "ambiguous_publishes",
+            "Publishes whose answer was lost, by what was found out about them.",
+            "outcome",
+        )
+        self._resolved = {
+            outcome: resolved.labels(outcome) for outcome in ("done", "not_done", "unknown")
+        }
         self._fenced = make.counter("fenced", "Times this node took a new identity.")
         self._entries = make.counter("redis_entries", "Entries read from the inbox stream.")
         self._gaps = make.counter("inbox_gaps", "Holes found in the inbox.")
+        self._rotations = make.counter(
+            "generation_rotations", "Losses of acknowledged writes in Redis that this node noticed."
+        )
+        doubts = make.counter(
+            "compared_channels", "Channels compared with Redis after a doubt.", "outcome"
+        )
+        self._doubts = [doubts.labels(outcome) for outcome in ("whole", "told", "no_position")]
+        self._swept = make.counter("swept_channels", "Channels that the sweep compared with Redis.")
+        mended = make.counter("sweep_mended", "What the sweep found wrong and mended.", "what")
+        self._mended = {what: mended.labels(what) for what in ("interest", "position")}
         self._unreadable = make.counter(
             "inbox_unreadable", "Entries written by a release this one does not understand."
         )
@@ -131,6 +149,10 @@ class BackplaneMetrics:
         """Count a publish that had to learn anew which nodes are interested."""
         self._stale_interest.inc()
 
+    def resolved(self, outcome: str) -> None:
+        """Count a publish whose answer was lost."""
+        self._resolved[outcome].inc()
+
     def fenced(self) -> None:
         """Count the times that this node took a new identity."""
         self._fenced.inc()
@@ -143,6 +165,24 @@ class BackplaneMetrics:
         """Count holes in the inbox."""
         del partition
         self._gaps.inc()
+
+    def rotated(self, partition: int) -> None:
+        """Count losses of acknowledged writes that this node noticed."""
+        del partition
+        self._rotations.inc()
+
+    def repaired(self, whole: int, told: int, unknown: int) -> None:
+        """Count channels compared after a doubt."""
+        for counter, channels in zip(self._doubts, (whole, told, unknown), strict=True):
+            counter.inc(channels)
+
+    def swept(self, channels: int) -> None:
+        """Count channels that the sweep looked at."""
+        self._swept.inc(channels)
+
+    def mended(self, what: str) -> None:
+        """Count what the sweep found wrong."""
+        self._mended[what].inc()
 
     def unreadable(self, count: int) -> None:
         """Count entries that this release cannot read."""

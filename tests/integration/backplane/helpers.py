@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,10 @@ class Counting(NoInstruments):
         self.stale = 0
         self.dead = 0
         self.fences = 0
+        self.outcomes: Counter[str] = Counter()
+        self.rotations = 0
+        self.repairs = [0, 0, 0]
+        self.mendings: Counter[str] = Counter()
 
     def stale_interest(self) -> None:
         """Count."""
@@ -33,6 +38,25 @@ class Counting(NoInstruments):
     def buried(self, nodes: int) -> None:
         """Count."""
         self.dead += nodes
+
+    def resolved(self, outcome: str) -> None:
+        """Count."""
+        self.outcomes[outcome] += 1
+
+    def rotated(self, partition: int) -> None:
+        """Count."""
+        del partition
+        self.rotations += 1
+
+    def repaired(self, whole: int, told: int, unknown: int) -> None:
+        """Count."""
+        self.repairs = [
+            before + now for before, now in zip(self.repairs, (whole, told, unknown), strict=True)
+        ]
+
+    def mended(self, what: str) -> None:
+        """Count."""
+        self.mendings[what] += 1
 
     def fenced(self) -> None:
         """Count."""

@@ -142,3 +142,32 @@ async def test_an_entry_of_an_unknown_release_costs_its_channel_the_position(
     await a.publish("news", "after")
     assert await b.receiver.has("news", 1) == ["after"]
     assert b.receiver.losses == [(0, ["some channel"])]
+
+
+async def test_an_inbox_is_bounded_in_bytes(
+    cluster: RedisCluster, shared_server: RedisServer
+) -> None:
+    """Large entries make a stalled reader's inbox shorter than its count allows; small ones too."""
+    bound = 2_000_000
+    options = msgspec.structs.replace(cluster.options, inbox_bytes=bound)
+    a = await cluster.node("a", options=options)
+    b = await cluster.node("b", options=options)
+    await b.backplane.subscribe("news", HISTORY)
+    await a.publish("news", "first")
+    await b.receiver.has("news", 1)
+    b.receiver.room.clear()
+    inbox = keys_of(cluster).node(0, b.backplane.node_id).inbox
+    sizes = [100] * 3000 + [100_000] * 60 + [3000] * 1500 + [1_500_000] * 3
+    largest = 0
+    async with client(shared_server.url) as redis:
+        for number in range(0, len(sizes), 100):
+            await asyncio.gather(
+                *(
+                    a.publish("news", "x" * size, WITHOUT_HISTORY)
+                    for size in sizes[number : number + 100]
+                )
+            )
+            largest = max(largest, await redis.memory_usage(inbox, samples=0) or 0)
+        assert await redis.xlen(inbox) < 5
+    assert largest < bound + 100 * 3000 + 100_000
+    b.receiver.room.set()

@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from realtime_node.cluster.on_redis.commands import PIPELINE_LIMIT, Commands
 from realtime_node.cluster.on_redis.instruments import NoInstruments
 from realtime_node.cluster.on_redis.options import RedisOptions
-from realtime_node.cluster.on_redis.refusals import ScriptMissingError
+from realtime_node.cluster.on_redis.refusals import RefusedForNowError, ScriptMissingError
 from realtime_node.errors import BackplaneError, BackplaneUnavailableError
 from tests.support.conditions import eventually
 
@@ -287,8 +295,12 @@ async def test_a_caller_that_gives_up_later_shifts_no_reply(
     [
         (NoScriptError("No matching script", status_code="NOSCRIPT"), ScriptMissingError, "script"),
         (OutOfMemoryError("used memory"), BackplaneUnavailableError, "maxmemory"),
-        (ReadOnlyError("You can't write"), BackplaneUnavailableError, "replica"),
-        (ResponseError("CLUSTERDOWN slot"), BackplaneUnavailableError, "for now"),
+        (ReadOnlyError("You can't write"), RefusedForNowError, "replica"),
+        (ClusterDownError("Hash slot not served"), RefusedForNowError, "down"),
+        (MasterDownError("Link with MASTER is down"), RefusedForNowError, "down"),
+        (TryAgainError("Multiple keys"), RefusedForNowError, "moving"),
+        (ResponseError("BUSY Redis is busy"), RefusedForNowError, "for now"),
+        (ResponseError("MISCONF cannot persist"), BackplaneUnavailableError, "for now"),
         (ResponseError("ERR odd"), BackplaneError, "odd"),
     ],
 )

@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from realtime_node.cluster.on_redis.continuity import Continuity
+from realtime_node.cluster.on_redis.instruments import NoInstruments
 from realtime_node.cluster.on_redis.introduction import Introduction
 from realtime_node.cluster.on_redis.keys import Keys
 from realtime_node.cluster.on_redis.options import RedisOptions
+from realtime_node.cluster.on_redis.script import ALL_SCRIPTS
+from realtime_node.cluster.on_redis.traces import Traces
 from realtime_node.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,6 +37,9 @@ class _Link:
                 return b'{"format":1,"partitions":1}'
         return None
 
+    async def call_packed(self, packed: bytes) -> object:
+        raise AssertionError(f"nothing was joined yet, and {packed!r} is asked")
+
     async def write(self, packed: list[bytes]) -> None:
         self.scripts += len(packed)
 
@@ -41,8 +48,17 @@ class _Link:
 
 
 def _introduction(restarts: list[str]) -> Introduction:
+    keys = Keys("realtime", 1)
+    continuity = Continuity(
+        keys,
+        Traces(1),
+        NoInstruments(),
+        node_id=lambda: "a",
+        on_rotated=lambda partition: restarts.append(f"rotated {partition}"),
+        on_gone=lambda: restarts.append("gone"),
+    )
     return Introduction(
-        RedisOptions(), Keys("realtime", 1), on_restart=lambda: restarts.append("restarted")
+        RedisOptions(), keys, continuity, on_restart=lambda: restarts.append("restarted")
     )
 
 
@@ -62,7 +78,7 @@ async def test_a_redis_from_7_on_is_used(version: str) -> None:
     """Newer ones, and Valkey, which calls itself 7.2, are welcome; all scripts are loaded."""
     link = _Link(version)
     await _introduce(_introduction([]), link)
-    assert link.scripts == 17
+    assert link.scripts == len(ALL_SCRIPTS)
 
 
 async def test_an_evicting_redis_is_refused() -> None:

@@ -17,7 +17,7 @@ class _Node:
         """Beat every three seconds up to and including `end`."""
         while self.now + 3 <= end:
             self.now += 3
-            self.liveness.beat()
+            self.liveness.beat(self.liveness.now())
 
     def may_judge(self, now: float) -> bool:
         self.now = now
@@ -67,7 +67,7 @@ def test_a_pause_of_our_own_begins_the_wait_again() -> None:
     assert node.may_judge(22)
     # Even before the next heartbeat.
     assert not node.may_judge(40)
-    node.liveness.beat()
+    node.liveness.beat(node.liveness.now())
     assert not node.may_judge(40)
     node.beat_until(49)
     assert node.may_judge(50)

@@ -21,13 +21,16 @@ from realtime_node.errors import BackplaneError, BackplaneUnavailableError, Conf
 from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosition
 
 from .commands import Commands
+from .continuity import Continuity
 from .heartbeat import Heartbeat
 from .history import History
 from .inbox import InboxReader
+from .inspection import Inspector
 from .instruments import Instruments, NoInstruments
 from .interest import Interest
-from .introduction import Introduction, load_scripts
+from .introduction import Introduction
 from .janitor import Janitor
+from .joining import Joining
 from .keys import Keys
 from .link import CONNECTION_FAILURES, describe_failure, is_refused_login, open_link
 from .liveness import Liveness
@@ -36,7 +39,11 @@ from .nodes import Nodes
 from .options import RedisOptions
 from .presence import RedisPresence
 from .publishing import Publisher
+from .repair import Repair
 from .runner import Runner
+from .sweep import Sweep
+from .tails import TailedReceiver, Tails
+from .traces import Traces
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +57,17 @@ class RedisBackplane:
         self._instruments = instruments
         self._keys = keys = Keys(options.prefix, options.partitions)
         self._open_link = partial(open_link, options)
-        introduction = Introduction(options, keys, on_restart=self._on_restart)
+        node_id = self._node_id
+        self._traces = traces = Traces(options.partitions)
+        self._continuity = continuity = Continuity(
+            keys,
+            traces,
+            instruments,
+            node_id=node_id,
+            on_rotated=self._on_rotated,
+            on_gone=self._on_gone,
+        )
+        introduction = Introduction(options, keys, continuity, on_restart=self._on_restart)
         self._writes = writes = Commands(
             "writes",
             options,
@@ -60,29 +77,48 @@ class RedisBackplane:
             repeats=0,
         )
         self._reads = reads = Commands(
-            "reads", options, self._open_link, instruments, on_connected=load_scripts, repeats=1
+            "reads",
+            options,
+            self._open_link,
+            instruments,
+            on_connected=introduction.to_reads,
+            repeats=1,
         )
         self._membership = Membership(
             options,
             keys,
             writes,
             instruments,
+            traces=traces,
+            continuity=continuity,
             reestablish=self._reestablish,
             enter=self._enter,
         )
-        node_id = self._node_id
         runner = Runner(options, node_id=node_id, rejoin=self._membership.rejoin)
         self._interest = Interest(options, keys, runner, writes, node_id=node_id)
         self._history = History(keys, runner, reads=reads, writes=writes, node_id=node_id)
-        self._publisher = Publisher(options, keys, runner, writes, instruments, node_id=node_id)
+        self._publisher = Publisher(
+            options, keys, runner, writes, traces=traces, instruments=instruments, node_id=node_id
+        )
         liveness = Liveness(options.lease_s, options.heartbeat_interval_s)
+        self._tails = Tails(is_leased=liveness.is_leased, clock=liveness.now)
+        self._joining = Joining(self._interest, self._tails, timeout_s=options.command_timeout_s)
         self._nodes = Nodes(
             options, keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
         )
         self._janitor = Janitor(options, keys, runner, writes, instruments, node_id=node_id)
         self._heartbeat = Heartbeat(
-            options, keys, runner, writes, janitor=self._janitor, liveness=liveness, node_id=node_id
+            options,
+            keys,
+            runner,
+            writes,
+            janitor=self._janitor,
+            liveness=liveness,
+            continuity=continuity,
+            node_id=node_id,
         )
+        self._inspector = inspector = Inspector(keys, runner, reads, node_id=node_id)
+        self._sweep = Sweep(options, keys, self._interest, inspector, instruments, node_id=node_id)
         self.presence = RedisPresence(
             keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
         )
@@ -100,11 +136,23 @@ class RedisBackplane:
 
     async def start(self, receiver: Receiver, describe: Callable[[], NodeInfo]) -> None:
         """See `Backplane.start`."""
+        receiver = TailedReceiver(receiver, self._tails)
+        repair = Repair(
+            self._options,
+            self._inspector,
+            receiver,
+            self._instruments,
+            wanted=self._interest.wanted,
+            on_overtaken=self._on_overtaken,
+        )
         self._inbox = InboxReader(
             self._options,
             self._open_link,
             receiver,
             self._instruments,
+            continuity=self._continuity,
+            repair=repair,
+            traces=self._traces,
             on_vanished=self._membership.suspect,
         )
         try:
@@ -116,6 +164,7 @@ class RedisBackplane:
         self._interest.start()
         self._janitor.start()
         self._heartbeat.start(describe)
+        self._sweep.start(receiver, self._inbox)
 
     async def close(self) -> None:
         """See `Backplane.close`."""
@@ -158,6 +207,8 @@ class RedisBackplane:
             ) from error
 
     async def _stop_loops(self) -> None:
+        await self._sweep.close()
+        await self._joining.close()
         await self._heartbeat.close()
         await self._janitor.close()
         await self._interest.close()
@@ -171,6 +222,7 @@ class RedisBackplane:
         await self._writes.close()
 
     async def _enter(self, lost: bool) -> None:  # noqa: FBT001 - the callback's only argument
+        self._tails.drop(None)
         if self._inbox is not None:
             own = [
                 self._keys.node(partition, self.node_id).inbox
@@ -183,7 +235,20 @@ class RedisBackplane:
         await self.presence.reestablish()
 
     def _on_restart(self) -> None:
+        self._traces.incarnation += 1
         self._membership.restore()
+
+    def _on_rotated(self, partition: int) -> None:
+        self._tails.drop(None)
+        # Who is told while its interest is not registered would miss what comes next.
+        if self._inbox is not None and not self._membership.is_rejoining:
+            self._inbox.doubt(partition)
+
+    def _on_gone(self) -> None:
+        self._membership.suspect()
+
+    async def _on_overtaken(self, partition: int, reason: str) -> None:
+        await self._continuity.rotate(self._writes, partition, reason)
 
     # --- use ------------------------------------------------------------------------------------
 
@@ -213,7 +278,7 @@ class RedisBackplane:
         limit: int = 0,
     ) -> Subscribed:
         """See `Backplane.subscribe`."""
-        return await self._interest.subscribe(channel, options, since=since, limit=limit)
+        return await self._joining.subscribe(channel, options, since=since, limit=limit)
 
     def release(self, channel: str) -> None:
         """See `Backplane.release`."""
@@ -233,6 +298,7 @@ class RedisBackplane:
 
     async def remove_history(self, channel: str) -> None:
         """See `Backplane.remove_history`."""
+        self._tails.drop((channel,))
         await self._history.remove(channel)
 
     async def control(self, message: Control) -> None:

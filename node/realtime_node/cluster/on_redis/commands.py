@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import BusyLoadingError, ReadOnlyError, ResponseError
 
 from realtime_node.errors import RealtimeError
 
@@ -119,8 +119,13 @@ class Commands:
             self._queue.popleft().fail(not_joined())
         self._queued_bytes = 0
 
-    def execute(self, packed: bytes, deadline: float | None = None) -> asyncio.Future[Reply]:
+    def execute(
+        self, packed: bytes, deadline: float | None = None, *, urgent: bool = False
+    ) -> asyncio.Future[Reply]:
         """Queue a packed command; `deadline` in the loop's time, None: a full timeout from now.
+
+        `urgent` puts it before all that waits, whatever the bound: for what asks after commands
+        that were out when a connection broke, and so for no more than were.
 
         The future raises `BackplaneUnavailableError`, `ScriptMissingError` or `BackplaneError`.
         """
@@ -129,7 +134,7 @@ class Commands:
         if not self._is_serving:
             future.set_exception(not_joined())
             return future
-        if (
+        if not urgent and (
             len(self._queue) >= self._options.command_queue_limit
             or self._queued_bytes >= self._options.command_queue_bytes
         ):
@@ -138,7 +143,8 @@ class Commands:
             return future
         if deadline is None:
             deadline = loop.time() + self._options.command_timeout_s
-        self._queue.append(_Command(packed, future, deadline))
+        queue = self._queue.appendleft if urgent else self._queue.append
+        queue(_Command(packed, future, deadline))
         self._queued_bytes += len(packed)
         self._gathered.set()
         if self._sweep is None:
@@ -240,6 +246,10 @@ class Commands:
         while pending:
             try:
                 reply = await link.read()
+            except BusyLoadingError as error:
+                # redis-py has closed the connection over it.
+                pending.popleft().fail(translated(error))
+                raise
             except ReadOnlyError as error:
                 # A primary that became a replica: the next connection finds its successor.
                 drop = error

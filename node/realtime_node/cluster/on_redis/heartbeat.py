@@ -1,4 +1,4 @@
-"""The heartbeat: prolongs this node's lease and sees whose lease has ended.
+"""The heartbeat: prolongs this node's lease, sees whose lease has ended, hears of losses.
 
 Whether that means that they are dead is `liveness`' decision, and what follows the janitor's work.
 """
@@ -13,6 +13,7 @@ from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.errors import BackplaneError
 
 from .commands import Commands
+from .continuity import Continuity
 from .entries import encode_node
 from .janitor import Janitor
 from .keys import Keys
@@ -36,6 +37,7 @@ class Heartbeat:
         *,
         janitor: Janitor,
         liveness: Liveness,
+        continuity: Continuity,
         node_id: Callable[[], str],
     ) -> None:
         self._interval_s = options.heartbeat_interval_s
@@ -46,6 +48,7 @@ class Heartbeat:
         self._janitor = janitor
         self._node_id = node_id
         self._liveness = liveness
+        self._continuity = continuity
         self._task: asyncio.Task[None] | None = None
 
     def start(self, describe: Callable[[], NodeInfo]) -> None:
@@ -64,6 +67,7 @@ class Heartbeat:
         while True:
             await asyncio.sleep(self._interval_s)
             try:
+                sent_at = self._liveness.now()
                 description = encode_node(describe())
                 expired = [
                     await self._beat(partition, description)
@@ -73,7 +77,7 @@ class Heartbeat:
                 _log.warning("a heartbeat did not go through: %s", error)
                 self._liveness.missed()
                 continue
-            self._liveness.beat()
+            self._liveness.beat(sent_at)
             if self._liveness.may_judge():
                 for partition, nodes in enumerate(expired):
                     self._janitor.notice(partition, nodes)
@@ -85,7 +89,9 @@ class Heartbeat:
         def build() -> Call:
             node = self._node_id()
             own = self._keys.node(partition, node).node
-            return (own, shared.nodes, shared.described), (node, description, self._lease_ms)
+            keys = (own, shared.nodes, shared.described, shared.generation)
+            return keys, (node, description, self._lease_ms)
 
-        _, *expired = await self._runner.run(self._writes, HEARTBEAT, build)
+        _, generation, *expired = await self._runner.run(self._writes, HEARTBEAT, build)
+        self._continuity.learn(partition, generation)
         return [node.decode() for node in expired]

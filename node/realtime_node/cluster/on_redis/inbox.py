@@ -1,10 +1,9 @@
 """The reader of this node's inbox: takes entries out in order, notices holes, trims what it took.
 
 It has a connection of its own, on which XREAD waits. The sequence it reached is all it needs to go
-on after the connection was lost: Redis keeps what comes in meanwhile. Before it goes on it compares
-the last entry that it took with the one Redis has under that id: if Redis holds another, or ends
-before it, acknowledged writes are gone (a stale replica was promoted, a file was cut off), and
-every channel of the partition is reported lost.
+on after the connection was lost: Redis keeps what comes in meanwhile. Whatever puts the positions
+of its partition's channels in doubt (a hole, a new identity, an inbox that is another one than it
+was) goes through `repair` before the next entry is handed over.
 
 Bounds: `inbox_read_count` entries per read and partition, and no read before the receiver has taken
 the last one: a node that delivers slowly reads slowly. The inbox itself is bounded by the
@@ -16,22 +15,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from realtime_node.cluster.backplane import Entry, Receiver
 
 from .backoff import Backoff
+from .continuity import Continuity
 from .entries import UnreadableEntryError, channel_of, decode_entry
+from .inbox_ids import entry_id, sequence_of
 from .instruments import Instruments
 from .link import CONNECTION_FAILURES, Link, OpenLink, Reply, describe_failure
 from .options import RedisOptions
+from .repair import Repair
 from .script import pack
+from .traces import Traces
 
 _log = logging.getLogger(__name__)
-
-# Ids are `1-<sequence>`: the scripts write them with `XADD … 1-*`.
-_ID: Final = b"1-%d"
-_ID_PREFIX_LENGTH: Final = 2
 
 
 class _Position:
@@ -49,19 +47,22 @@ class _Position:
 
     @property
     def id(self) -> bytes:
-        return _ID % self.sequence if self.sequence >= 0 else b"0"
+        return entry_id(self.sequence) if self.sequence >= 0 else b"0"
 
 
 class InboxReader:
     """Hands a node's inbox to its receiver."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one composition root names them all
         self,
         options: RedisOptions,
         open_link: OpenLink,
         receiver: Receiver,
         instruments: Instruments,
         *,
+        continuity: Continuity,
+        repair: Repair,
+        traces: Traces,
         on_vanished: Callable[[], None],
     ) -> None:
         """`on_vanished` is told when an inbox is gone; it shall `switch` to a new one."""
@@ -69,28 +70,68 @@ class InboxReader:
         self._open_link = open_link
         self._receiver = receiver
         self._instruments = instruments
+        self._continuity = continuity
+        self._repair = repair
+        self._traces = traces
         self._on_vanished = on_vanished
         self._positions: dict[bytes, _Position] = {}
+        # Held while something is handed over, or compared: one of both at a time.
+        self._handing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        # Partitions to be compared before more is handed over.
+        self._doubted: set[int] = set()
+        self._comparing: asyncio.Task[None] | None = None
 
     async def switch(self, inboxes: Sequence[bytes], *, lost: bool) -> None:
         """Read these inboxes, one per partition, from their first entry on.
 
-        `lost` reports all channels lost between the last entry of the old and the first of the new.
+        `lost`: what was published before that went to no inbox of this node.
         """
         await self.close()
-        if lost:
-            for partition in range(len(inboxes)):
-                self._receiver.lost(partition, None)
+        self._repair.forget()
         self._positions = {key: _Position(partition, key) for partition, key in enumerate(inboxes)}
+        if lost:
+            self._doubted.update(range(len(inboxes)))
         self._task = asyncio.get_running_loop().create_task(self._run(), name="redis-inbox")
 
     async def close(self) -> None:
         """Stop reading."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        tasks = [task for task in (self._task, self._comparing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._task = self._comparing = None
+        self._doubted.clear()
+
+    def sequence(self, partition: int) -> int:
+        """The sequence of the last entry that was handed over, -1: none yet."""
+        for position in self._positions.values():
+            if position.partition == partition:
+                return position.sequence
+        return -1
+
+    def doubt(self, partition: int) -> None:
+        """Have all channels of a partition compared with the store soon, without waiting."""
+        self._doubted.add(partition)
+        if self._comparing is None and self._task is not None:
+            self._comparing = asyncio.get_running_loop().create_task(
+                self._settle_apart(), name="redis-repair"
+            )
+
+    async def compare(self, partition: int, channels: Sequence[str] | None = None) -> None:
+        """Compare channels of a partition (None: all) with the store: fill them, else tell."""
+        async with self._handing:
+            await self._repair.run(partition, self.sequence(partition), channels)
+
+    async def _settle_apart(self) -> None:
+        try:
+            await self._settle()
+        finally:
+            self._comparing = None
+
+    async def _settle(self) -> None:
+        while self._doubted:
+            await self.compare(self._doubted.pop())
 
     async def _run(self) -> None:
         backoff = Backoff(self._options.reconnect_max_delay_s)
@@ -118,10 +159,12 @@ class InboxReader:
 
     async def _resume(self, link: Link) -> None:
         async with asyncio.timeout(self._options.command_timeout_s):
+            await self._continuity.check(link)
             for position in self._positions.values():
                 if not await self._can_go_on(link, position):
                     self._on_vanished()
                     await asyncio.get_running_loop().create_future()
+        await self._settle()
 
     async def _can_go_on(self, link: Link, position: _Position) -> bool:
         """Whether there is an inbox to read; a position that it does not hold is moved."""
@@ -129,23 +172,22 @@ class InboxReader:
         oldest = await link.call(b"XRANGE", key, b"-", b"+", b"COUNT", 1)
         if not oldest:
             return False
-        if position.fields is None or _sequence_of(oldest[0]) > position.sequence:
+        if position.fields is None or sequence_of(oldest[0][0]) > position.sequence:
             # Nothing read so far, or trimmed below us, which shows as a hole with the next entry.
             return True
         same = await link.call(b"XRANGE", key, position.id, position.id)
         if same and same[0][1] == position.fields:
             return True
         newest = await link.call(b"XREVRANGE", key, b"+", b"-", b"COUNT", 1)
-        _log.error(
-            "Redis lost acknowledged writes: inbox %d was read up to %d and now ends with %s",
-            position.partition,
-            position.sequence,
-            newest[0][0].decode(),
-        )
-        self._lose(position)
-        position.sequence, position.fields = _sequence_of(newest[0]), newest[0][1]
+        self._instruments.gap(position.partition)
+        self._doubted.add(position.partition)
+        self._reached(position, sequence_of(newest[0][0]), newest[0][1])
         position.trimmed = -1
         return True
+
+    def _reached(self, position: _Position, sequence: int, fields: list[bytes]) -> None:
+        position.sequence, position.fields = sequence, fields
+        self._traces[position.partition].read = sequence, fields
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -183,47 +225,36 @@ class InboxReader:
 
     async def _take(self, position: _Position, rows: Reply) -> None:
         # Entries leave a stream at its old end only: within what was read there is no hole.
-        first = _sequence_of(rows[0])
-        if first != position.sequence + 1:
-            _log.error(
-                "inbox %d has a hole: %d follows %d",
-                position.partition,
-                first,
-                position.sequence,
-            )
-            self._lose(position)
-        partition = position.partition
-        entries: list[Entry] = []
-        for sequence, (_, fields) in enumerate(rows, first):
-            try:
-                entry = decode_entry(partition, sequence, fields[0], fields[1])
-            except UnreadableEntryError as error:
-                await self._hand_over(entries)
-                entries = []
-                self._skip(position, fields[0], error)
-                continue
-            if entry is not None:
-                entries.append(entry)
-        position.sequence = first + len(rows) - 1
-        position.fields = rows[-1][1]
-        await self._hand_over(entries)
+        first, partition = sequence_of(rows[0][0]), position.partition
+        async with self._handing:
+            if first != position.sequence + 1:
+                _log.error(
+                    "inbox %d has a hole: %d follows %d", partition, first, position.sequence
+                )
+                self._instruments.gap(partition)
+                await self._repair.run(partition, position.sequence, None)
+            entries: list[Entry] = []
+            for sequence, (_, fields) in enumerate(rows, first):
+                try:
+                    entry = decode_entry(partition, sequence, fields[0], fields[1])
+                except UnreadableEntryError as error:
+                    await self._hand_over(entries)
+                    entries = []
+                    self._skip(partition, fields[0], error)
+                    continue
+                if entry is not None:
+                    entries.append(entry)
+            self._reached(position, first + len(rows) - 1, rows[-1][1])
+            await self._hand_over(entries)
 
     async def _hand_over(self, entries: Sequence[Entry]) -> None:
-        if entries:
-            self._instruments.entries(len(entries))
+        self._instruments.entries(len(entries))
+        if entries := self._repair.fresh(entries):
             await self._receiver.receive(entries)
 
-    def _skip(self, position: _Position, header: bytes, error: UnreadableEntryError) -> None:
-        _log.error("an entry of inbox %d was skipped: %s", position.partition, error)
+    def _skip(self, partition: int, header: bytes, error: UnreadableEntryError) -> None:
+        _log.error("an entry of inbox %d was skipped: %s", partition, error)
         self._instruments.unreadable(1)
         channel = channel_of(header)
         if channel:
-            self._receiver.lost(position.partition, [channel])
-
-    def _lose(self, position: _Position) -> None:
-        self._instruments.gap(position.partition)
-        self._receiver.lost(position.partition, None)
-
-
-def _sequence_of(row: Reply) -> int:
-    return int(row[0][_ID_PREFIX_LENGTH:])
+            self._receiver.lost(partition, [channel])

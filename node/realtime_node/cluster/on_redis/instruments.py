@@ -26,6 +26,9 @@ class Instruments(Protocol):
     def stale_interest(self) -> None:
         """Count a publish that had to learn anew which nodes are interested."""
 
+    def resolved(self, outcome: str) -> None:
+        """Count a publish whose answer was lost: `done`, `not_done`, or `unknown` for good."""
+
     def fenced(self) -> None:
         """Count the times that this node was declared dead and took a new identity."""
 
@@ -34,6 +37,18 @@ class Instruments(Protocol):
 
     def gap(self, partition: int) -> None:
         """Count holes in the inbox: entries that are gone for good."""
+
+    def rotated(self, partition: int) -> None:
+        """Count losses of acknowledged writes that this node noticed."""
+
+    def repaired(self, whole: int, told: int, unknown: int) -> None:
+        """Count channels compared after a doubt: whole or filled, told, without a position."""
+
+    def swept(self, channels: int) -> None:
+        """Count channels that the sweep looked at."""
+
+    def mended(self, what: str) -> None:
+        """Count what the sweep found wrong: an `interest` or a `position`."""
 
     def unreadable(self, count: int) -> None:
         """Count entries that another release wrote in a way this one does not know."""
@@ -60,6 +75,9 @@ class NoInstruments:
     def stale_interest(self) -> None:
         """Ignore."""
 
+    def resolved(self, outcome: str) -> None:
+        """Ignore."""
+
     def fenced(self) -> None:
         """Ignore."""
 
@@ -67,6 +85,18 @@ class NoInstruments:
         """Ignore."""
 
     def gap(self, partition: int) -> None:
+        """Ignore."""
+
+    def rotated(self, partition: int) -> None:
+        """Ignore."""
+
+    def repaired(self, whole: int, told: int, unknown: int) -> None:
+        """Ignore."""
+
+    def swept(self, channels: int) -> None:
+        """Ignore."""
+
+    def mended(self, what: str) -> None:
         """Ignore."""
 
     def unreadable(self, count: int) -> None:

@@ -1,10 +1,10 @@
 """Which channels this node is to receive: what is wanted here, made true in Redis.
 
-`subscribe` makes a channel wanted and real at once, for its caller needs the position of that
-instant. `release` only notes that nobody wants it any more; the reconciler ends it in Redis after a
-linger, unless somebody came back. Every change carries a sequence that grows by one; Redis keeps
-the highest it saw per channel and node, so a removal that was delayed on a connection that broke
-cannot undo a later subscribe.
+`subscribe`, which `joining` calls for many at once, makes a channel wanted and real together: its
+callers need the position of that instant. `release` only notes that nobody wants it any more; the
+reconciler ends it in Redis after a linger, unless somebody came back. Every change carries a
+sequence that grows by one; Redis keeps the highest it saw per channel and node, so a removal that
+was delayed on a connection that broke cannot undo a later subscribe.
 
 Bounds: `_REMOVALS_AT_ONCE` removals are out together; what fails is tried again after another
 linger. The lingering channels are at most those that were subscribed.
@@ -73,14 +73,20 @@ class Interest:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def subscribe(
-        self, channel: str, options: StreamOptions, *, since: StreamPosition | None, limit: int
+        self,
+        channel: str,
+        options: StreamOptions,
+        *,
+        since: StreamPosition | None,
+        limit: int,
+        is_wanted: Callable[[], bool],
     ) -> Subscribed:
-        """See `Backplane.subscribe`."""
+        """See `Backplane.subscribe`; whoever asked may be gone by then, which `is_wanted` tells."""
         self._subscribing[channel] += 1
         done = False
         try:
             subscribed = await self._add(channel, options, since, limit)
-            done = True
+            done = is_wanted()
         finally:
             self._subscribing[channel] -= 1
             if not self._subscribing[channel]:
@@ -99,6 +105,26 @@ class Interest:
             self._held.discard(channel)
             self._linger(channel)
 
+    def wanted(self, partition: int) -> list[str]:
+        """The channels of a partition that somebody here is subscribed or subscribing to."""
+        return [
+            channel
+            for channel in {**dict.fromkeys(self._held), **self._subscribing}
+            if self._keys.partition_of(channel) == partition
+        ]
+
+    def held(self) -> list[str]:
+        """The channels that somebody here is subscribed to."""
+        return list(self._held)
+
+    def is_held(self, channel: str) -> bool:
+        """Whether somebody here is subscribed to a channel."""
+        return channel in self._held
+
+    async def confirm(self, channel: str) -> None:
+        """Register a channel again that Redis forgot; raises `BackplaneUnavailableError`."""
+        await self._add(channel, WITHOUT_HISTORY, None, 0)
+
     async def reestablish(self) -> None:
         """Register every held channel again, for a new identity or a Redis that forgot.
 
@@ -107,11 +133,7 @@ class Interest:
         held = iter(list(self._held))
         while chunk := list(itertools.islice(held, _ADDITIONS_AT_ONCE)):
             await asyncio.gather(
-                *(
-                    self._add(channel, WITHOUT_HISTORY, None, 0)
-                    for channel in chunk
-                    if channel in self._held
-                )
+                *(self.confirm(channel) for channel in chunk if channel in self._held)
             )
 
     async def _add(

@@ -2,7 +2,8 @@
 
 At start: Redis 7 or Valkey, `maxmemory-policy noeviction` (an evicted interest is silence), and
 keys that were written in our format. With every connection: the format again, since Redis may have
-been emptied or exchanged, the scripts, and whether it is still the process we knew.
+been emptied or exchanged, the scripts, whether it is still the process we knew, and whether it
+holds what it acknowledged (`continuity`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from realtime_node.errors import BackplaneError, ConfigError, SchemaMismatchError
 
+from .continuity import Continuity
 from .keys import Keys
 from .link import Link
 from .options import RedisOptions
@@ -40,9 +42,15 @@ class Introduction:
     """Introduces this node to each new connection of the `writes` or `reads` commands."""
 
     def __init__(
-        self, options: RedisOptions, keys: Keys, *, on_restart: Callable[[], None]
+        self,
+        options: RedisOptions,
+        keys: Keys,
+        continuity: Continuity,
+        *,
+        on_restart: Callable[[], None],
     ) -> None:
         """`on_restart` is told when Redis is another process than before."""
+        self._continuity = continuity
         self._options = options
         self._keys = keys
         self._on_restart = on_restart
@@ -63,6 +71,12 @@ class Introduction:
             self._on_restart()
         self._run_id = run_id
         self._is_first = False
+        await self._continuity.check(link)
+
+    async def to_reads(self, link: Link) -> None:
+        """Make sure that no recovery is read from a Redis that has lost writes."""
+        await load_scripts(link)
+        await self._continuity.check(link)
 
     async def _server(self, link: Link) -> dict[bytes, bytes]:
         try:

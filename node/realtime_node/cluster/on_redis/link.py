@@ -20,7 +20,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from .options import RedisOptions
+from .discovery import PRIMARY, discover
+from .options import Address, RedisOptions
 from .script import Argument, pack
 
 # redis-py types its replies as Any as well: their shape is each command's own.
@@ -71,7 +72,11 @@ class Link:
 
     async def call(self, *arguments: Argument) -> Reply:
         """Send one command and take its reply."""
-        await self.write([pack(*arguments)])
+        return await self.call_packed(pack(*arguments))
+
+    async def call_packed(self, packed: bytes) -> Reply:
+        """Send one packed command and take its reply."""
+        await self.write([packed])
         return await self.read()
 
     async def check(self) -> None:
@@ -88,19 +93,27 @@ class Link:
 
 
 async def open_link(options: RedisOptions, name: str) -> Link:
-    """Connect, authenticate, choose the database; within `connect_timeout_s`."""
-    connection = _connection(options, name)
-    try:
-        async with asyncio.timeout(options.connect_timeout_s):
+    """Find the primary, connect, authenticate, choose the database; within `connect_timeout_s`."""
+    async with asyncio.timeout(options.connect_timeout_s):
+        connection = _connection(options, name, await discover(options))
+        try:
             await connection.connect()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
-    return Link(connection)
+            link = Link(connection)
+            if options.sentinels:
+                await _demand_primary(link)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+    return link
 
 
-def _connection(options: RedisOptions, name: str) -> AbstractConnection:
-    address = options.endpoint
+async def _demand_primary(link: Link) -> None:
+    role = await link.call(b"ROLE")
+    if role[0] != PRIMARY:
+        raise RedisConnectionError("Sentinel still names a primary that is one no more")
+
+
+def _connection(options: RedisOptions, name: str, address: Address) -> AbstractConnection:
     common: dict[str, Any] = {
         "db": options.db if address.db is None else address.db,
         "username": options.user or address.user or None,

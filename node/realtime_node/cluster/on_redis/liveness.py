@@ -33,9 +33,15 @@ class Liveness:
         self._clock = clock
         self._since: float | None = None
         self._last = 0.0
+        self._leased_until = float("-inf")
 
-    def beat(self) -> None:
+    def now(self) -> float:
+        """The time that `beat` wants to know."""
+        return self._clock()
+
+    def beat(self, sent_at: float) -> None:
         """Note a heartbeat that went through."""
+        self._leased_until = sent_at + self._lease_s
         now = self._clock()
         if self._since is None or now - self._last > self._break_s:
             self._since = now
@@ -44,6 +50,10 @@ class Liveness:
     def missed(self) -> None:
         """Note one that did not."""
         self._since = None
+
+    def is_leased(self) -> bool:
+        """Whether nobody can have declared this node dead yet."""
+        return self._clock() < self._leased_until
 
     def may_judge(self) -> bool:
         """Whether others' silence is theirs and not ours."""

@@ -23,16 +23,18 @@ from realtime_node.errors import BackplaneError
 
 from .backoff import Backoff
 from .commands import Commands
+from .continuity import GENERATION_BYTES, Continuity
 from .entries import encode_hello, encode_node
 from .instruments import Instruments
 from .keys import Keys
 from .options import RedisOptions
 from .script import REGISTER
+from .traces import Traces
 
 _log = logging.getLogger(__name__)
 
 _ID_BYTES: Final = 8
-_GENERATION_BYTES: Final = 2
+_OK: Final = b"OK"
 
 
 class Membership:
@@ -45,6 +47,8 @@ class Membership:
         writes: Commands,
         instruments: Instruments,
         *,
+        traces: Traces,
+        continuity: Continuity,
         reestablish: Callable[[], Awaitable[None]],
         enter: Callable[[bool], Awaitable[None]],
     ) -> None:
@@ -57,6 +61,8 @@ class Membership:
         self._keys = keys
         self._writes = writes
         self._instruments = instruments
+        self._traces = traces
+        self._continuity = continuity
         self._reestablish = reestablish
         self._enter = enter
         self._node_id = secrets.token_hex(_ID_BYTES)
@@ -72,9 +78,15 @@ class Membership:
         """The present identity."""
         return self._node_id
 
+    @property
+    def is_rejoining(self) -> bool:
+        """Whether this identity is given up: all positions will be compared when there is a new."""
+        return self._rejoining is not None and not self._rejoining.done()
+
     async def join(self, describe: Callable[[], NodeInfo]) -> None:
         """Join for the first time; raises `BackplaneUnavailableError`."""
         self._describe = describe
+        self._traces.begin(self._node_id)
         await self._register(self._node_id)
         await self._enter(False)  # noqa: FBT003 - the callback's only argument
         self._joined = True
@@ -128,8 +140,11 @@ class Membership:
         self._instruments.fenced()
         node = secrets.token_hex(_ID_BYTES)
         _log.error("the cluster took node %s for dead: joining again as %s", fenced, node)
+        # Not every node that is gone was declared dead: Redis may have lost it.
+        await self._persist(lambda: self._continuity.check_through(self._writes))
         await self._persist(lambda: self._register(node))
         self._node_id = node
+        self._traces.begin(node)
         self._changed.set()
         await self._persist(self._reestablish)
         await self._enter(True)  # noqa: FBT003 - the callback's only argument
@@ -153,14 +168,16 @@ class Membership:
 
     async def _register(self, node: str) -> None:
         description = encode_node(self._describe())
-        nonce = secrets.token_hex(_GENERATION_BYTES)
+        nonce = secrets.token_hex(GENERATION_BYTES)
         for partition in range(self._keys.partitions):
             own = self._keys.node(partition, node)
             shared = self._keys.partition(partition)
-            await self._writes.execute(
+            reply = await self._writes.execute(
                 # A repeated try finds the id in use, which is as good.
                 REGISTER.pack_with_source(
                     (shared.generation, own.node, shared.nodes, shared.described, own.inbox),
                     (node, description, nonce, encode_hello()),
                 )
             )
+            if reply[0] == _OK:
+                self._traces[partition].generation = reply[1]

@@ -38,7 +38,7 @@ class Nodes:
         node_id: Callable[[], str],
     ) -> None:
         self._liveness = liveness
-        self._inbox_limit = options.inbox_limit
+        self._inbox_bounds = (options.inbox_limit, options.inbox_bytes)
         self._keys = keys
         self._runner = runner
         self._reads = reads
@@ -71,7 +71,7 @@ class Nodes:
                     self._keys.partition(_PARTITION).nodes,
                     *(self._keys.node(_PARTITION, name).inbox for name in known),
                 ),
-                (self._liveness.silence_ms(), payload, self._inbox_limit, *known),
+                (self._liveness.silence_ms(), payload, *self._inbox_bounds, *known),
             )
 
         for _ in range(ATTEMPTS):

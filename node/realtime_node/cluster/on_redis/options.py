@@ -51,6 +51,14 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     tls: TlsOptions | None = None
     """Speaks TLS whatever the address says; None: only for `rediss://`."""
 
+    sentinels: tuple[tuple[str, int], ...] = ()
+    """Host and port of Sentinels that know where the primary is; the address then only tells
+    credentials, database and TLS."""
+    sentinel_master: str = ""
+    """The name under which they know it."""
+    sentinel_user: str = ""
+    sentinel_password: str = ""
+
     prefix: str = "realtime"
     """First part of every key: one Redis may serve several clusters."""
     partitions: int = 1
@@ -75,6 +83,9 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     inbox_limit: int = 100_000
     """Entries of a node's inbox; older ones are lost to a node that lags so far behind."""
+    inbox_bytes: int = 64 * 1024 * 1024
+    """Memory of a node's inbox in Redis; beyond it the oldest entries are lost to the node. It is
+    looked at now and then, so an inbox may be larger by some hundred entries."""
     inbox_read_count: int = 512
     """Entries taken with one read."""
     inbox_block_s: float = 5.0
@@ -82,6 +93,10 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     inbox_trim_interval_s: float = 1.0
     inbox_trim_entries: int = 1000
     """What was read is trimmed after so many entries or so much time, whatever is first."""
+
+    sweep_interval_s: float = 1.0
+    sweep_channels: int = 10
+    """Channels compared with Redis per interval; more, if a round would take over ten minutes."""
 
     route_cache_size: int = 20_000
     """Channels whose interested nodes a publisher remembers; the least used is forgotten."""
@@ -97,6 +112,10 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(
                 f"redis partitions is {self.partitions}: from 1 to {_MAX_PARTITIONS} are allowed"
             )
+        if self.sentinels and not self.sentinel_master:
+            raise ConfigError(
+                "redis sentinels are named without the name of the primary they watch"
+            )
         if self.lease_s < 3 * self.heartbeat_interval_s:
             raise ConfigError(
                 f"redis lease is {self.lease_s} s: at least three heartbeats of"
@@ -110,6 +129,8 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def server_name(self) -> str:
         """The server as it may be written into a log: without user and password."""
+        if self.sentinels:
+            return f"primary {self.sentinel_master} of Sentinel"
         address = self.endpoint
         return address.path or f"{address.host}:{address.port}"
 

@@ -1,20 +1,15 @@
-"""Publishing: one script call that names the inboxes of the interested nodes.
+"""Publishing: one script call that names the inboxes of the interested nodes, see `routes`.
 
-Which nodes are interested in a channel is remembered with the version of that knowledge. A script
-that finds another version writes nothing and answers with the new list; the call is made again with
-it. So the keys of every call are known before it is sent, as Redis Cluster demands.
+A publish whose answer was lost is not an error yet: `outcomes` finds its result, or finds that it
+may be sent once more, as long as its deadline allows.
 
-Beyond some 32 interested nodes a publish costs more in Redis than one stream that all of them tail:
-that *wide* stream would be one more inbox key in a channel's route, and the place for it is here.
-
-Bounds: `route_cache_size` routes, the least used is forgotten; `_ATTEMPTS` calls per publish.
+Bounds: `_ATTEMPTS` calls per publish, and one deadline for all of them.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from realtime_node.cluster.backplane import EntryKind, Published, StreamOptions
@@ -28,51 +23,20 @@ from .instruments import Instruments
 from .keys import Keys
 from .link import Reply
 from .options import RedisOptions
-from .refusals import ScriptMissingError
+from .outcomes import Outcomes
+from .refusals import RefusedForNowError, ScriptMissingError, UnansweredError
+from .routes import Route, Routes
 from .runner import ATTEMPTS, FENCED, Runner
 from .script import ANNOUNCE, PUBLISH, Argument, Script
+from .traces import Traces
 
 _ATTEMPTS: Final = ATTEMPTS + 1
 """The first call, and as many again as a stale route, a new identity or a lost script may cost."""
 
-_NOBODY: Final = b"0"
 _OK: Final = b"OK"
 _DUPLICATE: Final = b"DUPLICATE"
-_FIRST_INBOX_KEY: Final = 8
+_LATE: Final = b"LATE"
 _DEDUP_TTL_MS: Final = 300_000
-
-
-class _Route:
-    """What a publisher has to know about a channel, as far as a call can be made ready."""
-
-    __slots__ = ("dedup", "inboxes", "interest", "keys", "node", "own", "partition", "version")
-
-    def __init__(self, keys: Keys, channel: str, node: str) -> None:
-        self.partition = keys.partition_of(channel)
-        names = keys.channel(channel)
-        own = keys.node(self.partition, node)
-        self.keys = (
-            names.generation,
-            own.node,
-            own.mark,
-            names.interest,
-            names.meta,
-            names.history,
-        )
-        self.node = own.node
-        self.interest = names.interest
-        self.dedup = names.dedup
-        # Most channels that nobody listens to are guessed right.
-        self.version = _NOBODY
-        self.inboxes: tuple[bytes, ...] = ()
-        self.own = 0
-
-    def learn(self, keys: Keys, node: str, reply: Reply) -> None:
-        """Take over the list of a STALE_INTEREST answer."""
-        self.version = reply[1]
-        nodes = [name.decode() for name in reply[2:]]
-        self.inboxes = tuple(keys.node(self.partition, name).inbox for name in nodes)
-        self.own = nodes.index(node) + _FIRST_INBOX_KEY if node in nodes else 0
 
 
 class Publisher:
@@ -84,19 +48,21 @@ class Publisher:
         keys: Keys,
         runner: Runner,
         writes: Commands,
-        instruments: Instruments,
         *,
+        traces: Traces,
+        instruments: Instruments,
         node_id: Callable[[], str],
     ) -> None:
         self._options = options
         self._keys = keys
         self._runner = runner
         self._writes = writes
+        self._traces = traces
         self._instruments = instruments
         self._node_id = node_id
-        self._routes: OrderedDict[str, _Route] = OrderedDict()
-        self._routes_of = ""
-        self._marks = tuple(itertools.count(1) for _ in range(keys.partitions))
+        self._outcomes = Outcomes(keys, writes, traces, instruments)
+        self._routes = Routes(keys, options.route_cache_size)
+        self._sequences = tuple(itertools.count(1) for _ in range(keys.partitions))
 
     async def publish(
         self,
@@ -112,31 +78,33 @@ class Publisher:
             stream = (options.history_size, options.history_ttl_ms, meta_ttl_ms(options))
         else:
             stream = (0, 0, 0)
-        dedup_ttl_ms = _DEDUP_TTL_MS if idempotency_key else 0
+        key, dedup_ttl_ms = idempotency_key.encode(), _DEDUP_TTL_MS if idempotency_key else 0
 
-        def build(route: _Route) -> bytes:
-            # The mark's sequence is drawn when the call is queued, so that marks only ever grow.
-            return PUBLISH.pack(
-                (*route.keys, route.dedup + idempotency_key.encode(), *route.inboxes),
+        async def execute(node: str, route: Route, deadline: float) -> Reply:
+            # The sequence is drawn when the call is queued, so that the mark only ever grows.
+            sequence = next(self._sequences[route.partition])
+            packed = PUBLISH.pack(
+                (*route.keys, route.dedup + key, *route.inboxes),
                 (
-                    next(self._marks[route.partition]),
-                    route.version,
-                    channel,
-                    payload,
-                    *stream,
-                    dedup_ttl_ms,
-                    self._options.inbox_limit,
-                    route.own,
+                    *(sequence, route.version, channel, payload, *stream, dedup_ttl_ms),
+                    *(self._options.inbox_limit, self._options.inbox_bytes, route.own),
                 ),
             )
+            sent = self._outcomes.sent(node, route.partition, sequence)
+            try:
+                reply = await self._writes.execute(packed, deadline)
+            except UnansweredError as error:
+                reply = await self._outcomes.find(sent, error, deadline) or (_LATE,)
+            if reply[0] == _OK:
+                self._traces.acknowledged(node, route.partition, sequence)
+            return reply
 
-        route, reply = await self._call(channel, PUBLISH, build)
-        if reply[0] == _DUPLICATE:
-            return Published(offset=int(reply[1]), epoch=reply[2].decode())
+        route, reply = await self._call(channel, PUBLISH, execute)
+        own = reply[3] if reply[0] == _OK else b""
         return Published(
             offset=int(reply[1]),
             epoch=reply[2].decode(),
-            sequence=(route.partition, int(reply[3])) if reply[3] else None,
+            sequence=(route.partition, int(own)) if own else None,
         )
 
     async def announce(self, channel: str, kind: EntryKind, info: ClientInfo) -> None:
@@ -144,53 +112,48 @@ class Publisher:
         header = (JOIN_HEADER if kind is EntryKind.JOIN else LEAVE_HEADER) % channel.encode()
         payload = encode_info(info)
 
-        def build(route: _Route) -> bytes:
-            arguments: tuple[Argument, ...] = (
-                route.version,
-                header,
-                payload,
-                self._options.inbox_limit,
+        async def execute(_node: str, route: Route, deadline: float) -> Reply:
+            keys: Sequence[bytes] = (route.node, route.interest, *route.inboxes)
+            arguments: Sequence[Argument] = (
+                *(route.version, header, payload),
+                *(self._options.inbox_limit, self._options.inbox_bytes),
             )
-            return ANNOUNCE.pack((route.node, route.interest, *route.inboxes), arguments)
+            return await self._writes.execute(ANNOUNCE.pack(keys, arguments), deadline)
 
-        await self._call(channel, ANNOUNCE, build)
+        await self._call(channel, ANNOUNCE, execute)
 
     async def _call(
-        self, channel: str, script: Script, build: Callable[[_Route], bytes]
-    ) -> tuple[_Route, Reply]:
+        self,
+        channel: str,
+        script: Script,
+        execute: Callable[[str, Route, float], Awaitable[Reply]],
+    ) -> tuple[Route, Reply]:
+        """Execute until there is an answer of the script's own, learning the route on the way."""
         deadline = self._runner.deadline()
-        for _ in range(_ATTEMPTS):
+        backoff = self._runner.backoff()
+        attempts = 0
+        while attempts < _ATTEMPTS:
             node = self._node_id()
-            route = self._route(channel, node)
+            route = self._routes.route(channel, node)
             try:
-                reply = await self._writes.execute(build(route), deadline)
+                reply = await execute(node, route, deadline)
+            except RefusedForNowError as error:
+                await self._runner.wait(backoff, error, deadline)
+                continue
             except ScriptMissingError:
+                attempts += 1
                 await self._runner.load(self._writes, script, deadline)
                 continue
             status = reply[0]
             if status in (_OK, _DUPLICATE):
                 return route, reply
+            attempts += 1
             if status == FENCED:
                 await self._runner.join_again(node, deadline)
-                continue
-            self._instruments.stale_interest()
-            route.learn(self._keys, node, reply)
+            elif status != _LATE:
+                self._instruments.stale_interest()
+                route.learn(self._keys, node, reply)
         raise BackplaneUnavailableError(
             "who is interested in the channel changes faster than it can be learned:"
             " nothing was published"
         )
-
-    def _route(self, channel: str, node: str) -> _Route:
-        routes = self._routes
-        if node != self._routes_of:
-            # A new identity: every route names the old one's keys.
-            routes.clear()
-            self._routes_of = node
-        route = routes.get(channel)
-        if route is None:
-            route = routes[channel] = _Route(self._keys, channel, node)
-            if len(routes) > self._options.route_cache_size:
-                routes.popitem(last=False)
-        else:
-            routes.move_to_end(channel)
-        return route

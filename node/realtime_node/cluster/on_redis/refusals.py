@@ -6,11 +6,17 @@ the rest was refused before anything was written.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 from redis.exceptions import (
+    BusyLoadingError,
+    ClusterDownError,
     NoPermissionError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
-    ResponseError,
+    RedisError,
     TryAgainError,
 )
 
@@ -18,9 +24,21 @@ from realtime_node.errors import BackplaneError, BackplaneUnavailableError
 
 from .link import describe_failure
 
+_FOR_NOW: Final = frozenset({"BUSY", "FAILOVER", "UNBLOCKED"})
+_UNTIL_MENDED: Final = frozenset({"MISCONF", "NOREPLICAS"})
+"""An operator's work: asking again within one deadline helps nobody."""
+
 
 class ScriptMissingError(BackplaneError):
     """The server does not know the script: nothing was done, load it and call again."""
+
+
+class UnansweredError(BackplaneUnavailableError):
+    """The answer was lost: what was asked may have been done."""
+
+
+class RefusedForNowError(BackplaneUnavailableError):
+    """Redis is loading, failing over or moving a slot: nothing was done, ask again in a moment."""
 
 
 def not_joined() -> BackplaneUnavailableError:
@@ -40,27 +58,37 @@ def never_sent() -> BackplaneUnavailableError:
     return BackplaneUnavailableError("Redis could not be reached in time: nothing was sent")
 
 
-def unanswered(cause: BaseException) -> BackplaneUnavailableError:
+def unanswered(cause: BaseException) -> UnansweredError:
     """The connection was lost, or the deadline came, between a command and its reply."""
-    return BackplaneUnavailableError(
+    return UnansweredError(
         f"Redis did not answer, what was asked may have been done: {describe_failure(cause)}"
     )
 
 
-def translated(error: ResponseError) -> BackplaneError:
+def translated(error: RedisError) -> BackplaneError:
     """Redis answered with an error; whatever it refused, it did not do."""
     text = str(error)
     code = str(getattr(error, "status_code", "") or text.partition(" ")[0])
-    if code == "NOSCRIPT":
-        return ScriptMissingError(text)
-    if isinstance(error, OutOfMemoryError):
-        return BackplaneUnavailableError(
-            "Redis is at its maxmemory: raise maxmemory or shorten histories"
-        )
-    if isinstance(error, ReadOnlyError):
-        return BackplaneUnavailableError("Redis is a replica now: looking for the primary")
-    if isinstance(error, TryAgainError) or code in {"CLUSTERDOWN", "MASTERDOWN", "MISCONF"}:
+    for kind, refusal in _BY_KIND.items():
+        if isinstance(error, kind):
+            return refusal(text)
+    if code in _FOR_NOW:
+        return RefusedForNowError(f"Redis refuses for now: {text}")
+    if code in _UNTIL_MENDED:
         return BackplaneUnavailableError(f"Redis refuses for now: {text}")
-    if isinstance(error, NoPermissionError):
-        return BackplaneError(f"the ACL of our Redis user forbids what we need: {text}")
     return BackplaneError(f"Redis refuses: {text}")
+
+
+_BY_KIND: Final[dict[type[RedisError], Callable[[str], BackplaneError]]] = {
+    NoScriptError: ScriptMissingError,
+    OutOfMemoryError: lambda _: BackplaneUnavailableError(
+        "Redis is at its maxmemory: raise maxmemory or shorten histories"
+    ),
+    ReadOnlyError: lambda _: RefusedForNowError("Redis is a replica now: looking for the primary"),
+    BusyLoadingError: lambda _: RefusedForNowError("Redis is loading its data"),
+    ClusterDownError: lambda text: RefusedForNowError(f"the Redis Cluster is down: {text}"),
+    TryAgainError: lambda text: RefusedForNowError(f"Redis is moving a slot: {text}"),
+    NoPermissionError: lambda text: BackplaneError(
+        f"the ACL of our Redis user forbids what we need: {text}"
+    ),
+}

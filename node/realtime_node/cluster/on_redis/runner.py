@@ -1,7 +1,8 @@
-"""Calls scripts and answers the two replies that every script may give: FENCED and NOSCRIPT.
+"""Calls scripts and answers what every script may meet: FENCED, NOSCRIPT, a Redis not ready now.
 
-Both come before a script's first write, so calling again is safe. Keys and arguments are built
-again for each try, since a fenced node comes back under another id.
+All of them come before a script's first write, so calling again is safe: `ATTEMPTS` times, or with
+short pauses until the deadline for a Redis that is loading or failing over. Keys and arguments are
+built again for each try, since a fenced node comes back under another id.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from typing import Final
 
 from realtime_node.errors import BackplaneUnavailableError
 
+from .backoff import Backoff
 from .commands import Commands
 from .link import Reply
 from .options import RedisOptions
-from .refusals import ScriptMissingError
+from .refusals import RefusedForNowError, ScriptMissingError
 from .script import Argument, Script
 
 ATTEMPTS: Final = 3
 """Tries of one call, whatever hinders it: a stale interest, a new identity, a lost script."""
 
 FENCED: Final = b"FENCED"
+_MAX_PAUSE_S: Final = 0.2
 
 Call = tuple[Sequence[bytes], Sequence[Argument]]
 
@@ -53,18 +56,36 @@ class Runner:
     async def run(self, commands: Commands, script: Script, build: Callable[[], Call]) -> Reply:
         """Call a script until it gives an answer of its own; bounded by tries and one deadline."""
         deadline = self.deadline()
-        for _ in range(ATTEMPTS):
+        backoff = self.backoff()
+        attempts = 0
+        while attempts < ATTEMPTS:
             node = self._node_id()
             keys, arguments = build()
             try:
                 reply = await commands.execute(script.pack(keys, arguments), deadline)
+            except RefusedForNowError as error:
+                await self.wait(backoff, error, deadline)
+                continue
             except ScriptMissingError:
+                attempts += 1
                 await self.load(commands, script, deadline)
                 continue
             if reply[0] != FENCED:
                 return reply
+            attempts += 1
             await self.join_again(node, deadline)
         raise BackplaneUnavailableError(f"Redis refused {script.name} {ATTEMPTS} times")
+
+    def backoff(self) -> Backoff:
+        """The pauses of one call between its tries."""
+        return Backoff(_MAX_PAUSE_S)
+
+    async def wait(self, backoff: Backoff, error: RefusedForNowError, deadline: float) -> None:
+        """Pause before Redis is asked again; raise its refusal if the deadline comes first."""
+        pause = backoff.next()
+        if asyncio.get_running_loop().time() + pause >= deadline:
+            raise error
+        await asyncio.sleep(pause)
 
     async def load(self, commands: Commands, script: Script, deadline: float) -> None:
         """Make a script known that the server has forgotten."""

@@ -7,6 +7,7 @@ into bytes at once, so that nothing is left to do for it when its pipeline goes 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from importlib import resources
 from typing import Final, cast
@@ -15,10 +16,17 @@ import hiredis
 
 Argument = bytes | str | int
 
+# Lua in Redis knows no modules: the line is replaced by the one function that scripts share.
+_APPEND_HERE: Final = re.compile(rb"^-- @append$", re.MULTILINE)
+
 
 def pack(*arguments: Argument) -> bytes:
     """Encode one command in Redis' protocol."""
     return cast("bytes", hiredis.pack_command(arguments))  # type: ignore[arg-type] # its stub names 1-tuples
+
+
+def _read(name: str) -> bytes:
+    return resources.files(__package__).joinpath("scripts", f"{name}.lua").read_bytes()
 
 
 class Script:
@@ -26,9 +34,7 @@ class Script:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.source: Final = (
-            resources.files(__package__).joinpath("scripts", f"{name}.lua").read_bytes()
-        )
+        self.source: Final = _APPEND_HERE.sub(lambda _: _read("shared/append"), _read(name))
         # SHA-1 is how Redis names scripts.
         self.sha: Final = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
 
@@ -52,6 +58,7 @@ DECLARE_DEAD: Final = Script("declare_dead")
 FORGET: Final = Script("forget")
 HEARTBEAT: Final = Script("heartbeat")
 HISTORY: Final = Script("history")
+INSPECT: Final = Script("inspect")
 LEAVE: Final = Script("leave")
 NODES: Final = Script("nodes")
 PRESENCE_ADD: Final = Script("presence_add")
@@ -60,8 +67,11 @@ PRESENCE_REMOVE: Final = Script("presence_remove")
 PUBLISH: Final = Script("publish")
 REGISTER: Final = Script("register")
 REMOVE_HISTORY: Final = Script("remove_history")
+RESOLVE: Final = Script("resolve")
+ROTATE: Final = Script("rotate")
 SUBSCRIBE: Final = Script("subscribe")
 UNSUBSCRIBE: Final = Script("unsubscribe")
+VERIFY: Final = Script("verify")
 
 ALL_SCRIPTS: Final = (
     ANNOUNCE,
@@ -71,6 +81,7 @@ ALL_SCRIPTS: Final = (
     FORGET,
     HEARTBEAT,
     HISTORY,
+    INSPECT,
     LEAVE,
     NODES,
     PRESENCE_ADD,
@@ -79,6 +90,9 @@ ALL_SCRIPTS: Final = (
     PUBLISH,
     REGISTER,
     REMOVE_HISTORY,
+    RESOLVE,
+    ROTATE,
     SUBSCRIBE,
     UNSUBSCRIBE,
+    VERIFY,
 )

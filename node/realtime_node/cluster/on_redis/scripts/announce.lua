@@ -8,10 +8,13 @@
 -- ARGV[2]  header of the entry
 -- ARGV[3]  payload of the entry
 -- ARGV[4]  entries that an inbox may hold
+-- ARGV[5]  bytes that an inbox may take
 --
 -- Returns {'OK'}
 --      or {'STALE_INTEREST', version, node…}, nothing written
 --      or {'FENCED'}, nothing written
+
+-- @append
 
 local caller = redis.call('HMGET', KEYS[1], 'heartbeat', 'tombstone')
 if not caller[1] or caller[2] then
@@ -30,7 +33,6 @@ if version ~= ARGV[1] then
 end
 
 for index = 3, #KEYS do
-  redis.call(
-    'XADD', KEYS[index], 'NOMKSTREAM', 'MAXLEN', '~', ARGV[4], '1-*', ARGV[2], ARGV[3])
+  append(KEYS[index], ARGV[4], ARGV[5], ARGV[2], ARGV[3])
 end
 return { 'OK' }

@@ -7,11 +7,14 @@
 -- ARGV[1]  how long a node may have been silent and still counts, ms
 -- ARGV[2]  payload
 -- ARGV[3]  entries that an inbox may hold
--- ARGV[4…] nodes that the caller knows, in the order of KEYS[3…]
+-- ARGV[4]  bytes that an inbox may take
+-- ARGV[5…] nodes that the caller knows, in the order of KEYS[3…]
 --
 -- Returns {'OK'}
---      or {'STALE_NODES', live node…} when one of them is not in ARGV[4…], nothing written
+--      or {'STALE_NODES', live node…} when one of them is not in ARGV[5…], nothing written
 --      or {'FENCED'}, nothing written
+
+-- @append
 
 local caller = redis.call('HMGET', KEYS[1], 'heartbeat', 'tombstone')
 if not caller[1] or caller[2] then
@@ -19,7 +22,7 @@ if not caller[1] or caller[2] then
 end
 
 local known = {}
-for index = 4, #ARGV do
+for index = 5, #ARGV do
   known[ARGV[index]] = true
 end
 local time = redis.call('TIME')
@@ -32,7 +35,6 @@ for _, node in ipairs(live) do
 end
 
 for index = 3, #KEYS do
-  redis.call(
-    'XADD', KEYS[index], 'NOMKSTREAM', 'MAXLEN', '~', ARGV[3], '1-*', 'c0  ', ARGV[2])
+  append(KEYS[index], ARGV[3], ARGV[4], 'c0  ', ARGV[2])
 end
 return { 'OK' }

@@ -4,15 +4,17 @@
 -- KEYS[1] the caller's node hash
 -- KEYS[2] nodes of the partition by their last heartbeat
 -- KEYS[3] descriptions of the nodes
+-- KEYS[4] generation of the partition
 -- ARGV[1] the caller's node id
 -- ARGV[2] description of the caller
 -- ARGV[3] lease, ms
 --
--- Returns {'OK', node whose lease has ended…}
+-- Returns {'OK', generation, node whose lease has ended…}
 --      or {'FENCED'}, nothing written
 
 local caller = redis.call('HMGET', KEYS[1], 'heartbeat', 'tombstone')
-if not caller[1] or caller[2] then
+local generation = redis.call('GET', KEYS[4])
+if not caller[1] or caller[2] or not generation then
   return { 'FENCED' }
 end
 local time = redis.call('TIME')
@@ -23,4 +25,4 @@ redis.call('ZADD', KEYS[2], now_text, ARGV[1])
 redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
 local expired = redis.call(
   'ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.format('%.0f', now - ARGV[3]))
-return { 'OK', unpack(expired, 1, math.min(#expired, 1000)) }
+return { 'OK', generation, unpack(expired, 1, math.min(#expired, 1000)) }

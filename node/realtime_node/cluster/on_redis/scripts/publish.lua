@@ -19,17 +19,27 @@
 -- ARGV[7]  life of the meta, ms
 -- ARGV[8]  life of the dedup key, ms, 0: no idempotency key
 -- ARGV[9]  entries that an inbox may hold
--- ARGV[10] index in KEYS of the caller's own inbox, 0: it is not interested
+-- ARGV[10] bytes that an inbox may take
+-- ARGV[11] index in KEYS of the caller's own inbox, 0: it is not interested
 --
 -- Returns {'OK', offset, epoch, sequence in the caller's own inbox or ''}
 --      or {'DUPLICATE', offset, epoch} of the first publish under this idempotency key
 --      or {'STALE_INTEREST', version, node…}
+--      or {'LATE'} when a later publish was executed or this one was given up
 --      or {'FENCED'}
+
+-- @append
 
 local caller = redis.call('HMGET', KEYS[2], 'heartbeat', 'tombstone')
 local generation = redis.call('GET', KEYS[1])
 if not caller[1] or caller[2] or not generation then
   return { 'FENCED' }
+end
+
+-- A node's publishes are executed in the order of their sequence. One that comes too late was sent
+-- on a connection that broke, and its sender may have published its message again.
+if tonumber(redis.call('HGET', KEYS[3], 'last') or '0') >= tonumber(ARGV[1]) then
+  return { 'LATE' }
 end
 
 local dedup_ttl = ARGV[8]
@@ -71,11 +81,9 @@ if ARGV[5] ~= '0' then
 end
 
 local header = 'p' .. offset .. ' ' .. epoch .. ' ' .. ARGV[3]
-local own, own_sequence = tonumber(ARGV[10]), ''
+local own, own_sequence = tonumber(ARGV[11]), ''
 for index = 8, #KEYS do
-  -- NOMKSTREAM: the inbox of a node that the janitor has buried must not come back.
-  local id = redis.call(
-    'XADD', KEYS[index], 'NOMKSTREAM', 'MAXLEN', '~', ARGV[9], '1-*', header, ARGV[4])
+  local id = append(KEYS[index], ARGV[9], ARGV[10], header, ARGV[4])
   if index == own and id then
     own_sequence = string.sub(id, 3)
   end

@@ -1,0 +1,139 @@
+"""Whether the Redis that answers still holds what it acknowledged; and if not, another generation.
+
+With every connection, before anything else is asked on it, this node's last acknowledged publish
+must be in its mark, the last entry it took must be in its inbox, and the node itself must be
+registered. A promoted replica that lagged, or a file whose end was cut off, fails that. Then the
+generation of the partition is rotated, so that no position from before is continued, and the
+receiver is made to compare all its positions with the store. Nodes that notice the same loss rotate
+once: the script compares the generation in which it was noticed.
+
+What this cannot see: a loss that spared all this node's own traces is noticed by the nodes whose
+traces it took, and known here with the next heartbeat.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from .commands import Commands
+from .inbox_ids import entry_id, sequence_of
+from .instruments import Instruments
+from .keys import Keys
+from .link import Link, Reply
+from .script import ROTATE, VERIFY
+from .traces import Seen, Traces
+
+_log = logging.getLogger(__name__)
+
+_OK: Final = b"OK"
+_FENCED: Final = b"FENCED"
+_GONE: Final = b"GONE"
+GENERATION_BYTES: Final = 2
+
+Call = Callable[[bytes], Awaitable[Reply]]
+
+
+class Continuity:
+    """Compares traces with the store, and rotates generations."""
+
+    def __init__(  # noqa: PLR0913 - one composition root names them all
+        self,
+        keys: Keys,
+        traces: Traces,
+        instruments: Instruments,
+        *,
+        node_id: Callable[[], str],
+        on_rotated: Callable[[int], None],
+        on_gone: Callable[[], None],
+    ) -> None:
+        """`on_rotated` is told of every partition whose positions may not be continued.
+
+        `on_gone` is told, before that, of a registration that Redis does not have.
+        """
+        self._keys = keys
+        self._traces = traces
+        self._instruments = instruments
+        self._node_id = node_id
+        self._on_rotated = on_rotated
+        self._on_gone = on_gone
+
+    async def check(self, link: Link) -> None:
+        """Compare every partition over a new connection, before anything else uses it."""
+        for partition in range(self._keys.partitions):
+            await self._check(link.call_packed, partition)
+
+    async def check_through(self, commands: Commands) -> None:
+        """Compare every partition over a connection in use, before an identity is given up."""
+        for partition in range(self._keys.partitions):
+            await self._check(commands.execute, partition)
+
+    async def rotate(self, commands: Commands, partition: int, reason: str) -> None:
+        """Rotate because something else has shown that acknowledged writes are gone."""
+        await self._rotate(commands.execute, partition, reason)
+
+    def learn(self, partition: int, generation: bytes) -> None:
+        """Hear of a partition's generation: another than the known one means a loss."""
+        trace = self._traces[partition]
+        if generation and generation != trace.generation:
+            known, trace.generation = trace.generation, generation
+            if known:
+                _log.error("partition %d: acknowledged writes were lost", partition)
+                self._on_rotated(partition)
+
+    async def _check(self, call: Call, partition: int) -> None:
+        trace = self._traces[partition]
+        if not trace.generation:
+            return  # not joined yet
+        node = self._node_id()
+        own = self._keys.node(partition, node)
+        generation = self._keys.partition(partition).generation
+        seen = trace.seen()
+        read = entry_id(seen.read[0]) if seen.read is not None else b""
+        keys = (generation, own.node, own.mark, own.inbox)
+        reply = await call(VERIFY.pack_with_source(keys, (read,)))
+        if reply[0] == _FENCED or node != self._node_id():
+            return  # the next command finds out, and all is registered anew
+        if reply[0] == _GONE:
+            self._on_gone()
+        if reply[1] != trace.generation:
+            # Noticed by another node, and all positions are in doubt: nothing to add.
+            trace.forget()
+            self.learn(partition, reply[1])
+            return
+        reason = "this node's registration is gone"
+        if reply[0] == _OK:
+            reason = missing(seen, int(reply[2]), reply[3], reply[4])
+        if reason:
+            await self._rotate(call, partition, reason)
+
+    async def _rotate(self, call: Call, partition: int, reason: str) -> None:
+        trace = self._traces[partition]
+        nonce = secrets.token_hex(GENERATION_BYTES)
+        keys = (self._keys.partition(partition).generation,)
+        reply = await call(ROTATE.pack_with_source(keys, (trace.generation, nonce)))
+        _log.error("partition %d: Redis lost acknowledged writes: %s", partition, reason)
+        # One loss is noticed once, however many connections are made after it.
+        trace.forget()
+        if reply[0] == _OK:
+            if reply[1].startswith(nonce.encode()):
+                self._instruments.rotated(partition)
+            self.learn(partition, reply[1])
+
+
+def missing(seen: Seen, last: int, oldest: bytes, entry: Reply) -> str:
+    """What a store that holds only this much has lost; empty if nothing shows.
+
+    `last` is the sequence in the mark, `oldest` the id of the first entry in the inbox, `entry` the
+    fields found under the id that was read last.
+    """
+    if last < seen.published:
+        return f"publish {seen.published} was acknowledged, the mark ends with {last}"
+    # A missing inbox is its reader's to notice; what was trimmed is no loss of Redis'.
+    if seen.read is None or not oldest or sequence_of(oldest) > seen.read[0]:
+        return ""
+    if list(entry) != list(seen.read[1]):
+        return f"inbox entry {seen.read[0]} was read and is not there"
+    return ""

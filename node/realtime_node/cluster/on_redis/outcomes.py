@@ -1,0 +1,91 @@
+"""What became of a publish whose answer was lost: the mark knows.
+
+Every publish writes its sequence and result into its node's mark, in the slot `sequence % 256`, and
+a connection has at most 256 commands out. So after the reconnect, before anything else is sent, the
+result is found there; or it is certain that the publish was not executed, and the script that says
+so bars it for good, so that its message may be sent again. Only a Redis that is another process, or
+lost acknowledged writes, may have executed the publish and forgotten it: then nobody knows.
+
+Bound: at most the 256 publishes of a pipeline ask at once, each until its own deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NamedTuple
+
+from realtime_node.errors import BackplaneError
+
+from .commands import Commands
+from .instruments import Instruments
+from .keys import Keys
+from .link import Reply
+from .refusals import UnansweredError
+from .script import RESOLVE
+from .traces import Traces
+
+_DONE: Final = b"DONE"
+_NOT_DONE: Final = b"NOT_DONE"
+_OK: Final = b"OK"
+
+
+class Sent(NamedTuple):
+    """A publish on its way, and the Redis that it was sent to."""
+
+    node: str
+    partition: int
+    sequence: int
+    generation: bytes
+    incarnation: int
+
+
+class Outcomes:
+    """Asks Redis for results that did not arrive."""
+
+    def __init__(
+        self, keys: Keys, writes: Commands, traces: Traces, instruments: Instruments
+    ) -> None:
+        self._keys = keys
+        self._writes = writes
+        self._traces = traces
+        self._instruments = instruments
+
+    def sent(self, node: str, partition: int, sequence: int) -> Sent:
+        """Note whom a publish is sent to, now."""
+        traces = self._traces
+        return Sent(node, partition, sequence, traces[partition].generation, traces.incarnation)
+
+    async def find(self, sent: Sent, cause: UnansweredError, deadline: float) -> Reply | None:
+        """The publish's own answer; None if it was not executed and never will be.
+
+        Raises `cause` when that cannot be known.
+        """
+        try:
+            reply = await self._ask(sent, cause, deadline)
+        except BackplaneError:
+            self._instruments.resolved("unknown")
+            raise cause from None
+        if reply[0] == _DONE:
+            self._instruments.resolved("done")
+            return [_OK, *reply[1:]]
+        if reply[0] == _NOT_DONE and self._is_same_redis(sent, reply[1]):
+            self._instruments.resolved("not_done")
+            return None
+        self._instruments.resolved("unknown")
+        raise cause
+
+    async def _ask(self, sent: Sent, cause: UnansweredError, deadline: float) -> Reply:
+        own = self._keys.node(sent.partition, sent.node)
+        generation = self._keys.partition(sent.partition).generation
+        packed = RESOLVE.pack_with_source((generation, own.node, own.mark), (sent.sequence,))
+        loop = asyncio.get_running_loop()
+        while loop.time() < deadline:
+            try:
+                return await self._writes.execute(packed, deadline, urgent=True)
+            except UnansweredError:
+                # Asking twice changes nothing.
+                continue
+        raise cause
+
+    def _is_same_redis(self, sent: Sent, generation: bytes) -> bool:
+        return (generation, self._traces.incarnation) == (sent.generation, sent.incarnation)
