@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from realtime_node.cluster.backplane import Subscribed
+from realtime_node.cluster.on_redis.script import SUBSCRIBE
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import StreamPosition
 from tests.integration.backplane.helpers import client, keys_of, on_redis
 from tests.support.backplanes import HISTORY, Node, RedisCluster, text
 from tests.support.conditions import eventually
+from tests.support.reply_cutter import ReplyCutter
 
 if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
@@ -101,6 +105,23 @@ async def test_without_a_lease_nothing_is_answered_from_the_tail(
     before = await _history_reads(own_server)
     await _recover(b, 0, epoch)
     assert await _history_reads(own_server) > before
+
+
+async def test_a_subscribe_whose_answer_was_cut_is_asked_for_again(
+    own_cluster: RedisCluster, own_server: RedisServer
+) -> None:
+    """Subscribing twice is subscribing once: a client that recovers meanwhile is not refused."""
+    async with ReplyCutter(own_server.socket) as cutter:
+        behind = msgspec.structs.replace(own_cluster.options, address=cutter.url)
+        a, b = await own_cluster.node("a"), await own_cluster.node("b", options=behind)
+        epoch = (await a.publish("news", "1")).epoch
+        cutter.arm(SUBSCRIBE.sha, times=2)
+        found = await _recover(b, 0, epoch)
+        assert cutter.cuts == 2
+        assert [text(publication) for publication in found.publications] == ["1"]
+        await a.publish("news", "2")
+        assert await b.receiver.has("news", 1) == ["2"]
+        await b.backplane.close()
 
 
 async def test_removed_history_is_not_answered_from_the_tail(own_cluster: RedisCluster) -> None:

@@ -157,7 +157,8 @@ class Interest:
                 ),
             )
 
-        _, offset, epoch, rows = await self._runner.run(self._writes, SUBSCRIBE, build)
+        reply = await self._runner.run(self._writes, SUBSCRIBE, build, may_repeat=True)
+        _, offset, epoch, rows = reply
         return Subscribed(
             top=StreamPosition(offset=int(offset), epoch=epoch.decode()),
             publications=parse_publications(rows),

@@ -17,7 +17,7 @@ from .backoff import Backoff
 from .commands import Commands
 from .link import Reply
 from .options import RedisOptions
-from .refusals import RefusedForNowError, ScriptMissingError
+from .refusals import RefusedForNowError, ScriptMissingError, UnansweredError
 from .script import Argument, Script
 
 ATTEMPTS: Final = 3
@@ -53,8 +53,18 @@ class Runner:
         """When a call that begins now has to have its answer, in the loop's time."""
         return asyncio.get_running_loop().time() + self._options.command_timeout_s
 
-    async def run(self, commands: Commands, script: Script, build: Callable[[], Call]) -> Reply:
-        """Call a script until it gives an answer of its own; bounded by tries and one deadline."""
+    async def run(
+        self,
+        commands: Commands,
+        script: Script,
+        build: Callable[[], Call],
+        *,
+        may_repeat: bool = False,
+    ) -> Reply:
+        """Call a script until it gives an answer of its own; bounded by tries and one deadline.
+
+        `may_repeat`: executed twice it does no more than once, so a lost answer is asked for again.
+        """
         deadline = self.deadline()
         backoff = self.backoff()
         attempts = 0
@@ -65,6 +75,11 @@ class Runner:
                 reply = await commands.execute(script.pack(keys, arguments), deadline)
             except RefusedForNowError as error:
                 await self.wait(backoff, error, deadline)
+                continue
+            except UnansweredError:
+                attempts += 1
+                if not may_repeat or asyncio.get_running_loop().time() >= deadline:
+                    raise
                 continue
             except ScriptMissingError:
                 attempts += 1
