@@ -57,7 +57,10 @@ class RedisBackplane:
         self._instruments = instruments
         self._keys = keys = Keys(options.prefix, options.partitions)
         self._open_link = partial(open_link, options)
-        node_id = self._node_id
+
+        def node_id() -> str:
+            return self._membership.node_id
+
         self._traces = traces = Traces(options.partitions)
         self._continuity = continuity = Continuity(
             keys,
@@ -127,9 +130,6 @@ class RedisBackplane:
     @property
     def node_id(self) -> str:
         """See `Backplane.node_id`."""
-        return self._membership.node_id
-
-    def _node_id(self) -> str:
         return self._membership.node_id
 
     # --- life -----------------------------------------------------------------------------------

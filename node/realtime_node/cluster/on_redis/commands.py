@@ -39,6 +39,7 @@ PIPELINE_LIMIT: Final = 256
 
 _PIPELINE_BYTES: Final = 1024 * 1024
 _SWEEP_INTERVAL_S: Final = 0.05
+_HURRY_S: Final = 0.05
 
 OnConnected = Callable[[Link], Awaitable[None]]
 
@@ -229,7 +230,9 @@ class Commands:
             # A caller that gave up is not served: what it asked for was never sent.
             if command.future.done():
                 continue
-            if command.deadline <= now:
+            # Nor one whose answer could hardly come in time: a pipeline waits as long as its most
+            # hurried command, and gives the connection up then.
+            if command.deadline <= now + _HURRY_S:
                 command.fail(never_sent())
                 continue
             command.sent += 1
