@@ -53,13 +53,9 @@ class HttpApi:
         if name not in METHODS:
             return _refusal(404, f"there is no method {name}")
         started = perf_counter()
-        body = await _read(request)
-        if body is None:
-            return _refusal(413, f"a request may have {MAX_BODY} bytes: send it in parts")
-        try:
-            arguments = self._decoders[name].decode(body or b"{}")
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            return _refusal(400, f"malformed request: {error}")
+        arguments = await _arguments(request, self._decoders[name])
+        if isinstance(arguments, web.Response):
+            return arguments
         try:
             answer: dict[str, Any] = {"result": await METHODS[name][1](self._cluster, arguments)}
             code = 0
@@ -76,13 +72,9 @@ class HttpApi:
         if not self._is_known(request):
             return _refusal(401, "unauthorized: send the API key as X-API-Key")
         started = perf_counter()
-        body = await _read(request)
-        if body is None:
-            return _refusal(413, f"a request may have {MAX_BODY} bytes: send it in parts")
-        try:
-            arguments = self._batch_decoder.decode(body or b"{}")
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            return _refusal(400, f"malformed request: {error}")
+        arguments = await _arguments(request, self._batch_decoder)
+        if isinstance(arguments, web.Response):
+            return arguments
         result = await batch(self._cluster, arguments)
         self._count("batch", 0, started)
         return web.Response(body=_encoder.encode(result), content_type="application/json")
@@ -102,6 +94,19 @@ class HttpApi:
     def _count(self, method: str, code: int, started: float) -> None:
         self._metrics.requests.labels(method, code).inc()
         self._metrics.seconds.observe(perf_counter() - started)
+
+
+async def _arguments(
+    request: web.Request, decoder: msgspec.json.Decoder[Any]
+) -> Any | web.Response:  # noqa: ANN401 - the decoder knows
+    """Return what a body says, or the refusal of one that no method can take."""
+    body = await _read(request)
+    if body is None:
+        return _refusal(413, f"a request may have {MAX_BODY} bytes: send it in parts")
+    try:
+        return decoder.decode(body or b"{}")
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        return _refusal(400, f"malformed request: {error}")
 
 
 async def _read(request: web.Request) -> bytes | None:

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from realtime_node.cluster.backplane import WITHOUT_HISTORY, EntryKind, Subscribed, SubscribeUser
 from realtime_node.errors import BackplaneError, ReplyError
 from realtime_node.protocol import codes
@@ -99,9 +97,7 @@ async def open_subscription(
     except BaseException:
         _abandon(session, channel, subscription)
         raise
-    result = _result(session, subscription, asked, state)
-    if recovers and not result.was_recovering:
-        result = msgspec.structs.replace(result, was_recovering=True)
+    result = _result(session, subscription, asked, state, was_recovering=recovers)
     return Opened(session, channel, subscription, joiner, state.top, result)
 
 
@@ -184,6 +180,8 @@ def _result(
     subscription: Subscription,
     asked: StreamPosition | None,
     state: Subscribed,
+    *,
+    was_recovering: bool,
 ) -> SubscribeResult:
     recovery: Recovery | None = None
     if asked is not None:
@@ -202,7 +200,7 @@ def _result(
         offset=offset,
         publications=missed,
         recovered=recovery is not None and recovery.recovered,
-        was_recovering=recovery is not None,
+        was_recovering=was_recovering,
         data=subscription.data,
     )
 
