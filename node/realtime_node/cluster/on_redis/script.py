@@ -61,6 +61,7 @@ HISTORY: Final = Script("history")
 INSPECT: Final = Script("inspect")
 LEAVE: Final = Script("leave")
 NODES: Final = Script("nodes")
+PERMISSIONS: Final = Script("permissions")
 PRESENCE_ADD: Final = Script("presence_add")
 PRESENCE_GET: Final = Script("presence_get")
 PRESENCE_REMOVE: Final = Script("presence_remove")
@@ -84,6 +85,7 @@ ALL_SCRIPTS: Final = (
     INSPECT,
     LEAVE,
     NODES,
+    PERMISSIONS,
     PRESENCE_ADD,
     PRESENCE_GET,
     PRESENCE_REMOVE,
