@@ -1,4 +1,4 @@
-"""Redis forgets what it had acknowledged: every subscriber concerned is told, and none is misled."""
+"""Redis forgets what it had acknowledged: all subscribers concerned are told, none is misled."""
 
 from __future__ import annotations
 
