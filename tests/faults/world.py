@@ -142,6 +142,17 @@ async def status_of(node: NodeProcess) -> dict[str, Any]:
     return status
 
 
+async def history_of(node: NodeProcess, channel: str) -> int:
+    """Return how many publications a node's API reads from a channel's history."""
+    headers = {"X-API-Key": _API_KEY}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.post(f"{node.http_url}/api/history", json={"channel": channel, "limit": -1}) as got,
+    ):
+        answer = await got.json()
+    return len(answer["result"]["publications"])
+
+
 def _allow_open_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
