@@ -84,10 +84,11 @@ class RedisServer:
         self.port = free_port() if tcp or tls else 0
         self._scheme = "rediss" if tls else "redis"
         if tls:
-            settings += (
+            settings = (
                 *("--tls-port", str(self.port), "--tls-auth-clients", "no"),
                 *("--tls-cert-file", str(tls / "server.pem")),
                 *("--tls-key-file", str(tls / "server.key")),
+                *settings,
             )
         self._settings = (
             *("--port", "0" if tls else str(self.port), "--bind", "127.0.0.1"),
