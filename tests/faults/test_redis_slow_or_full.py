@@ -53,7 +53,7 @@ async def test_a_slow_redis_delays_and_loses_nothing(
 async def test_a_full_redis_refuses_and_keeps_what_it_has(
     tmp_path: Path, record: Callable[[str, Figures], None]
 ) -> None:
-    """At `maxmemory` with `noeviction` publishes are refused and reads are not; then all goes on."""
+    """At `maxmemory` with `noeviction` publishes are refused, reads are not; then all goes on."""
     histories: list[int] = []
     with RedisServer() as redis:
         async with World({"address": redis.url}, tmp_path) as world:
