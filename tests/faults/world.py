@@ -142,6 +142,17 @@ async def status_of(node: NodeProcess) -> dict[str, Any]:
     return status
 
 
+async def counted_by(node: NodeProcess, counter: str) -> int:
+    """Return what a counter of a node's metrics, one without labels, stands at."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{node.http_url}/metrics") as response,
+    ):
+        lines = (await response.text()).splitlines()
+    (value,) = (line.split()[1] for line in lines if line.startswith(f"{counter} "))
+    return int(float(value))
+
+
 async def history_of(node: NodeProcess, channel: str) -> int:
     """Return how many publications a node's API reads from a channel's history."""
     headers = {"X-API-Key": _API_KEY}
