@@ -212,3 +212,32 @@ async def test_a_node_that_was_fenced_twice_recovers(
         await a.publish(channel, "!", WITHOUT_HISTORY)
     for channel in channels:
         assert await b.receiver.has(channel, 1) == ["!"]
+
+
+async def test_what_the_old_inbox_brought_last_is_not_missed_in_the_new(
+    cluster: RedisCluster, shared_server: RedisServer
+) -> None:
+    """Entries of the old inbox, read while all is registered anew, do not look like a loss."""
+    counting = Counting()
+    a, b = await cluster.node("a"), await cluster.node("b", instruments=counting)
+    b.receiver.told["news"] = (await b.backplane.subscribe("news", HISTORY)).top
+    await a.publish("news", "first")
+    await b.receiver.has("news", 1)
+    membership = parts_of(b).membership
+    enter = membership._enter
+
+    async def enter_late(lost: bool) -> None:
+        await a.publish("news", "before")
+        await b.receiver.has("news", 2)
+        await enter(lost)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(membership, "_enter", enter_late)
+        async with client(shared_server.url) as redis:
+            await redis.hset(keys_of(cluster).node(0, b.backplane.node_id).node, "tombstone", "1")
+        await eventually(lambda: sum(counting.repairs), what="all is compared")
+    await a.publish("news", "after")
+    await eventually(lambda: b.receiver.texts("news")[-1] == "after")
+    assert counting.rotations == 0
+    assert counting.repairs == [1, 0, 0]
+    assert b.receiver.losses == []

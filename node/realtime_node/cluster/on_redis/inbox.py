@@ -79,6 +79,7 @@ class InboxReader:
         self._traces = traces
         self._name = name
         self._on_vanished = on_vanished
+        self._node = ""
         self._positions: dict[bytes, _Position] = {}
         # Held while something is handed over, or compared: one of both at a time.
         self._handing = asyncio.Lock()
@@ -87,13 +88,14 @@ class InboxReader:
         self._doubted: set[int] = set()
         self._comparing: asyncio.Task[None] | None = None
 
-    async def switch(self, inboxes: Mapping[int, bytes], *, lost: bool) -> None:
-        """Read these inboxes, by partition, from their first entry on.
+    async def switch(self, node: str, inboxes: Mapping[int, bytes], *, lost: bool) -> None:
+        """Read the inboxes of an identity, by partition, from their first entry on.
 
         `lost`: what was published before that went to no inbox of this node.
         """
         await self.close()
         self._repair.forget()
+        self._node = node
         self._positions = {key: _Position(partition, key) for partition, key in inboxes.items()}
         if lost:
             self._doubted.update(inboxes)
@@ -193,7 +195,7 @@ class InboxReader:
 
     def _reached(self, position: _Position, sequence: int, fields: list[bytes]) -> None:
         position.sequence, position.fields = sequence, fields
-        self._traces[position.partition].read = sequence, fields
+        self._traces.took(self._node, position.partition, sequence, fields)
 
     # --- reading --------------------------------------------------------------------------------
 

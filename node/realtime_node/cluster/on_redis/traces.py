@@ -59,6 +59,11 @@ class Traces:
         for trace in self._traces:
             trace.forget()
 
+    def took(self, node: str, partition: int, sequence: int, fields: Sequence[bytes]) -> None:
+        """Note an entry taken from an inbox, unless it was another identity's."""
+        if node == self._node:
+            self._traces[partition].read = sequence, fields
+
     def acknowledged(self, node: str, partition: int, sequence: int) -> None:
         """Note a publish that Redis acknowledged, unless another identity made it."""
         if node == self._node:
