@@ -190,4 +190,4 @@ class SlotCluster:
         with Redis(unix_socket_path=str(self.servers[n].socket)) as server:
             # Replies as they are: redis-py would read some of them and leave others.
             server.response_callbacks.clear()
-            return server.execute_command(*words)  # type: ignore[no-untyped-call]
+            return server.execute_command(*words)
