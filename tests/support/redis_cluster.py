@@ -115,6 +115,10 @@ class SlotCluster:
 
     # --- what is done to it ---------------------------------------------------------------------
 
+    def wait_for_replica(self, n: int) -> None:
+        """Return when the replica of a primary has all that was written to it."""
+        assert self._call(n, "WAIT", 1, int(_WITHIN_S * 1000)) == 1
+
     def empty(self, n: int) -> None:
         """Take everything from one server."""
         self._call(n, "FLUSHALL")
