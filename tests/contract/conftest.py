@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 @pytest.fixture(params=["memory", *STORES])
 async def cluster(request: pytest.FixtureRequest, stores: Stores) -> AsyncIterator[Cluster]:
     """An empty cluster of nodes in memory, and on every kind of Redis."""
-    made: Cluster = MemoryCluster() if request.param == "memory" else stores.get(request.param).nodes()
+    made: Cluster = (
+        MemoryCluster() if request.param == "memory" else stores.get(request.param).nodes()
+    )
     yield made
     await made.close()

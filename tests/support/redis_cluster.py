@@ -115,6 +115,10 @@ class SlotCluster:
 
     # --- what is done to it ---------------------------------------------------------------------
 
+    def wait_for_replica(self, n: int) -> None:
+        """Return when the replica of a primary has all that was written to it."""
+        assert self._call(n, "WAIT", 1, int(_WITHIN_S * 1000)) == 1
+
     def empty(self, n: int) -> None:
         """Take everything from one server."""
         self._call(n, "FLUSHALL")
@@ -190,4 +194,4 @@ class SlotCluster:
         with Redis(unix_socket_path=str(self.servers[n].socket)) as server:
             # Replies as they are: redis-py would read some of them and leave others.
             server.response_callbacks.clear()
-            return server.execute_command(*words)  # type: ignore[no-untyped-call]
+            return server.execute_command(*words)

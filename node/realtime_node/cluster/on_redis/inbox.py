@@ -79,8 +79,9 @@ class InboxReader:
         self._traces = traces
         self._name = name
         self._on_vanished = on_vanished
-        self._node = ""
         self._positions: dict[bytes, _Position] = {}
+        # Whose inboxes these are.
+        self._node = ""
         # Held while something is handed over, or compared: one of both at a time.
         self._handing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -88,14 +89,14 @@ class InboxReader:
         self._doubted: set[int] = set()
         self._comparing: asyncio.Task[None] | None = None
 
-    async def switch(self, node: str, inboxes: Mapping[int, bytes], *, lost: bool) -> None:
-        """Read the inboxes of an identity, by partition, from their first entry on.
+    async def switch(self, inboxes: Mapping[int, bytes], *, lost: bool) -> None:
+        """Read these inboxes, by partition, from their first entry on.
 
         `lost`: what was published before that went to no inbox of this node.
         """
         await self.close()
         self._repair.forget()
-        self._node = node
+        self._node = self._traces.node
         self._positions = {key: _Position(partition, key) for partition, key in inboxes.items()}
         if lost:
             self._doubted.update(inboxes)

@@ -171,12 +171,12 @@ class Parts:
 
     async def _enter(self, lost: bool) -> None:  # noqa: FBT001 - the callback's only argument
         self.tails.drop(None)
-        node = self.node_id()
         for shard, inbox in zip(self.shards, self.inboxes, strict=True):
             own = {
-                partition: self.keys.node(partition, node).inbox for partition in shard.partitions
+                partition: self.keys.node(partition, self.node_id()).inbox
+                for partition in shard.partitions
             }
-            await inbox.switch(node, own, lost=lost)
+            await inbox.switch(own, lost=lost)
 
     async def _reestablish(self, partitions: Collection[int]) -> None:
         await self.interest.reestablish(partitions)
