@@ -88,6 +88,10 @@ coverage: $(READY) $(JS_READY) ## Run the tests and tell which lines none of the
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
+.PHONY: faults
+faults: $(READY) ## Break things under load, and show what each fault did (five minutes)
+	@$(BIN)/python -m pytest -m load tests/faults $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## Measure one node, then a cluster
 	@$(BIN)/python -m tests.load.bench $(ARGS)

@@ -12,8 +12,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tests.support.node_process import free_port
-from tests.support.prerequisites import require
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import Program, RedisServer
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -33,9 +32,8 @@ class Sentinel:
         """
         self.port = free_port()
         self.primary = RedisServer(tcp=True)
-        replica_of = ("--replicaof", "127.0.0.1", str(self.primary.port))
         self.replica = RedisServer(
-            tcp=True, settings=(*replica_of, "--repl-diskless-sync-delay", "0")
+            tcp=True, settings=("--replicaof", "127.0.0.1", str(self.primary.port))
         )
         self._directory = tempfile.TemporaryDirectory(prefix="rt-sentinel-")
         config = Path(self._directory.name) / "sentinel.conf"
@@ -61,9 +59,8 @@ class Sentinel:
                 "ssl_certfile": str(tls / "client.pem"),
                 "ssl_keyfile": str(tls / "client.key"),
             }
-        program = require("redis-server", "apt-get install redis-server")
         self._process = subprocess.Popen(
-            [program, str(config), "--sentinel"], stdout=subprocess.DEVNULL
+            [Program.ANY.path(), str(config), "--sentinel"], stdout=subprocess.DEVNULL
         )
         try:
             self._wait_until_watching()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -11,6 +12,9 @@ from realtime_node.errors import BackplaneUnavailableError, ConfigError, SchemaM
 from tests.integration.backplane.helpers import client, keys_of
 from tests.support.backplanes import RedisCluster
 from tests.support.redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from tests.support.stores import Store, Stores
 
 
 async def test_an_unreachable_redis_is_named_without_its_password() -> None:
@@ -26,17 +30,16 @@ async def test_an_unreachable_redis_is_named_without_its_password() -> None:
 async def test_other_partitions_are_a_schema_mismatch(cluster: RedisCluster) -> None:
     """A node with other partitions than the cluster's refuses to start and names both."""
     await cluster.node("a")
+    ours = cluster.options.partitions
     options = msgspec.structs.replace(cluster.options, partitions=4)
-    with pytest.raises(SchemaMismatchError, match=r"1 partitions.*4 partitions"):
+    with pytest.raises(SchemaMismatchError, match=rf"{ours} partitions.*4 partitions"):
         await cluster.node("b", options=options)
 
 
-async def test_foreign_keys_are_a_schema_mismatch(
-    cluster: RedisCluster, shared_server: RedisServer
-) -> None:
+async def test_foreign_keys_are_a_schema_mismatch(cluster: RedisCluster, store: Store) -> None:
     """A schema key that is none of ours is not overwritten."""
     key = keys_of(cluster).partition(0).schema
-    async with client(shared_server.url) as redis:
+    async with store.client() as redis:
         await redis.set(key, "something else")
         with pytest.raises(SchemaMismatchError, match="something else"):
             await cluster.node("a")
@@ -80,13 +83,14 @@ async def test_a_wrong_password_is_a_config_error(password: str) -> None:
         await cluster.close()
 
 
-async def test_a_database_number_is_used(shared_server: RedisServer) -> None:
+async def test_a_database_number_is_used(stores: Stores) -> None:
     """`db` keeps two installations apart even with one prefix."""
-    cluster = RedisCluster(shared_server.url)
+    store = stores.get("redis")
+    cluster = store.nodes()
     cluster.options = msgspec.structs.replace(cluster.options, db=3)
     await cluster.node("a")
-    async with client(f"{shared_server.url}?db=3") as redis:
+    async with client(f"{store.url}?db=3") as redis:
         assert await redis.exists(keys_of(cluster).partition(0).schema)
-    async with client(shared_server.url) as redis:
+    async with store.client() as redis:
         assert not await redis.exists(keys_of(cluster).partition(0).schema)
     await cluster.close()

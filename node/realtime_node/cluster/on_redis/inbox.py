@@ -80,6 +80,8 @@ class InboxReader:
         self._name = name
         self._on_vanished = on_vanished
         self._positions: dict[bytes, _Position] = {}
+        # Whose inboxes these are.
+        self._node = ""
         # Held while something is handed over, or compared: one of both at a time.
         self._handing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -94,6 +96,7 @@ class InboxReader:
         """
         await self.close()
         self._repair.forget()
+        self._node = self._traces.node
         self._positions = {key: _Position(partition, key) for partition, key in inboxes.items()}
         if lost:
             self._doubted.update(inboxes)
@@ -193,7 +196,7 @@ class InboxReader:
 
     def _reached(self, position: _Position, sequence: int, fields: list[bytes]) -> None:
         position.sequence, position.fields = sequence, fields
-        self._traces[position.partition].read = sequence, fields
+        self._traces.took(self._node, position.partition, sequence, fields)
 
     # --- reading --------------------------------------------------------------------------------
 

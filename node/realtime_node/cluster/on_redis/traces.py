@@ -59,6 +59,20 @@ class Traces:
         for trace in self._traces:
             trace.forget()
 
+    @property
+    def node(self) -> str:
+        """The identity they belong to."""
+        return self._node
+
+    def took(self, node: str, partition: int, sequence: int, fields: Sequence[bytes]) -> None:
+        """Note the last entry taken from an inbox, unless it was another identity's.
+
+        An old inbox is read until the new identity is registered in every partition, and that may
+        take as long as one of them is away.
+        """
+        if node == self._node:
+            self._traces[partition].read = sequence, fields
+
     def acknowledged(self, node: str, partition: int, sequence: int) -> None:
         """Note a publish that Redis acknowledged, unless another identity made it."""
         if node == self._node:
