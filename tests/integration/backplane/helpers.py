@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from realtime_node.cluster.on_redis.backplane import RedisBackplane
 from realtime_node.cluster.on_redis.instruments import NoInstruments
 from realtime_node.cluster.on_redis.keys import Keys
+from realtime_node.cluster.on_redis.parts import Parts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -78,10 +79,10 @@ def keys_of(cluster: RedisCluster) -> Keys:
     return Keys(cluster.options.prefix, cluster.options.partitions)
 
 
-def on_redis(node: Node) -> RedisBackplane:
-    """The node's backplane as what it is here."""
+def parts_of(node: Node) -> Parts:
+    """What the node's backplane is made of; one shard here."""
     assert isinstance(node.backplane, RedisBackplane)
-    return node.backplane
+    return node.backplane._parts
 
 
 async def cut_connections(redis: Redis) -> None:

@@ -14,7 +14,7 @@ from tests.integration.backplane.helpers import (
     Counting,
     client,
     keys_of,
-    on_redis,
+    parts_of,
     wait_until_buried,
 )
 from tests.support.backplanes import HISTORY, Node, RedisCluster
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 async def _stop_heartbeat(node: Node) -> None:
-    await on_redis(node)._heartbeat.close()
+    await parts_of(node).heartbeats[0].close()
 
 
 async def _every_write_of(node: Node) -> list[tuple[bytes, ...]]:
     """The script calls that a node makes for each kind of write, as Redis received them."""
     calls: list[bytes] = []
-    commands = on_redis(node)._writes
+    commands = parts_of(node).writes[0]
     execute = commands.execute
 
     def record(packed: bytes, deadline: float | None = None) -> asyncio.Future[Any]:

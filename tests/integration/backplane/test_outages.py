@@ -13,7 +13,7 @@ import pytest
 from realtime_node.cluster.backplane import WITHOUT_HISTORY
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import ClientInfo
-from tests.integration.backplane.helpers import client, cut_connections, keys_of, on_redis
+from tests.integration.backplane.helpers import client, cut_connections, keys_of, parts_of
 from tests.support.backplanes import HISTORY, Node, RedisCluster
 from tests.support.conditions import eventually
 from tests.support.redis_server import RedisServer
@@ -38,8 +38,7 @@ async def _publish_all(node: Node, channel: str, texts: list[str]) -> list[str]:
 
 def _position(node: Node) -> _Position:
     """How far a node has read its only inbox."""
-    reader = on_redis(node)._inbox
-    assert reader is not None
+    reader = parts_of(node).inboxes[0]
     return next(iter(reader._positions.values()))
 
 

@@ -41,7 +41,7 @@ async def test_foreign_keys_are_a_schema_mismatch(
     cluster: RedisCluster, shared_server: RedisServer
 ) -> None:
     """A schema key that is none of ours is not overwritten."""
-    key = keys_of(cluster).schema
+    key = keys_of(cluster).partition(0).schema
     async with client(shared_server.url) as redis:
         await redis.set(key, "something else")
         with pytest.raises(SchemaMismatchError, match="something else"):
@@ -92,9 +92,9 @@ async def test_a_database_number_is_used(shared_server: RedisServer) -> None:
     cluster.options = msgspec.structs.replace(cluster.options, db=3)
     await cluster.node("a")
     async with client(f"{shared_server.url}?db=3") as redis:
-        assert await redis.exists(keys_of(cluster).schema)
+        assert await redis.exists(keys_of(cluster).partition(0).schema)
     async with client(shared_server.url) as redis:
-        assert not await redis.exists(keys_of(cluster).schema)
+        assert not await redis.exists(keys_of(cluster).partition(0).schema)
     await cluster.close()
 
 

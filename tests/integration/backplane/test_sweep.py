@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from realtime_node.cluster.backplane import WITHOUT_HISTORY
-from tests.integration.backplane.helpers import Counting, client, keys_of
+from tests.integration.backplane.helpers import Counting, client, keys_of, parts_of
 from tests.support.backplanes import HISTORY, Node, RedisCluster
 from tests.support.conditions import eventually
 
@@ -86,7 +86,7 @@ async def test_a_lagging_inbox_is_no_loss(pair: tuple[Node, Node], counting: Cou
     b.receiver.room.clear()
     for number in range(20):
         await a.publish("news", str(number))
-    sweep = b.backplane._sweep  # type: ignore[attr-defined]
+    sweep = parts_of(b).sweep
     await eventually(lambda: "news" in sweep._suspects)
     b.receiver.room.set()
     assert await b.receiver.has("news", 20) == [str(number) for number in range(20)]

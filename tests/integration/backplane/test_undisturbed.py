@@ -79,8 +79,7 @@ async def test_an_inbox_trimmed_below_a_stalled_reader(
     await audience.start(a)
     await a.publish("news", "first")
     await audience.have_seen(1)
-    inbox = audience.backplane._inbox
-    assert inbox is not None
+    inbox = audience.backplane._parts.inboxes[0]
     async with inbox._handing:
         await asyncio.gather(*(a.publish("news", "x" * 100) for _ in range(800)))
     await a.publish("news", "last")
@@ -98,7 +97,7 @@ async def test_a_node_that_was_declared_dead(
     await a.publish("news", "before")
     await audience.have_seen(1)
     identity = audience.backplane.node_id
-    await audience.backplane._heartbeat.close()
+    await audience.backplane._parts.heartbeats[0].close()
     async with client(shared_server.url) as redis:
         await wait_until_buried(cluster, redis, identity)
         for _ in range(300):

@@ -13,6 +13,7 @@ from tests.integration.backplane.helpers import (
     Counting,
     client,
     keys_of,
+    parts_of,
 )
 from tests.support.backplanes import HISTORY, RedisCluster
 from tests.support.redis_server import RedisServer
@@ -66,7 +67,7 @@ async def test_a_late_removal_does_not_undo_a_later_subscribe(cluster: RedisClus
         (own.node, own.channels, keys.channel("news").interest),
         (b.backplane.node_id, 0, "news"),
     )
-    reply = await b.backplane._writes.execute(late)  # type: ignore[attr-defined]
+    reply = await parts_of(b).writes[0].execute(late)
     assert reply == [b"OK", 0]
     await a.publish("news", "still heard")
     assert await b.receiver.has("news", 1) == ["still heard"]

@@ -58,7 +58,11 @@ def _introduction(restarts: list[str]) -> Introduction:
         on_gone=lambda: restarts.append("gone"),
     )
     return Introduction(
-        RedisOptions(), keys, continuity, on_restart=lambda: restarts.append("restarted")
+        RedisOptions(),
+        keys,
+        continuity,
+        (0,),
+        on_restart=lambda partitions: restarts.append(f"restarted {partitions}"),
     )
 
 
@@ -95,4 +99,4 @@ async def test_another_process_is_a_restart() -> None:
         await _introduce(introduction, _Link(run_id=run_id))
     assert restarts == []
     await _introduce(introduction, _Link(run_id="r2"))
-    assert restarts == ["restarted"]
+    assert restarts == ["restarted (0,)"]

@@ -9,7 +9,7 @@ holds what it acknowledged (`continuity`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -39,17 +39,22 @@ class Schema(msgspec.Struct, frozen=True):
 
 
 class Introduction:
-    """Introduces this node to each new connection of the `writes` or `reads` commands."""
+    """Introduces this node to each new connection of one shard's `writes` or `reads`."""
 
     def __init__(
         self,
         options: RedisOptions,
         keys: Keys,
         continuity: Continuity,
+        partitions: Sequence[int],
         *,
-        on_restart: Callable[[], None],
+        on_restart: Callable[[Sequence[int]], None],
     ) -> None:
-        """`on_restart` is told when Redis is another process than before."""
+        """`partitions` are those that the connections are for.
+
+        `on_restart` is told of them when their Redis is another process than before.
+        """
+        self._partitions = partitions
         self._continuity = continuity
         self._options = options
         self._keys = keys
@@ -63,20 +68,21 @@ class Introduction:
         if self._is_first:
             self._check_version(server)
             await self._check_eviction(link)
-        await self._check_schema(link)
+        for partition in self._partitions:
+            await self._check_schema(link, self._keys.partition(partition).schema)
         await load_scripts(link)
         run_id = server.get(b"run_id", b"")
         if not self._is_first and run_id != self._run_id:
             _log.warning("Redis at %s is another process now", self._options.server_name)
-            self._on_restart()
+            self._on_restart(self._partitions)
         self._run_id = run_id
         self._is_first = False
-        await self._continuity.check(link)
+        await self._continuity.check(link, self._partitions)
 
     async def to_reads(self, link: Link) -> None:
         """Make sure that no recovery is read from a Redis that has lost writes."""
         await load_scripts(link)
-        await self._continuity.check(link)
+        await self._continuity.check(link, self._partitions)
 
     async def _server(self, link: Link) -> dict[bytes, bytes]:
         try:
@@ -111,9 +117,8 @@ class Introduction:
                 " Set it: CONFIG SET maxmemory-policy noeviction"
             )
 
-    async def _check_schema(self, link: Link) -> None:
+    async def _check_schema(self, link: Link, key: bytes) -> None:
         ours = Schema(format=FORMAT, partitions=self._keys.partitions)
-        key = self._keys.schema
         await link.call(b"SET", key, msgspec.json.encode(ours), b"NX")
         found: bytes = await link.call(b"GET", key)
         try:

@@ -7,6 +7,7 @@ happen twice) and cost several times as much per command as the pipelines of `co
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from redis.asyncio.connection import (
@@ -20,7 +21,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from .discovery import PRIMARY, discover
 from .options import Address, RedisOptions
 from .script import Argument, pack
 
@@ -36,7 +36,11 @@ def describe_failure(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+_PRIMARY: Final = b"master"
 _READ_SIZE: Final = 65_536
+
+Discover = Callable[[], Awaitable[Address]]
+"""Says where the primary is at this moment, or raises one of `CONNECTION_FAILURES`."""
 
 
 def is_refused_login(error: BaseException) -> bool:
@@ -92,24 +96,33 @@ class Link:
         await self._connection.disconnect(nowait=True)
 
 
-async def open_link(options: RedisOptions, name: str) -> Link:
-    """Find the primary, connect, authenticate, choose the database; within `connect_timeout_s`."""
+async def open_link(options: RedisOptions, discover: Discover, name: str) -> Link:
+    """Find the primary and connect to it; within `connect_timeout_s`."""
     async with asyncio.timeout(options.connect_timeout_s):
-        connection = _connection(options, name, await discover(options))
+        link = await connect(options, await discover(), name)
         try:
-            await connection.connect()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
-            link = Link(connection)
             if options.sentinels:
                 await _demand_primary(link)
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await link.abort()
             raise
     return link
 
 
+async def connect(options: RedisOptions, address: Address, name: str) -> Link:
+    """Connect, authenticate, choose the database."""
+    connection = _connection(options, name, address)
+    try:
+        await connection.connect()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    return Link(connection)
+
+
 async def _demand_primary(link: Link) -> None:
     role = await link.call(b"ROLE")
-    if role[0] != PRIMARY:
+    if role[0] != _PRIMARY:
         raise RedisConnectionError("Sentinel still names a primary that is one no more")
 
 

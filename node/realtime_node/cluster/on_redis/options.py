@@ -59,6 +59,10 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     sentinel_user: str = ""
     sentinel_password: str = ""
 
+    cluster_nodes: tuple[tuple[str, int], ...] = ()
+    """Host and port of some nodes of a Redis Cluster, which know the others; the address then only
+    tells credentials and TLS."""
+
     prefix: str = "realtime"
     """First part of every key: one Redis may serve several clusters."""
     partitions: int = 1

@@ -47,12 +47,13 @@ class Publisher:
         options: RedisOptions,
         keys: Keys,
         runner: Runner,
-        writes: Commands,
+        writes: Sequence[Commands],
         *,
         traces: Traces,
         instruments: Instruments,
         node_id: Callable[[], str],
     ) -> None:
+        """`writes` are the connections by partition."""
         self._options = options
         self._keys = keys
         self._runner = runner
@@ -92,7 +93,7 @@ class Publisher:
             )
             sent = self._outcomes.sent(node, route.partition, sequence)
             try:
-                reply = await self._writes.execute(packed, deadline)
+                reply = await self._writes[route.partition].execute(packed, deadline)
             except UnansweredError as error:
                 reply = await self._outcomes.find(sent, error, deadline) or (_LATE,)
             if reply[0] == _OK:
@@ -118,7 +119,8 @@ class Publisher:
                 *(route.version, header, payload),
                 *(self._options.inbox_limit, self._options.inbox_bytes),
             )
-            return await self._writes.execute(ANNOUNCE.pack(keys, arguments), deadline)
+            packed = ANNOUNCE.pack(keys, arguments)
+            return await self._writes[route.partition].execute(packed, deadline)
 
         await self._call(channel, ANNOUNCE, execute)
 
@@ -142,7 +144,7 @@ class Publisher:
                 continue
             except ScriptMissingError:
                 attempts += 1
-                await self._runner.load(self._writes, script, deadline)
+                await self._runner.load(self._writes[route.partition], script, deadline)
                 continue
             status = reply[0]
             if status in (_OK, _DUPLICATE):

@@ -23,10 +23,12 @@ class Seen(NamedTuple):
 class Trace:
     """One partition."""
 
-    __slots__ = ("generation", "published", "read")
+    __slots__ = ("generation", "incarnation", "published", "read")
 
     def __init__(self) -> None:
         self.generation = b""
+        self.incarnation = 0
+        """Grows whenever the partition's Redis turns out to be another process."""
         self.published = 0
         self.read: tuple[int, Sequence[bytes]] | None = None
 
@@ -46,8 +48,6 @@ class Traces:
     def __init__(self, partitions: int) -> None:
         self._traces = tuple(Trace() for _ in range(partitions))
         self._node = ""
-        self.incarnation = 0
-        """Grows whenever Redis turns out to be another process."""
 
     def __getitem__(self, partition: int) -> Trace:
         """The trace of a partition."""
