@@ -23,7 +23,7 @@ from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosit
 
 from .commands import Commands
 from .instruments import Instruments, NoInstruments
-from .link import CONNECTION_FAILURES, describe_failure, is_refused_login
+from .link import CONNECTION_FAILURES, describe_failure, is_forbidden, is_refused_login
 from .options import RedisOptions
 from .parts import Parts
 
@@ -104,6 +104,11 @@ class RedisBackplane:
         if is_refused_login(error):
             return ConfigError(
                 f"Redis at {server} refuses engine.redis.user and password: {failure}"
+            )
+        if is_forbidden(error):
+            return ConfigError(
+                f"Redis at {server} forbids its user {self._options.user_in_use} what a node needs:"
+                f" {failure}. docs/redis.md has the whole rule"
             )
         if isinstance(error, AskError | ClusterDownError) and not self._options.cluster_nodes:
             return ConfigError(

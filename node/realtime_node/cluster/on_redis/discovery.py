@@ -11,15 +11,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
+import msgspec
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from .keys import Keys
-from .link import CONNECTION_FAILURES, Discover, Reply, connect
+from .link import CONNECTION_FAILURES, Discover, Reply, connect, describe_failure, explained
 from .options import Address, RedisOptions
 
 
@@ -39,7 +37,7 @@ def places(options: RedisOptions, keys: Keys) -> list[Place]:
             Place((each,), partial(cluster.primary_of, keys.slot_of(each))) for each in partitions
         ]
     if options.sentinels:
-        return [Place(partitions, partial(_ask_sentinels, options))]
+        return [Place(partitions, Sentinels(options).primary)]
     return [Place(partitions, partial(_configured, options))]
 
 
@@ -47,21 +45,54 @@ async def _configured(options: RedisOptions) -> Address:
     return options.endpoint
 
 
-async def _ask_sentinels(options: RedisOptions) -> Address:
-    ask: dict[str, Any] = {
-        "username": options.sentinel_user or None,
-        "password": options.sentinel_password or None,
-        "socket_timeout": options.connect_timeout_s,
-        "socket_connect_timeout": options.connect_timeout_s,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    sentinel: Any = Sentinel(options.sentinels, sentinel_kwargs=ask)  # type: ignore[no-untyped-call]
-    try:
-        host, port = await sentinel.discover_master(options.sentinel_master)
-    finally:
-        for asked in sentinel.sentinels:
-            await asked.aclose()
-    return options.endpoint._replace(host=host, port=port, path="")
+class Sentinels:
+    """Asks Sentinels which server is the primary.
+
+    They are asked in turn, as the nodes of a cluster are. Bounds: each once, for a third of
+    `connect_timeout_s`.
+    """
+
+    def __init__(self, options: RedisOptions) -> None:
+        self._options = options
+        self._turns = itertools.cycle(options.sentinels)
+        # To a Sentinel we speak as to a Redis, with what is set for Sentinels.
+        self._asking = msgspec.structs.replace(
+            options,
+            address="redis://",
+            user=options.sentinel_user,
+            password=options.sentinel_password,
+            tls=options.sentinel_tls,
+            db=0,
+        )
+
+    async def primary(self) -> Address:
+        """Return where it is; raises redis' `ConnectionError` that says why nobody knows."""
+        name = self._options.sentinel_master
+        failures: list[str] = []
+        for _ in self._options.sentinels:
+            host, port = next(self._turns)
+            try:
+                place = await self._ask(host, port)
+            except CONNECTION_FAILURES as error:
+                failures.append(f"Sentinel {host}:{port}: {describe_failure(error)}")
+                continue
+            if place:
+                host, port = place[0].decode(), int(place[1])
+                return self._options.endpoint._replace(host=host, port=port, path="")
+            failures.append(f"Sentinel {host}:{port} knows no primary {name!r}")
+        raise RedisConnectionError("; ".join(failures))
+
+    async def _ask(self, host: str, port: int) -> Reply:
+        async with asyncio.timeout(self._options.connect_timeout_s / 3):
+            address = self._asking.endpoint._replace(host=host, port=port)
+            link = await connect(self._asking, address)
+            try:
+                with explained(self._asking):
+                    return await link.call(
+                        b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self._options.sentinel_master
+                    )
+            finally:
+                await link.abort()
 
 
 class _Range(NamedTuple):
