@@ -13,13 +13,13 @@ class Publishing:
 
     publishes_per_s: float = figure("publishes per second")
     redis_us_per_publish: float = figure("Redis' CPU per publish, inboxes read", "µs", 1)
-    script_us_per_publish: float = figure("of that in the script", "µs", 1)
-    carried_per_s: float = figure("publishes per second that fill one core of Redis")
+    script_us_per_publish: float = figure("time in the script, by Redis' clock", "µs", 1)
+    carried_per_s: float = figure("publishes per second that fill a core of Redis")
     publisher_us_per_publish: float = figure("publishing node's CPU per publish", "µs", 1)
     reader_us_per_entry: float = figure("interested node's CPU per entry", "µs", 1)
     p50_ms: float = figure("publish p50", "ms", 1)
     p99_ms: float = figure("publish p99", "ms", 1)
-    redis_busy_percent: float = figure("Redis' core busy with it", "%")
+    redis_busy_percent: float = figure("Redis busy with it", "%")
     redis_waiting_percent: float = figure("Redis kept from its core by others", "%")
 
 

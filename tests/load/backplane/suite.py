@@ -9,11 +9,15 @@ from tests.load import report
 from tests.load.backplane import scenarios
 from tests.load.backplane.results import Publishing
 from tests.load.backplane.scenarios import Shape
+from tests.load.backplane.stores import OpenStore, one_redis, three_primaries
 from tests.load.report import Target
 from tests.load.rounds import Scenario, warnings_of_waiting
 
 INTERESTED: Final = (1, 2, 4, 8)
-PARTITIONS: Final = (1, 2, 4, 16)
+PARTITIONS: Final[tuple[tuple[str, OpenStore, tuple[int, ...]], ...]] = (
+    ("one Redis", one_redis, (1, 2, 4, 16)),
+    ("3 primaries", three_primaries, (3, 12)),
+)
 CHANNELS: Final = (200, 2_000, 20_000)
 _IN_PARTITIONS: Final = 2
 OURS: Final = f"{CHANNELS[-1]:,} channels"
@@ -46,15 +50,16 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         f"Publishes against partitions, {_IN_PARTITIONS} nodes interested, a history of 100",
         tuple(
             (
-                f"{partitions} on one Redis",
+                f"{partitions} on {name}",
                 functools.partial(
                     scenarios.publishing,
-                    shape=Shape(members=1 + _IN_PARTITIONS, partitions=partitions),
+                    shape=Shape(1 + _IN_PARTITIONS, partitions, open_store),
                     interested=_IN_PARTITIONS,
                     history=True,
                 ),
             )
-            for partitions in PARTITIONS
+            for name, open_store, numbers in PARTITIONS
+            for partitions in numbers
         ),
         rounds=3,
     ),
