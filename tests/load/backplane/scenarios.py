@@ -32,7 +32,7 @@ OUTSTANDING: Final = 256  # publishes at once: as many as go into one pipeline
 NODES: Final = 4
 MANY_CHANNELS: Final = 20_000
 
-_PUBLISH_S: Final = 1.5
+_PUBLISH_S: Final = 1.2
 _HEARTBEATS: Final = 3  # of each node; one for a quick run
 _HEARTBEATS_WITHIN_S: Final = 60.0
 _SETTLE_S: Final = 1.5  # until inboxes are trimmed and memory is given back

@@ -61,7 +61,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
             for name, open_store, numbers in PARTITIONS
             for partitions in numbers
         ),
-        rounds=3,
+        rounds=2,
     ),
     "idle": Scenario(
         f"Idle: channels with one subscriber each on {scenarios.NODES} nodes",
