@@ -29,7 +29,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' |
 help: ## Show this help
 	@echo "Usage: make TARGET [ARGS='…']     ARGS goes to the command that the target starts"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- set-up ---------------------------------------------------------------------------------------
 
@@ -95,6 +95,10 @@ faults: $(READY) ## Break things under load, and show what each fault did (five 
 .PHONY: bench
 bench: $(READY) ## Measure one node, then a cluster
 	@$(BIN)/python -m tests.load.bench $(ARGS)
+
+.PHONY: bench-backplane
+bench-backplane: $(READY) ## Measure what joins the nodes, on a Redis of its own
+	@$(BIN)/python -m tests.load.bench_backplane $(ARGS)
 
 .PHONY: bench-peers
 bench-peers: $(READY) ## Measure side by side with Centrifugo, built from its source (needs Go)
