@@ -213,7 +213,7 @@ async def test_a_node_that_was_fenced_twice_recovers(cluster: RedisCluster, stor
 
 
 async def test_what_the_old_inbox_brought_last_is_not_missed_in_the_new(
-    cluster: RedisCluster, shared_server: RedisServer
+    cluster: RedisCluster, store: Store
 ) -> None:
     """Entries of the old inbox, read while all is registered anew, do not look like a loss."""
     counting = Counting()
@@ -231,7 +231,7 @@ async def test_what_the_old_inbox_brought_last_is_not_missed_in_the_new(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(membership, "_enter", enter_late)
-        async with client(shared_server.url) as redis:
+        async with store.client() as redis:
             await redis.hset(keys_of(cluster).node(0, b.backplane.node_id).node, "tombstone", "1")
         await eventually(lambda: sum(counting.repairs), what="all is compared")
     await a.publish("news", "after")
