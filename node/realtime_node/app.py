@@ -26,6 +26,7 @@ from realtime_node.cluster.on_redis.backplane import RedisBackplane
 from realtime_node.cluster.on_redis.options import RedisOptions
 from realtime_node.cluster.presence import PresenceStore
 from realtime_node.config import ClientSettings, Settings
+from realtime_node.delivery.frames import Compression, Framer
 from realtime_node.delivery.hub import Hub
 from realtime_node.protocol import codes
 from realtime_node.protocol.framing import message_frame
@@ -77,11 +78,18 @@ class Node:
         self.metrics = Metrics()
         self._backplane, self._presence = _choose_engine(settings, self.metrics)
         codec = JsonCodec()
+        websocket = settings.websocket
+        framer = Framer(
+            self.metrics.compression,
+            is_text=codec.is_text,
+            compression=Compression(websocket.compression_min_size, websocket.compression_level),
+        )
         rules = ChannelRules(settings.channel)
         self._registry = SessionRegistry(time.monotonic)
         self._hub = Hub(
             codec,
             self.metrics.delivery,
+            framer=framer,
             on_deserted=self._backplane.release,
             on_control=self._registry.apply,
         )
@@ -92,6 +100,7 @@ class Node:
             rules=rules,
             limits=_limits(settings.client),
             codec=codec,
+            framer=framer,
             ping_frame=message_frame(codec.server_ping, is_text=codec.is_text),
             hub=self._hub,
             backplane=self._backplane,
@@ -107,7 +116,8 @@ class Node:
         self._websockets = WebSocketEndpoint(
             self._services,
             allowed_origins=settings.client.allowed_origins,
-            max_message_bytes=settings.websocket.message_size_limit,
+            max_message_bytes=websocket.message_size_limit,
+            compresses=websocket.compression,
         )
         self._api = HttpApi(
             Cluster(rules, self._backplane, self._presence),
@@ -212,6 +222,7 @@ class Node:
         session.subscriptions.set_function(lambda: self._registry.num_subscriptions)
         session.pending_departures.set_function(lambda: len(self._departures))
         delivery.backlog.set_function(lambda: self._hub.backlog)
+        self.metrics.compression.clients.set_function(lambda: self._websockets.num_compressed)
         delivery.channels.set_function(lambda: self._hub.num_channels)
 
     async def _listen(self, address: str, port: int, routes: Sequence[web.RouteDef]) -> str:

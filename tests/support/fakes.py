@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from realtime_node.cluster.backplane import (
     Subscribed,
 )
 from realtime_node.config import ChannelSettings, ClientSettings
+from realtime_node.delivery.frames import Compression, Framer
 from realtime_node.delivery.hub import Hub
 from realtime_node.delivery.outbound import Outbound
 from realtime_node.errors import TokenError, UnrecoverablePositionError
@@ -70,10 +72,17 @@ class FakeClock:
 
 
 def payload_of(frame: bytes) -> bytes:
-    """The payload of an unmasked, unfragmented WebSocket frame."""
+    """The payload of an unmasked, unfragmented WebSocket frame, decompressed if it has to be."""
     length = frame[1]
     start = 2 if length < 126 else 4 if length == 126 else 10
+    if is_compressed(frame):
+        return zlib.decompress(frame[start:] + b"\x00\x00\xff\xff\x03\x00", wbits=-15)
     return frame[start:]
+
+
+def is_compressed(frame: bytes) -> bool:
+    """Whether a WebSocket frame is marked as compressed (RSV1)."""
+    return bool(frame[0] & 0x40)
 
 
 def messages_of(frame: bytes) -> list[dict[str, Any]]:
@@ -429,9 +438,11 @@ class FakeNode:
         self.metrics = Metrics()
         self.registry = SessionRegistry(self.clock)
         codec = JsonCodec()
+        framer = framer_of(self.metrics)
         self.hub = Hub(
             codec,
             self.metrics.delivery,
+            framer=framer,
             on_deserted=self.backplane.release,
             on_control=self.registry.apply,
         )
@@ -443,6 +454,7 @@ class FakeNode:
             rules=ChannelRules(ChannelSettings.model_validate(channel or {})),
             limits=LIMITS,
             codec=codec,
+            framer=framer,
             ping_frame=message_frame(codec.server_ping, is_text=True),
             hub=self.hub,
             backplane=self.backplane,
@@ -540,6 +552,12 @@ class FakeClient:
             for message in self.transport.messages
             if kind in message.get("push", {})
         ]
+
+
+def framer_of(metrics: Metrics | None = None, *, min_bytes: int = 0, level: int = 1) -> Framer:
+    """Make frames in JSON; who has agreed to compression gets all of them compressed."""
+    compression = Compression(min_bytes, level)
+    return Framer((metrics or Metrics()).compression, is_text=True, compression=compression)
 
 
 async def settle(passes: int = 25) -> None:

@@ -23,6 +23,7 @@ from realtime_node.config.section import (
     LivingDuration,
     Port,
     Section,
+    Unit,
 )
 
 SHORTEST_HMAC_SECRET: Final = 32
@@ -167,7 +168,19 @@ class WebSocketSettings(Section):
     """Path that clients connect to."""
 
     message_size_limit: Bytes = 65_536
-    """Largest message that a client may send; a larger one closes its connection (1009)."""
+    """Largest message that a client may send; a larger one closes its connection (1009). What was
+    compressed is measured by what it becomes, and never decompressed further than this."""
+
+    compression: bool = False
+    """Agree to compress messages (permessage-deflate) with clients that offer it, as browsers do.
+    For everybody on a channel a message is compressed once."""
+
+    compression_min_size: Annotated[int, Field(ge=0, le=2**31 - 1), Unit("bytes")] = 128
+    """Shorter messages are not compressed: it saves little beside the packet around them. What is
+    longer than 256 KiB is not either, since everybody would wait for it."""
+
+    compression_level: Annotated[int, Field(ge=1, le=9)] = 1
+    """From 1, the fastest, to 9, the smallest, which takes up to twenty times as long."""
 
 
 class LogSettings(Section):

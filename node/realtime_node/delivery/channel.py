@@ -21,7 +21,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from realtime_node.delivery.batching import Audience, Waiting
+from realtime_node.delivery.frames import Frame
 from realtime_node.delivery.outbound import Outbound
+from realtime_node.protocol.deflate import PLAIN, Wire
 from realtime_node.protocol.messages import StreamPosition
 
 MAX_KEPT_MESSAGES: Final = 1024
@@ -45,14 +47,25 @@ class Subscriber(Protocol):
         """
 
 
-class Members(NamedTuple):
-    """A snapshot of subscribers and, at the same index, how to write to each."""
+class Group(NamedTuple):
+    """Subscribers that read the same form of a frame and, at the same index, each one's `send`."""
 
+    wire: Wire
     subscribers: tuple[Subscriber, ...]
     sends: tuple[Send, ...]
 
 
-NOBODY: Final = Members((), ())
+class Members(NamedTuple):
+    """A snapshot of subscribers."""
+
+    groups: tuple[Group, ...]
+    size: int
+    """Subscribers in all groups."""
+    revision: int
+    """Of the channel, when it was taken."""
+
+
+NOBODY: Final = Members((), 0, 0)
 
 
 class Joiner:
@@ -119,6 +132,7 @@ class Channel:
     """The subscribers of one channel on this node and the messages waiting for them."""
 
     __slots__ = (
+        "_reads_compressed",
         "_snapshot",
         "epoch",
         "fanout",
@@ -129,6 +143,7 @@ class Channel:
         "members",
         "name",
         "offset",
+        "revision",
         "sequence",
         "waiters",
         "waiting",
@@ -149,14 +164,19 @@ class Channel:
         self.epoch = ""
         self.sequence = -1
         self.waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self.revision = 0
+        """Changes with the members and the ways to write to them."""
         self._snapshot: Members | None = None
+        self._reads_compressed = False
 
     def add_member(self, subscriber: Subscriber, *, wants_join_leave: bool) -> None:
         """Let a subscriber share the frames from the next one on."""
         self.members[subscriber] = subscriber.outbound.send
         if wants_join_leave:
             self.join_leave_members.add(subscriber)
-        self._snapshot = None
+        if subscriber.outbound.wire != PLAIN:
+            self._reads_compressed = True
+        self._changed()
 
     def remove(self, subscriber: Subscriber) -> None:
         """Forget a subscriber, whether it is a member or still joining."""
@@ -164,7 +184,7 @@ class Channel:
         self.loose.discard(subscriber)
         self.joiners.pop(subscriber, None)
         if self.members.pop(subscriber, None) is not None:
-            self._snapshot = None
+            self._changed()
             if self.fanout is not None:
                 self.fanout.skip(subscriber)
 
@@ -172,16 +192,32 @@ class Channel:
         """Take over the `send` of a subscriber whose pressure changed."""
         if subscriber in self.members:
             self.members[subscriber] = subscriber.outbound.send
-            self._snapshot = None
+            self._changed()
 
     def audience(self, audience: Audience) -> Members:
         """Return everybody in an audience; rebuilt only after a change."""
         if audience is Audience.JOIN_LEAVE:
-            chosen = tuple(self.join_leave_members)
-            return Members(chosen, tuple(self.members[member] for member in chosen))
+            return self._grouped({each: self.members[each] for each in self.join_leave_members})
         if self._snapshot is None:
-            self._snapshot = Members(tuple(self.members), tuple(self.members.values()))
+            self._snapshot = self._grouped(self.members)
         return self._snapshot
+
+    def _grouped(self, chosen: dict[Subscriber, Send]) -> Members:
+        """Sort members by what they read, so that nobody has to ask that at every frame."""
+        by_wire: dict[Wire, dict[Subscriber, Send]] = {}
+        if self._reads_compressed:
+            for subscriber, send in chosen.items():
+                by_wire.setdefault(subscriber.outbound.wire, {})[subscriber] = send
+        elif chosen:
+            by_wire[PLAIN] = chosen
+        groups = tuple(
+            Group(wire, tuple(sends), tuple(sends.values())) for wire, sends in by_wire.items()
+        )
+        return Members(groups, len(chosen), self.revision)
+
+    def _changed(self) -> None:
+        self.revision += 1
+        self._snapshot = None
 
     def received_up_to(self) -> StreamPosition | None:
         """Return the stream's position behind all that was received; None if it is not known."""
@@ -207,19 +243,20 @@ class Channel:
 class Fanout:
     """One frame on its way to the members it was made for, slice by slice.
 
-    It walks over a snapshot, so who joins meanwhile is not in it (a joiner got the batch already)
-    and who leaves has to be skipped: it may be back, further on in the stream, before the last
-    slice. Order holds because a channel has one fan-out at a time.
+    It walks over a snapshot, group by group, so who joins meanwhile is not in it (a joiner got the
+    batch already) and who leaves has to be skipped: it may be back, further on in the stream,
+    before the last slice. Order holds because a channel has one fan-out at a time.
     """
 
-    __slots__ = ("_channel", "_frame", "_left", "_members", "_next")
+    __slots__ = ("_channel", "_frame", "_group", "_left", "_members", "_next")
 
-    def __init__(self, channel: Channel, frame: bytes, members: Members) -> None:
+    def __init__(self, channel: Channel, frame: Frame, members: Members) -> None:
         """Prepare to write `frame` to each of `members`."""
         self._channel = channel
         self._frame = frame
         self._members = members
         self._left: set[Subscriber] = set()
+        self._group = 0
         self._next = 0
 
     def skip(self, subscriber: Subscriber) -> None:
@@ -227,20 +264,31 @@ class Fanout:
         self._left.add(subscriber)
 
     def write_slice(self, limit: int) -> int:
-        """Write to at most `limit` members; return how many were reached."""
+        """Write to at most `limit` members of one group; return how many were reached.
+
+        One group, because the next may be the first to need its form of the frame: what making it
+        costs is to be counted before more is done.
+        """
+        if self.is_finished:
+            return 0
+        group = self._members.groups[self._group]
         start = self._next
-        self._next = end = min(start + limit, len(self._members.sends))
-        if start == 0:
-            # Nothing ran between the snapshot and this slice, so it is the truth.
-            sends = self._members.sends[:end]
+        self._next = end = min(start + limit, len(group.sends))
+        if end == len(group.sends):
+            self._group += 1
+            self._next = 0
+        if self._members.revision == self._channel.revision:
+            sends = group.sends[start:end]
         else:
             current = self._channel.members
             sends = tuple(
                 current[subscriber]
-                for subscriber in self._members.subscribers[start:end]
+                for subscriber in group.subscribers[start:end]
                 if subscriber in current and subscriber not in self._left
             )
-        frame = self._frame
+        if not sends:
+            return end - start
+        frame = self._frame.on(group.wire)
         remaining = iter(sends)
         while True:
             try:
@@ -255,4 +303,4 @@ class Fanout:
     @property
     def is_finished(self) -> bool:
         """Whether every member was written to."""
-        return self._next >= len(self._members.sends)
+        return self._group >= len(self._members.groups)

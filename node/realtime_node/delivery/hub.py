@@ -32,8 +32,8 @@ from realtime_node.delivery.channel import (
     continues,
     position_after,
 )
+from realtime_node.delivery.frames import Frame, Framer
 from realtime_node.protocol.codec import Codec
-from realtime_node.protocol.framing import message_frame
 from realtime_node.protocol.messages import JoinLeave, Push, StreamPosition
 from realtime_node.telemetry.metrics import DeliveryMetrics
 
@@ -53,12 +53,14 @@ class Hub:
         codec: Codec,
         metrics: DeliveryMetrics,
         *,
+        framer: Framer,
         on_deserted: Callable[[str], None],
         on_control: Callable[[Control], None],
     ) -> None:
         """Report channels that lost their last subscriber, and hand control messages on."""
         self._codec = codec
         self._metrics = metrics
+        self._framer = framer
         self._on_deserted = on_deserted
         self._on_control = on_control
         self._channels: dict[str, Channel] = {}
@@ -101,7 +103,7 @@ class Hub:
         if top.epoch and channel.offset is None and not channel.loose:
             channel.offset = position_after(top.offset, top.epoch, kept)
             channel.epoch = top.epoch
-        self._serve_joiner(channel, joiner, kept)
+        self._serve_joiner(channel, joiner, kept, self._frame)
 
     def leave(self, name: str, subscriber: Subscriber) -> None:
         """End a subscription, or give up one that is being made."""
@@ -218,9 +220,11 @@ class Hub:
             if channel.fanout is None and not channel.waiting:
                 channel.is_queued = False  # deserted since it was queued
                 continue
+            spent_before = self._framer.spent_writes
             fanout = channel.fanout or self._begin_fanout(channel)
             # Framing costs about a write, so a pass over many small channels ends in time as well.
             budget -= 1 + fanout.write_slice(budget)
+            budget -= self._framer.spent_writes - spent_before
             if fanout.is_finished:
                 channel.fanout = None
                 self._release_waiters(channel)
@@ -240,17 +244,18 @@ class Hub:
         audience = batch[0].audience
         for_members = self._advance(channel, batch)
         members = channel.audience(audience)
+        frame_of = _Shared(self._frame)
         if audience is Audience.EVERYONE and channel.joiners:
             for joiner in list(channel.joiners.values()):
                 if joiner.position is None:
                     joiner.keep(batch)
                 else:
-                    self._serve_joiner(channel, joiner, batch)
-        if not for_members or not members.sends:
-            return Fanout(channel, b"", NOBODY)
-        frame = self._frame(for_members)
+                    self._serve_joiner(channel, joiner, batch, frame_of)
+        if not for_members or not members.size:
+            return Fanout(channel, self._framer.frame(b""), NOBODY)
+        frame = frame_of(for_members)
         self._metrics.frames_built.inc()
-        self._metrics.deliveries.inc(len(members.sends) * len(for_members))
+        self._metrics.deliveries.inc(members.size * len(for_members))
         fanout = channel.fanout = Fanout(channel, frame, members)
         return fanout
 
@@ -278,7 +283,13 @@ class Hub:
             channel.offset, channel.epoch = last.offset, last.epoch
         return fresh
 
-    def _serve_joiner(self, channel: Channel, joiner: Joiner, batch: Sequence[Waiting]) -> None:
+    def _serve_joiner(
+        self,
+        channel: Channel,
+        joiner: Joiner,
+        batch: Sequence[Waiting],
+        frame_of: Callable[[Sequence[Waiting]], Frame],
+    ) -> None:
         """Give an answered joiner what follows its position, and membership when it caught up."""
         assert joiner.position is not None, "an unanswered joiner keeps its messages"
         subscriber = joiner.subscriber
@@ -292,9 +303,9 @@ class Hub:
                 return
             joiner.position = position_after(joiner.position, joiner.epoch, following)
         for start in range(0, len(following), MAX_MESSAGES):
-            frame = self._frame(following[start : start + MAX_MESSAGES])
+            frame = frame_of(following[start : start + MAX_MESSAGES])
             with contextlib.suppress(RuntimeError):  # its transport closed under our hands
-                subscriber.outbound.send(frame)
+                subscriber.outbound.send(frame.on(subscriber.outbound.wire))
         if channel.joiners.get(subscriber) is not joiner:
             return  # too slow even for this, and gone
         is_there = (joiner.position, joiner.epoch) == (channel.offset, channel.epoch)
@@ -302,9 +313,8 @@ class Hub:
             del channel.joiners[subscriber]
             channel.add_member(subscriber, wants_join_leave=joiner.wants_join_leave)
 
-    def _frame(self, batch: Sequence[Waiting]) -> bytes:
-        payload = self._codec.join([message.payload for message in batch])
-        return message_frame(payload, is_text=self._codec.is_text)
+    def _frame(self, batch: Sequence[Waiting]) -> Frame:
+        return self._framer.frame(self._codec.join([message.payload for message in batch]))
 
     def _lose_position(self, channel: Channel) -> None:
         for subscriber in list(channel.members):
@@ -340,3 +350,21 @@ class Hub:
         for _, future in channel.waiters:
             future.cancel()
         self._on_deserted(channel.name)
+
+
+class _Shared:
+    """Frames the parts of one batch, each part once, whoever is to get it.
+
+    Joiners stand at different positions, but many stand at the same one.
+    """
+
+    def __init__(self, frame_of: Callable[[Sequence[Waiting]], Frame]) -> None:
+        self._frame_of = frame_of
+        self._frames: dict[tuple[int, ...], Frame] = {}
+
+    def __call__(self, part: Sequence[Waiting]) -> Frame:
+        key = tuple(map(id, part))
+        frame = self._frames.get(key)
+        if frame is None:
+            frame = self._frames[key] = self._frame_of(part)
+        return frame

@@ -15,6 +15,8 @@ import asyncio
 from collections.abc import Callable
 from enum import Enum
 
+from realtime_node.protocol.deflate import PLAIN, Wire
+
 
 class Pressure(Enum):
     """How a client takes what is written to it."""
@@ -36,7 +38,15 @@ class Outbound:
     anew.
     """
 
-    __slots__ = ("_limit_bytes", "_on_overflow", "_on_pressure", "_transport", "pressure", "send")
+    __slots__ = (
+        "_limit_bytes",
+        "_on_overflow",
+        "_on_pressure",
+        "_transport",
+        "pressure",
+        "send",
+        "wire",
+    )
 
     def __init__(
         self,
@@ -45,12 +55,17 @@ class Outbound:
         limit_bytes: int,
         on_pressure: Callable[[], None],
         on_overflow: Callable[[], None],
+        wire: Wire = PLAIN,
     ) -> None:
-        """Write to `transport`; beyond `limit_bytes` waiting in it, call `on_overflow` once."""
+        """Write to `transport`; beyond `limit_bytes` waiting in it, call `on_overflow` once.
+
+        `wire` is the form of frames that the client reads; it never changes.
+        """
         self._transport = transport
         self._limit_bytes = limit_bytes
         self._on_pressure = on_pressure
         self._on_overflow = on_overflow
+        self.wire = wire
         self.pressure = Pressure.HEALTHY
         self.send: Callable[[bytes], None] = transport.write
 

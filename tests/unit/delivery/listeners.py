@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from realtime_node.delivery.outbound import Outbound
+from realtime_node.protocol.deflate import PLAIN, Wire
 from tests.support.fakes import FakeTransport, offsets_of
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 class Listener:
     """One client's subscription to one channel, and what it saw of it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a client differs from another in so much
         self,
         hub: Hub,
         channel: str = "a",
@@ -24,6 +25,7 @@ class Listener:
         follows_stream: bool = False,
         joins: bool = False,
         limit_bytes: int = 2000,
+        wire: Wire = PLAIN,
     ) -> None:
         self.hub = hub
         self.channel = channel
@@ -39,6 +41,7 @@ class Listener:
             limit_bytes=limit_bytes,
             on_pressure=self._on_pressure,
             on_overflow=self._on_overflow,
+            wire=wire,
         )
 
     def pause_writing(self) -> None:

@@ -11,21 +11,28 @@ from realtime_node.delivery.channel import (
     Channel,
     Fanout,
     Joiner,
+    Members,
     beyond,
     continues,
     position_after,
 )
 from realtime_node.delivery.outbound import Outbound
-from tests.support.fakes import FakeTransport
+from realtime_node.protocol.deflate import PLAIN, Wire
+from realtime_node.telemetry.metrics import Metrics, total
+from tests.support.fakes import FakeTransport, framer_of, is_compressed, payload_of
 
 
 class Member:
     """A subscriber and what was written to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, wire: Wire = PLAIN) -> None:
         self.transport = FakeTransport()
         self.outbound = Outbound(
-            self.transport, limit_bytes=100, on_pressure=lambda: None, on_overflow=lambda: None
+            self.transport,
+            limit_bytes=100,
+            on_pressure=lambda: None,
+            on_overflow=lambda: None,
+            wire=wire,
         )
 
     def lose_position(self, _channel: str) -> bool:
@@ -35,7 +42,7 @@ class Member:
     @property
     def frames(self) -> list[bytes]:
         """What it got."""
-        return self.transport.written
+        return [payload_of(frame) for frame in self.transport.written]
 
 
 def message(offset: int, epoch: str = "e") -> Waiting:
@@ -52,10 +59,18 @@ def channel_of(count: int) -> tuple[Channel, list[Member]]:
     return channel, members
 
 
-def fan_out(channel: Channel, frame: bytes = b"frame") -> Fanout:
+def fan_out(channel: Channel, payload: bytes = b"frame") -> Fanout:
     """A frame on its way to everybody."""
+    frame = framer_of().frame(payload)
     channel.fanout = Fanout(channel, frame, channel.audience(Audience.EVERYONE))
     return channel.fanout
+
+
+def subscribers(members: Members) -> set[object]:
+    """All subscribers of a snapshot."""
+    found = [each for group in members.groups for each in group.subscribers]
+    assert len(found) == members.size
+    return set(found)
 
 
 # --- positions --------------------------------------------------------------------------------
@@ -189,15 +204,69 @@ def test_later_slices_use_the_present_way_to_a_member() -> None:
     assert members[1].frames == []
 
 
+def mixed(*wires: Wire) -> tuple[Channel, list[Member]]:
+    """A channel whose members read different forms."""
+    channel = Channel("a")
+    members = [Member(wire) for wire in wires]
+    for member in members:
+        channel.add_member(member, wants_join_leave=False)
+    return channel, members
+
+
+def test_members_are_grouped_by_what_they_read() -> None:
+    """Each group gets the form it reads, and every member of it the same bytes object."""
+    channel, members = mixed(PLAIN, 15, 10, 15, PLAIN)
+    assert [group.wire for group in channel.audience(Audience.EVERYONE).groups] == [PLAIN, 15, 10]
+    fanout = fan_out(channel, b"frame " * 500)
+    reached = []
+    while not fanout.is_finished:
+        reached.append(fanout.write_slice(10))
+    assert reached == [2, 2, 1]
+    assert [member.frames for member in members] == [[b"frame " * 500]] * 5
+    plain, large, small, large_too, plain_too = (member.transport.written[0] for member in members)
+    assert plain is plain_too
+    assert large is large_too
+    assert not is_compressed(plain)
+    assert is_compressed(large)
+    assert is_compressed(small)
+    assert large is not small
+
+
+def test_a_member_that_leaves_before_its_group_is_reached_gets_nothing() -> None:
+    """Between two groups anything may happen, as between two slices."""
+    channel, members = mixed(PLAIN, 15, 15)
+    fanout = fan_out(channel)
+    assert fanout.write_slice(10) == 1
+    channel.remove(members[1])
+    members[2].outbound.end()
+    channel.refresh_send(members[2])
+    assert fanout.write_slice(10) == 2
+    assert fanout.is_finished
+    assert [len(member.frames) for member in members] == [1, 0, 0]
+
+
+def test_a_form_that_nobody_is_left_to_read_is_not_made() -> None:
+    """The last reader of a window is gone before its turn: nothing is compressed."""
+    channel, members = mixed(PLAIN, 15)
+    metrics = Metrics()
+    frame = framer_of(metrics).frame(b"frame " * 50)
+    fanout = channel.fanout = Fanout(channel, frame, channel.audience(Audience.EVERYONE))
+    fanout.write_slice(10)
+    channel.remove(members[1])
+    fanout.write_slice(10)
+    assert fanout.is_finished
+    assert total(metrics.compression.frames) == 0
+
+
 def test_joins_go_to_those_who_asked_for_them() -> None:
     """The audience of joins and leaves is a part of the members, and follows them."""
     channel, members = channel_of(2)
     asked = Member()
     channel.add_member(asked, wants_join_leave=True)
-    assert channel.audience(Audience.JOIN_LEAVE).subscribers == (asked,)
-    assert channel.audience(Audience.EVERYONE).subscribers == (*members, asked)
+    assert subscribers(channel.audience(Audience.JOIN_LEAVE)) == {asked}
+    assert subscribers(channel.audience(Audience.EVERYONE)) == {*members, asked}
     channel.remove(asked)
-    assert channel.audience(Audience.JOIN_LEAVE).subscribers == ()
+    assert subscribers(channel.audience(Audience.JOIN_LEAVE)) == set()
 
 
 def test_channel_is_deserted_when_the_last_subscriber_goes() -> None:

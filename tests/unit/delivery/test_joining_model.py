@@ -27,7 +27,7 @@ from realtime_node.delivery.hub import Hub
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.protocol.messages import StreamPosition
 from realtime_node.telemetry.metrics import Metrics
-from tests.support.fakes import entry
+from tests.support.fakes import entry, framer_of
 from tests.unit.delivery.listeners import Listener
 
 CLIENTS = 4
@@ -119,6 +119,7 @@ class JoiningModel(RuleBasedStateMachine):
         self.hub = Hub(
             JsonCodec(),
             Metrics().delivery,
+            framer=framer_of(),
             on_deserted=self._on_deserted,
             on_control=lambda _control: None,
         )
