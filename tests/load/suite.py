@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tests.load import machine, report, scenarios
+from tests.load import compression, machine, report, scenarios
 from tests.load.generators import GeneratorError
 from tests.load.report import Target
 from tests.load.results import Delivery
@@ -61,6 +61,11 @@ SCENARIOS: dict[str, Scenario] = {
             (C_LOOP, scenarios.c_send_loop_of_batches),
             (UVLOOP, scenarios.uvloop_send_loop_of_batches),
         ),
+    ),
+    "compression": Scenario(
+        "Compression: 20 publications/s of 1 KB of JSON to 1,000 clients, with and without",
+        compression.compressing,
+        rounds=3,
     ),
     "connections": Scenario("Connections: 8,000 clients", scenarios.connections, rounds=1),
     "http": Scenario("HTTP publish, one by one", scenarios.http_publish, rounds=2),
@@ -104,6 +109,8 @@ TARGETS = (
         at_least=True,
     ),
     Target("ceiling: publications in the fullest frame", "ceiling", "most_per_frame", 16),
+    Target("compression: bytes, compressed ÷ plain", "compression", "bytes_ratio", 0.5),
+    Target("compression: CPU, compressed ÷ plain", "compression", "cpu_ratio", 1.2),
     Target(
         "ceiling: CPU per delivery ÷ Centrifugo's",
         "ceiling",
