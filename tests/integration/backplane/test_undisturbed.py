@@ -15,6 +15,7 @@ from realtime_node.telemetry.metrics import Metrics
 from tests.integration.backplane.helpers import Counting, client, keys_of, wait_until_buried
 from tests.support.backplanes import HISTORY, Node, RedisCluster
 from tests.support.conditions import eventually
+from tests.support.fakes import FakeSlowClients, plain_flow
 from tests.unit.delivery.listeners import Listener
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class _Audience:
         self.hub = Hub(
             JsonCodec(),
             self.metrics,
+            FakeSlowClients(),
+            flow_of=plain_flow,
             on_deserted=self.backplane.release,
             on_control=lambda _: None,
         )

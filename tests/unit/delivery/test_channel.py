@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime_node.delivery.batching import Audience, Waiting
+from realtime_node.delivery.batching import Audience, Batch, Waiting
 from realtime_node.delivery.channel import (
     MAX_KEPT_MESSAGES,
     Channel,
@@ -16,7 +16,9 @@ from realtime_node.delivery.channel import (
     position_after,
 )
 from realtime_node.delivery.outbound import Outbound
-from tests.support.fakes import FakeTransport
+from tests.support.fakes import FakeSlowClients, FakeTransport
+
+SLOW = FakeSlowClients()
 
 
 class Member:
@@ -25,7 +27,10 @@ class Member:
     def __init__(self) -> None:
         self.transport = FakeTransport()
         self.outbound = Outbound(
-            self.transport, limit_bytes=100, on_pressure=lambda: None, on_overflow=lambda: None
+            self.transport,
+            SLOW,
+            on_pressure=lambda: None,
+            on_slow=lambda _reason: None,
         )
 
     def lose_position(self, _channel: str) -> bool:
@@ -54,7 +59,9 @@ def channel_of(count: int) -> tuple[Channel, list[Member]]:
 
 def fan_out(channel: Channel, frame: bytes = b"frame") -> Fanout:
     """A frame on its way to everybody."""
-    channel.fanout = Fanout(channel, frame, channel.audience(Audience.EVERYONE))
+    members = channel.audience(Audience.EVERYONE)
+    batch = Batch(channel.name, channel.flow.slow, frame, [message(0)])
+    channel.fanout = Fanout(channel, batch, members, SLOW, SLOW.now())
     return channel.fanout
 
 

@@ -9,29 +9,36 @@ import pytest
 
 from realtime_node.cluster.backplane import Control, DisconnectUser, Entry, EntryKind
 from realtime_node.delivery import hub as hub_module
-from realtime_node.delivery.batching import MAX_MESSAGES
 from realtime_node.delivery.channel import MAX_KEPT_MESSAGES
+from realtime_node.delivery.flow import PLAIN, Flow
 from realtime_node.delivery.hub import Hub
 from realtime_node.delivery.outbound import Pressure
+from realtime_node.delivery.policies import Reason
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.protocol.messages import StreamPosition
 from realtime_node.telemetry.metrics import Metrics, total
-from tests.support.fakes import entry, join_entry, settle
+from tests.support.fakes import FakeClock, FakeSlowClients, entry, join_entry, settle
 from tests.unit.delivery.listeners import Listener
 
 NOWHERE = StreamPosition()
+MAX_MESSAGES = PLAIN.batch.max_messages
 
 
 class Watched:
     """A hub and what it reports."""
 
-    def __init__(self) -> None:
-        self.metrics = Metrics().delivery
+    def __init__(self, flow: Flow = PLAIN) -> None:
+        metrics = Metrics()
+        self.metrics = metrics.delivery
+        self.clock = FakeClock()
+        self.slow = FakeSlowClients(self.clock, metrics)
         self.deserted: list[str] = []
         self.controls: list[Control] = []
         self.hub = Hub(
             JsonCodec(),
             self.metrics,
+            self.slow,
+            flow_of=lambda _channel: flow,
             on_deserted=self.deserted.append,
             on_control=self.controls.append,
         )
@@ -42,7 +49,7 @@ class Watched:
         *,
         top: StreamPosition = NOWHERE,
         joins: bool = False,
-        limit_bytes: int = 2000,
+        high_water: int = 1000,
     ) -> Listener:
         """A member of a channel, positioned if `top` is a position."""
         listener = Listener(
@@ -50,7 +57,7 @@ class Watched:
             channel,
             follows_stream=bool(top.epoch),
             joins=joins,
-            limit_bytes=limit_bytes,
+            high_water=high_water,
         )
         listener.join(top)
         return listener
@@ -246,18 +253,18 @@ async def test_given_up_join_leaves_nothing(watched: Watched) -> None:
 
 async def test_slow_member_is_cut_off_and_the_others_are_served(watched: Watched) -> None:
     """A member that overflows in the middle of a fan-out leaves; the rest get the frame."""
-    before, slow, after = (watched.listener(limit_bytes=1200) for _ in range(3))
+    before, slow, after = (watched.listener(high_water=600) for _ in range(3))
     slow.transport.stall()
-    for number in range(30):
+    for number in range(40):
         await watched.receive(entry("a", "x" * 40, sequence=number))
-    assert slow.overflows == 1
-    assert 0 < len(slow.data) < 30
-    assert len(before.data) == len(after.data) == 30
+    assert slow.ends == [Reason.CLIENT_BYTES]
+    assert 0 < len(slow.data) < 40
+    assert len(before.data) == len(after.data) == 40
 
 
 async def test_member_is_written_to_directly_again_after_it_drained(watched: Watched) -> None:
     """Congestion ends with the buffer, and nothing was lost by it."""
-    listener = watched.listener(limit_bytes=4000)
+    listener = watched.listener(high_water=2000)
     listener.transport.stall()
     for number in range(50):
         await watched.receive(entry("a", number))
@@ -385,11 +392,12 @@ async def test_loss_is_told_to_members_and_joiners(watched: Watched) -> None:
 async def test_slow_joiner_does_not_stop_its_channel(watched: Watched) -> None:
     """A joiner that overflows on what it missed goes; the channel goes on."""
     member = watched.listener(top=at(0))
-    slow = Listener(watched.hub, follows_stream=True, limit_bytes=0)
+    slow = Listener(watched.hub, follows_stream=True)
     slow.outbound.pause()
+    slow.outbound.send(b"x" * 2000)
     slow.join(at(1))
     await watched.receive(*published(1, 2))
-    assert slow.overflows == 1
+    assert slow.ends == [Reason.CLIENT_BYTES]
     await watched.receive(*published(3))
     assert member.offsets == [1, 2, 3]
 

@@ -27,11 +27,12 @@ from realtime_node.delivery.hub import Hub
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.protocol.messages import StreamPosition
 from realtime_node.telemetry.metrics import Metrics
-from tests.support.fakes import entry
+from tests.support.fakes import FakeSlowClients, entry, plain_flow
 from tests.unit.delivery.listeners import Listener
 
 CLIENTS = 4
 LIMIT_BYTES = 300
+LARGEST_FRAME = 16 * 80
 """A few publications."""
 clients = st.integers(0, CLIENTS - 1)
 
@@ -56,7 +57,7 @@ class Client:
     def begin_anew(self) -> None:
         """Be away, with a new connection."""
         self.listener = Listener(
-            self.model.hub, follows_stream=self.follows_stream, limit_bytes=LIMIT_BYTES
+            self.model.hub, follows_stream=self.follows_stream, high_water=LIMIT_BYTES // 2
         )
         self.joiner: Any = None
         self.answer: StreamPosition | None = None
@@ -68,7 +69,7 @@ class Client:
     @property
     def state(self) -> str:
         """Where it is between coming and going."""
-        if self.listener.losses or self.listener.overflows:
+        if self.listener.losses or self.listener.ends:
             return "gone"
         if self.position is not None:
             return "subscribed"
@@ -78,8 +79,10 @@ class Client:
 
     def look(self) -> None:
         """Read what came and hold it against the promise."""
-        bound = max(LIMIT_BYTES, self.listener.buffered_at_pause)
-        assert self.listener.transport.buffered <= bound, "more waits for it than may"
+        outbound, transport = self.listener.outbound, self.listener.transport
+        waiting = outbound.waiting_bytes - transport.buffered
+        assert transport.buffered <= transport.high_water + LARGEST_FRAME, "written to while full"
+        assert waiting <= LIMIT_BYTES + LARGEST_FRAME, "more waits for it than may"
         if self.model.is_calm:
             assert not self.listener.losses, "told of a loss that never was"
         for frame_message in self.listener.messages[self.read :]:
@@ -119,6 +122,8 @@ class JoiningModel(RuleBasedStateMachine):
         self.hub = Hub(
             JsonCodec(),
             Metrics().delivery,
+            FakeSlowClients(client_bytes=LIMIT_BYTES),
+            flow_of=plain_flow,
             on_deserted=self._on_deserted,
             on_control=lambda _control: None,
         )
@@ -149,6 +154,7 @@ class JoiningModel(RuleBasedStateMachine):
                 self._execute(client)
             if client.state == "answered":
                 self._tell(client)
+            client.listener.transport.drain()
         # One more of each makes every hole show.
         self.publish(1)
         self.deliver(len(self.inbox))
