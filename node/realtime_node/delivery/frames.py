@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from realtime_node.protocol.deflate import PLAIN, Wire, deflate, smallest_window
+from realtime_node.delivery.budget import Shared
+from realtime_node.protocol.deflate import UNCOMPRESSED, Wire, deflate, smallest_window
 from realtime_node.protocol.framing import message_frame
 from realtime_node.telemetry.metrics import CompressionMetrics
 
@@ -56,13 +57,16 @@ class Framer:
 
     def form_for(self, wire: Wire, length: int) -> Wire:
         """Return the wire whose form of a payload a client on `wire` is given."""
-        if wire == PLAIN or not self._compression.min_bytes <= length <= MAX_COMPRESSED_BYTES:
-            return PLAIN
+        if (
+            wire == UNCOMPRESSED
+            or not self._compression.min_bytes <= length <= MAX_COMPRESSED_BYTES
+        ):
+            return UNCOMPRESSED
         return smallest_window(length, wire)
 
     def make(self, payload: bytes, form: Wire) -> bytes:
         """Make one form of a frame, the plain one if compressing gains nothing."""
-        if form != PLAIN:
+        if form != UNCOMPRESSED:
             compressed = deflate(payload, form, self._compression.level)
             self._compressed_bytes += len(payload)
             self._metrics.compressed(len(payload), len(compressed))
@@ -85,12 +89,12 @@ class Frame:
         """Hold a payload; nothing is made yet."""
         self._framer = framer
         self._payload = payload
-        self._forms: dict[Wire, bytes] = {}
+        self._forms: dict[Wire, Shared] = {}
 
-    def on(self, wire: Wire) -> bytes:
+    def on(self, wire: Wire) -> Shared:
         """Return the bytes for every client on `wire`: the same object each time."""
         form = self._framer.form_for(wire, len(self._payload))
         made = self._forms.get(form)
         if made is None:
-            made = self._forms[form] = self._framer.make(self._payload, form)
+            made = self._forms[form] = Shared(self._framer.make(self._payload, form))
         return made

@@ -21,8 +21,8 @@ from websockets.frames import Frame
 from websockets.headers import build_extension, parse_extension
 
 Wire = int
-"""How messages go to a client: `PLAIN`, or the bits of the window they are compressed within."""
-PLAIN: Final[Wire] = 0
+"""How messages go to a client: `UNCOMPRESSED`, or compressed within a window of so many bits."""
+UNCOMPRESSED: Final[Wire] = 0
 
 MIN_WINDOW_BITS: Final = 9
 """zlib makes no raw stream for a smaller window; an offer that insists on one is declined."""

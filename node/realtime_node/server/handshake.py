@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from websockets.exceptions import InvalidHeader
 
-from realtime_node.protocol.deflate import PLAIN, Wire, agree
+from realtime_node.protocol.deflate import UNCOMPRESSED, Wire, agree
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES: Final = 16
@@ -28,7 +28,7 @@ class Accepted(NamedTuple):
     """Everything the server sends before the first frame."""
     subprotocol: str
     wire: Wire
-    """How the client reads messages; if not `PLAIN`, it may send compressed ones too."""
+    """How the client reads messages; if not `UNCOMPRESSED`, it may send compressed ones too."""
 
 
 class Refused(NamedTuple):
@@ -89,7 +89,7 @@ def negotiate(
     return Accepted(
         b"\r\n".join(lines) + b"\r\n\r\n",
         subprotocol=chosen or subprotocols[0],
-        wire=PLAIN if agreement is None else agreement.wire,
+        wire=UNCOMPRESSED if agreement is None else agreement.wire,
     )
 
 

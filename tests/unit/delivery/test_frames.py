@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime_node.delivery.frames import MAX_COMPRESSED_BYTES
-from realtime_node.protocol.deflate import PLAIN
+from realtime_node.protocol.deflate import UNCOMPRESSED
 from realtime_node.telemetry.metrics import Metrics, total
 from tests.support.fakes import framer_of, is_compressed, payload_of
 
 TEXT = b"all work and no play " * 100
 
-wires = st.sampled_from([PLAIN, *range(9, 16)])
+wires = st.sampled_from([UNCOMPRESSED, *range(9, 16)])
 
 
 @given(st.binary(max_size=2000), st.lists(wires, min_size=1), st.integers(0, 2000))
@@ -23,10 +23,10 @@ def test_every_client_reads_the_payload(payload: bytes, readers: list[int], floo
     """Whatever a client agreed to, what it is given holds the payload."""
     frame = framer_of(min_bytes=floor).frame(payload)
     for wire in readers:
-        form = frame.on(wire)
+        form = frame.on(wire).data
         assert payload_of(form) == payload
-        assert form is frame.on(wire)
-        if wire == PLAIN or len(payload) < floor:
+        assert form is frame.on(wire).data
+        if wire == UNCOMPRESSED or len(payload) < floor:
             assert not is_compressed(form)
 
 
@@ -37,14 +37,14 @@ def test_forms_are_made_once(payload: bytes, readers: list[int]) -> None:
     frame = framer_of(metrics).frame(payload)
     for wire in readers:
         frame.on(wire)
-    assert total(metrics.compression.frames) <= len(set(readers) - {PLAIN})
+    assert total(metrics.compression.frames) <= len(set(readers) - {UNCOMPRESSED})
 
 
 def test_nothing_is_made_before_it_is_needed() -> None:
     """A frame that nobody reads compressed is not compressed."""
     metrics = Metrics()
     frame = framer_of(metrics).frame(TEXT)
-    frame.on(PLAIN)
+    frame.on(UNCOMPRESSED)
     assert total(metrics.compression.frames) == 0
     frame.on(15)
     assert total(metrics.compression.frames) == 1
@@ -57,7 +57,7 @@ def test_nothing_is_made_before_it_is_needed() -> None:
 def test_only_payloads_between_the_bounds_are_compressed(length: int, is_small: bool) -> None:
     """Short ones save nothing, and for the longest the loop would stand still."""
     framer = framer_of(min_bytes=100)
-    assert is_compressed(framer.frame(b"x" * length).on(15)) is is_small
+    assert is_compressed(framer.frame(b"x" * length).on(15).data) is is_small
     assert is_compressed(framer.single(b"x" * length, 15)) is is_small
 
 
@@ -66,15 +66,15 @@ def test_what_does_not_shrink_goes_plain() -> None:
     metrics = Metrics()
     noise = os.urandom(1000)
     frame = framer_of(metrics).frame(noise)
-    assert not is_compressed(frame.on(15))
-    assert payload_of(frame.on(15)) == noise
+    assert not is_compressed(frame.on(15).data)
+    assert payload_of(frame.on(15).data) == noise
     assert total(metrics.compression.frames) == 1
 
 
 def test_a_reply_is_framed_as_its_client_reads_it() -> None:
     """What is for one client alone follows the same rules."""
     framer = framer_of()
-    assert not is_compressed(framer.single(TEXT, PLAIN))
+    assert not is_compressed(framer.single(TEXT, UNCOMPRESSED))
     assert is_compressed(framer.single(TEXT, 12))
     assert payload_of(framer.single(TEXT, 12)) == TEXT
 

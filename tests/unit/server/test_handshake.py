@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from realtime_node.protocol.deflate import PLAIN
+from realtime_node.protocol.deflate import UNCOMPRESSED
 from realtime_node.server.handshake import Accepted, Refused, is_allowed_origin, negotiate
 
 RFC = {
@@ -198,7 +198,7 @@ def test_without_an_agreement_there_is_no_extension(offers: str) -> None:
     """The client is upgraded all the same."""
     answer = ask(offers=offers)
     assert isinstance(answer, Accepted)
-    assert answer.wire == PLAIN
+    assert answer.wire == UNCOMPRESSED
     assert b"Extensions" not in answer.response
 
 

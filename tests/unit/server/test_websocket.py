@@ -12,7 +12,7 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import CLIENT, OPEN, Protocol
 
 from realtime_node.protocol import codes
-from realtime_node.protocol.deflate import PLAIN, Wire, deflate
+from realtime_node.protocol.deflate import UNCOMPRESSED, Wire, deflate
 from realtime_node.protocol.messages import Push
 from realtime_node.server import websocket
 from realtime_node.server.websocket import WebSocketConnection
@@ -35,7 +35,7 @@ MAX_BYTES = 1000
 class Browser:
     """A client's end of the connection: it masks what it sends and parses what it gets."""
 
-    def __init__(self, node: FakeNode, wire: Wire = PLAIN) -> None:
+    def __init__(self, node: FakeNode, wire: Wire = UNCOMPRESSED) -> None:
         self.transport = FakeTransport()
         self.lost: list[WebSocketConnection] = []
         self.connection = WebSocketConnection(
@@ -48,7 +48,7 @@ class Browser:
         self.transport.set_protocol(self.connection)
         self.session = self.connection._session
         self._ws = Protocol(CLIENT, state=OPEN, max_size=None)
-        if wire != PLAIN:
+        if wire != UNCOMPRESSED:
             self._ws.extensions = [PerMessageDeflate(True, True, wire, 15)]
         self._read = 0
 
