@@ -76,6 +76,17 @@ def test_the_frame_that_fills_a_buffer_is_known_as_shared() -> None:
     assert slow.budget.bytes == 10_000 + 300 * (HOLDING_BYTES + 10)
 
 
+def test_a_frame_that_was_sent_in_part_is_still_one_frame() -> None:
+    """What the kernel took of a frame at once does not make the rest a copy."""
+    slow = FakeSlowClients()
+    client = Client(slow, buffered=10)
+    frame = batch(b"y" * 10_000)
+    slow.writing = frame.frame
+    client.transport.buffered = 9_000
+    client.outbound.pause()
+    assert slow.budget.bytes == 10_000 + HOLDING_BYTES
+
+
 def test_a_queue_that_grows_old_ends_without_another_message() -> None:
     """The oldest message may wait for five seconds, whether or not others come."""
     slow = FakeSlowClients()

@@ -27,7 +27,8 @@ async def choke(node: FakeNode, client: FakeClient, channel: str) -> int:
     client.transport.stall()
     while not client.link.closes:
         await publish(node, channel, 1)
-    return max(each["offset"] for each in client.pushes())
+    offsets: list[int] = [each["offset"] for each in client.pushes()]
+    return max(offsets)
 
 
 def position(client: FakeClient, reply: dict[str, Any]) -> dict[str, Any]:
