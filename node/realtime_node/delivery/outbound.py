@@ -145,13 +145,16 @@ class Outbound:
             self._change(Event.BLOCKED, self._send_later)
 
     def _hold_buffered(self, congestion: Congestion) -> None:
-        """Account for what the transport holds: the frame being written is shared with others."""
+        """Account for what the transport holds: the frame being written is shared with others.
+
+        A part of it may be sent already; what is kept in memory is still the whole.
+        """
         buffered = self.transport.get_write_buffer_size()
         frame = self._slow.writing
-        if frame is not None and len(frame.data) <= buffered:
+        if frame is not None:
             congestion.written.append(frame)
             self._slow.budget.hold(frame)
-            buffered -= len(frame.data)
+            buffered = max(buffered - len(frame.data), 0)
         congestion.own_bytes = buffered
         self._slow.budget.charge(buffered)
 

@@ -193,6 +193,15 @@ async def test_pongs_are_bounded_like_everything_else(browser: Browser) -> None:
     assert browser.transport.buffered < 4000
 
 
+async def test_pings_count_as_commands() -> None:
+    """A client that pings without end is closed (3013), though it reads every pong."""
+    browser = Browser(FakeNode(client={"insecure": True, "command_rate": 1, "command_burst": 10}))
+    for _ in range(11):
+        browser.send(Frame(Opcode.PING, b"x"))
+    assert browser.close_received() == (3013, "too many requests")
+    browser.connection.connection_lost(None)
+
+
 # --- the end ----------------------------------------------------------------------------------
 
 
