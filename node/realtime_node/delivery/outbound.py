@@ -205,6 +205,7 @@ class Outbound:
         if self.pressure is Pressure.HEALTHY:
             frame = self._slow.writing = batch.frame.on(self.wire)
             self.transport.write(frame.data)
+            self._slow.writing = None
             return None
         if congestion is None or self.pressure is Pressure.ENDED:
             return Action.SKIP

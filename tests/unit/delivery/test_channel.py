@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from realtime_node.delivery.channel import (
     continues,
     position_after,
 )
+from realtime_node.delivery.flow import Flow, Policy, SlowRule
 from realtime_node.delivery.frames import Framer
 from realtime_node.delivery.outbound import Outbound
 from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
@@ -281,6 +283,20 @@ def test_a_member_that_drains_before_its_turn_is_written_what_it_reads() -> None
     assert fanout.is_finished
     assert [member.frames for member in members] == [[b"frame " * 50]] * 2
     assert is_compressed(members[1].transport.written[0])
+
+
+@pytest.mark.parametrize("policy", [Policy.DROP, Policy.DISCONNECT, Policy.LATEST])
+def test_a_form_that_is_not_kept_is_not_made(policy: Policy) -> None:
+    """A policy that keeps no frames costs no deflate for clients that are congested."""
+    channel, (slow,) = mixed(15)
+    slow.outbound.pause()
+    channel.refresh_send(slow)
+    channel.flow = Flow(slow=SlowRule(policy=policy))
+    metrics = Metrics()
+    fanout = fan_out(channel, b"frame " * 50, framer_of(metrics))
+    fanout.write_slice(10)
+    assert fanout.is_finished
+    assert total(metrics.compression.frames) == 0
 
 
 def test_a_form_that_nobody_is_left_to_read_is_not_made() -> None:
