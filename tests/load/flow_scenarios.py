@@ -69,14 +69,15 @@ async def stalled(lab: Lab, kind: Kind, count: int) -> Stalled:
         watching.cancel()
         most = await watching
         ended = await _metric(server.port, "slow_client_closes_total")
+    # Of one client among 2,000 it could not be told from what the others do.
     return Stalled(
         p50_ms=received.p50_ms,
         p99_ms=received.p99_ms,
         cpu_s=spent.cpu,
         whole_percent=100 * (received.complete or 0) / (clients - count),
         lost_others=max(received.lost - count, 0),
-        user_kib_per_stalled=(most.user_kib - before.user_kib) / max(count, 1),
-        kernel_kib_per_stalled=most.kernel_kib / max(count, 1),
+        user_kib_per_stalled=(most.user_kib - before.user_kib) / count if count > 1 else 0,
+        kernel_kib_per_stalled=most.kernel_kib / count if count > 1 else 0,
         ended=int(ended),
         waiting_percent=100 * spent.waiting / max(received.active_s, 1e-9),
     )
