@@ -92,6 +92,10 @@ coverage: $(READY) $(JS_READY) ## Run the tests and tell which lines none of the
 bench: $(READY) ## Measure one node, then a cluster
 	@$(BIN)/python -m tests.load.bench $(ARGS)
 
+.PHONY: bench-flow
+bench-flow: $(READY) ## Measure slow clients, intervals and stagger
+	@$(BIN)/python -m tests.load.bench_flow $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: $(READY) ## Measure side by side with Centrifugo, built from its source (needs Go)
 	@$(BIN)/python -m tests.load.bench_peers $(ARGS)
