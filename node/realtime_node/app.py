@@ -21,7 +21,9 @@ from aiohttp import web
 from realtime_node import __version__
 from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.config import ClientSettings, Settings
+from realtime_node.delivery.frames import Compression, Framer
 from realtime_node.delivery.hub import Hub
+from realtime_node.delivery.slow_clients import SlowClients, SlowLimits
 from realtime_node.engine import choose_engine
 from realtime_node.protocol import codes
 from realtime_node.protocol.framing import message_frame
@@ -30,10 +32,13 @@ from realtime_node.server.api_methods import Cluster
 from realtime_node.server.auth import JwtVerifier
 from realtime_node.server.health import HealthEndpoints, Status
 from realtime_node.server.http_api import MAX_BODY, HttpApi
+from realtime_node.server.sockets import BufferBounds, unsent_bytes
 from realtime_node.server.websocket import WebSocketEndpoint
 from realtime_node.session.channels import ChannelRules
 from realtime_node.session.departures import Departures
 from realtime_node.session.lifecycle import Limits
+from realtime_node.session.offenders import Offenders
+from realtime_node.session.rate import Rate
 from realtime_node.session.registry import SessionRegistry
 from realtime_node.session.services import Services
 from realtime_node.telemetry.metrics import Metrics, total
@@ -73,11 +78,29 @@ class Node:
         self.metrics = Metrics()
         self._backplane, self._presence = choose_engine(settings.engine, self.metrics)
         codec = JsonCodec()
+        websocket = settings.websocket
+        framer = Framer(
+            self.metrics.compression,
+            is_text=codec.is_text,
+            compression=Compression(websocket.compression_min_size, websocket.compression_level),
+        )
         rules = ChannelRules(settings.channel)
         self._registry = SessionRegistry(time.monotonic)
+        self._slow_clients = SlowClients(
+            _slow_limits(settings.client),
+            lambda messages, wire: framer.single(codec.join(messages), wire),
+            metrics=self.metrics.slow,
+            delivery_metrics=self.metrics.delivery,
+            now=time.monotonic,
+            schedule=lambda delay_s, call: asyncio.get_running_loop().call_later(delay_s, call),
+            unsent_bytes=unsent_bytes,
+        )
         self._hub = Hub(
             codec,
             self.metrics.delivery,
+            self._slow_clients,
+            framer=framer,
+            flow_of=rules.flow,
             on_deserted=self._backplane.release,
             on_control=self._registry.apply,
         )
@@ -88,8 +111,12 @@ class Node:
             rules=rules,
             limits=_limits(settings.client),
             codec=codec,
+            framer=framer,
             ping_frame=message_frame(codec.server_ping, is_text=codec.is_text),
             hub=self._hub,
+            slow_clients=self._slow_clients,
+            offenders=Offenders(),
+            rate=Rate(settings.client.command_rate, settings.client.command_burst),
             backplane=self._backplane,
             presence=self._presence,
             departures=self._departures,
@@ -103,7 +130,13 @@ class Node:
         self._websockets = WebSocketEndpoint(
             self._services,
             allowed_origins=settings.client.allowed_origins,
-            max_message_bytes=settings.websocket.message_size_limit,
+            max_message_bytes=websocket.message_size_limit,
+            compresses=websocket.compression,
+            buffers=BufferBounds(
+                high_water=websocket.high_water_mark,
+                send_buffer=websocket.send_buffer_size,
+                unsent=websocket.unsent_low_water_mark,
+            ),
         )
         self._api = HttpApi(
             Cluster(rules, self._backplane, self._presence),
@@ -208,7 +241,12 @@ class Node:
         session.subscriptions.set_function(lambda: self._registry.num_subscriptions)
         session.pending_departures.set_function(lambda: len(self._departures))
         delivery.backlog.set_function(lambda: self._hub.backlog)
+        self.metrics.compression.clients.set_function(lambda: self._websockets.num_compressed)
         delivery.channels.set_function(lambda: self._hub.num_channels)
+        slow = self.metrics.slow
+        slow.clients.set_function(lambda: len(self._slow_clients))
+        slow.waiting.set_function(lambda: self._slow_clients.budget.bytes)
+        slow.unsent.set_function(lambda: self._slow_clients.unsent_total)
 
     async def _listen(self, address: str, port: int, routes: Sequence[web.RouteDef]) -> str:
         app = web.Application(client_max_size=MAX_BODY)
@@ -234,4 +272,12 @@ def _limits(settings: ClientSettings) -> Limits:
         ping_interval=settings.ping_interval.total_seconds(),
         pong_timeout=settings.pong_timeout.total_seconds(),
         expiry_grace=EXPIRY_GRACE,
+    )
+
+
+def _slow_limits(settings: ClientSettings) -> SlowLimits:
+    return SlowLimits(
+        client_bytes=settings.queue_max_size,
+        node_bytes=settings.queues_max_size,
+        write_timeout_s=settings.write_timeout.total_seconds(),
     )

@@ -73,6 +73,7 @@ class LoadSummary:
     p50_ms: float
     p99_ms: float
     max_ms: float
+    deciles_ms: list[float]  # of the latency: a tenth was faster than the first, and so on
     cpu_s: float
     timeline: list[Second]
 
@@ -186,12 +187,14 @@ async def clients(  # noqa: PLR0913 - each is one option of wsload
     seconds: float,
     connects_per_s: float = 1_000,
     source_ips: int = 1,
+    stalled: int = 0,
     timeline: bool = False,
     credit: Credits | None = None,
 ) -> AsyncIterator[Load]:
     """Hold clients on the channel that `publish` publishes to, subscribed when this yields.
 
-    They end within `seconds` after that, whatever has been received.
+    They end within `seconds` after that, whatever has been received. The first `stalled` of them
+    read nothing from then on.
 
     Raises:
         GeneratorError: not every client could subscribe.
@@ -204,6 +207,7 @@ async def clients(  # noqa: PLR0913 - each is one option of wsload
         *("--rate", str(connects_per_s)),
         *("--seconds", str(seconds)),
         *("--source-ips", str(source_ips)),
+        *("--stalled", str(stalled)),
     ]
     if timeline:
         command.append("--timeline")
@@ -233,6 +237,7 @@ async def publish(  # noqa: PLR0913 - each is one option of publisher
     requests: int | None = None,
     rate: float = 0,
     batch: int = 0,
+    data_bytes: int = 200,
     connections: int = 1,
     pipeline: int = 1,
     credit: Credits | None = None,
@@ -250,6 +255,7 @@ async def publish(  # noqa: PLR0913 - each is one option of publisher
         *("--ports", ",".join(map(str, ports))),
         *("--seconds", str(seconds)),
         *("--rate", str(rate)),
+        *("--data-bytes", str(data_bytes)),
         *("--connections", str(connections)),
         *("--pipeline", str(pipeline)),
     ]

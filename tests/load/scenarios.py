@@ -47,13 +47,13 @@ class Lab(rounds.Lab):
 async def unbatched(lab: Lab, kind: Kind) -> Delivery:
     """Deliver publications so far apart that each is a frame of its own: the cost of a frame."""
     async with servers.running(kind, lab.directory) as server:
-        return await _paced(lab, [server], UNBATCHED_PER_S, lab.seconds(8))
+        return await deliver_paced(lab, [server], UNBATCHED_PER_S, lab.seconds(8))
 
 
 async def steady(lab: Lab, kind: Kind) -> Delivery:
     """Deliver 200 publications per second to 1,000 clients: does one core keep up?"""
     async with servers.running(kind, lab.directory) as server:
-        return await _paced(lab, [server], STEADY_PER_S, lab.seconds(12))
+        return await deliver_paced(lab, [server], STEADY_PER_S, lab.seconds(12))
 
 
 async def ceiling(lab: Lab, kind: Kind) -> Delivery:
@@ -126,7 +126,7 @@ async def cluster(lab: Lab, kind: Kind, nodes: int) -> Cluster:
             )
             for index in range(nodes)
         ]
-        paced = await _paced(lab, running, UNBATCHED_PER_S, lab.seconds(4))
+        paced = await deliver_paced(lab, running, UNBATCHED_PER_S, lab.seconds(4))
         top = await _at_ceiling(lab, running, lab.seconds(5))
     return Cluster(
         deliveries_per_s=top.deliveries_per_s,
@@ -181,7 +181,8 @@ async def _sending_batches(lab: Lab, loop: Callable[..., Awaitable[SendLoopSumma
     return Sending(summary.us_per_send / BATCH, summary.us_per_send)
 
 
-async def _paced(lab: Lab, running: Sequence[Server], rate: int, seconds: float) -> Delivery:
+async def deliver_paced(lab: Lab, running: Sequence[Server], rate: int, seconds: float) -> Delivery:
+    """Deliver so many publications per second, whatever it costs."""
     ports = [server.port for server in running]
     async with generators.clients(
         lab.tools, ports, CLIENTS, seconds=seconds + _DRAIN_S, timeline=True

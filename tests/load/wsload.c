@@ -113,7 +113,10 @@ static void tell_summary(const struct run *run) {
     printf("\"bytes\":%lu,\"deliveries_per_s\":%.0f,", tally->bytes,
            active_s > 0 ? (double)tally->publications / active_s : 0);
     histogram_print(&tally->latency);
-    printf(",\"cpu_s\":%.3f}\n", cpu_seconds() - run->cpu_at_ready);
+    fputs(",\"deciles_ms\":[", stdout);
+    for (int tenth = 1; tenth < 10; tenth++)
+        printf("%s%.3f", tenth > 1 ? "," : "", histogram_ms(&tally->latency, tenth / 10.0));
+    printf("],\"cpu_s\":%.3f}\n", cpu_seconds() - run->cpu_at_ready);
     fflush(stdout);
 }
 

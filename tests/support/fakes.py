@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -28,10 +29,16 @@ from realtime_node.cluster.backplane import (
     Subscribed,
 )
 from realtime_node.config import ChannelSettings, ClientSettings
+from realtime_node.delivery.budget import Shared
+from realtime_node.delivery.flow import PLAIN, Flow
+from realtime_node.delivery.frames import Compression, Frame, Framer
 from realtime_node.delivery.hub import Hub
 from realtime_node.delivery.outbound import Outbound
+from realtime_node.delivery.policies import Reason
+from realtime_node.delivery.slow_clients import SlowClients, SlowLimits
 from realtime_node.errors import TokenError, UnrecoverablePositionError
 from realtime_node.protocol import codes
+from realtime_node.protocol.deflate import Wire
 from realtime_node.protocol.framing import message_frame
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosition
@@ -39,6 +46,8 @@ from realtime_node.session.channels import ChannelRules
 from realtime_node.session.claims import ConnectionClaims, SubscriptionClaims
 from realtime_node.session.departures import Departures
 from realtime_node.session.lifecycle import Limits
+from realtime_node.session.offenders import Offenders
+from realtime_node.session.rate import Rate
 from realtime_node.session.registry import SessionRegistry
 from realtime_node.session.services import Services
 from realtime_node.session.session import Session
@@ -66,14 +75,63 @@ class FakeClock:
         self.now += seconds
 
 
+class FakeSlowClients(SlowClients):
+    """The slow clients of a node whose timers are the test's to run."""
+
+    def __init__(
+        self,
+        clock: FakeClock | None = None,
+        metrics: Metrics | None = None,
+        *,
+        client_bytes: int = 2000,
+        node_bytes: int = 1_000_000,
+        write_timeout_s: float = 10.0,
+    ) -> None:
+        """Take every limit as given."""
+        self.clock = clock or FakeClock()
+        self.metrics = metrics or Metrics()
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+        limits = SlowLimits(
+            client_bytes=client_bytes, node_bytes=node_bytes, write_timeout_s=write_timeout_s
+        )
+        super().__init__(
+            limits,
+            lambda messages, wire: framer_of().single(JsonCodec().join(messages), wire),
+            metrics=self.metrics.slow,
+            delivery_metrics=self.metrics.delivery,
+            now=self.clock,
+            schedule=lambda delay_s, call: self.timers.append((self.clock() + delay_s, call)),
+            unsent_bytes=lambda transport: transport.get_write_buffer_size(),
+        )
+
+    def run_due(self) -> None:
+        """Run the timers whose time has come."""
+        due = [timer for timer in self.timers if timer[0] <= self.clock()]
+        self.timers = [timer for timer in self.timers if timer[0] > self.clock()]
+        for _, call in due:
+            call()
+
+
+def plain_flow(_channel: str) -> Flow:
+    """The rules of every channel, where a test has no others."""
+    return PLAIN
+
+
 # --- the client's side ----------------------------------------------------------------------------
 
 
 def payload_of(frame: bytes) -> bytes:
-    """The payload of an unmasked, unfragmented WebSocket frame."""
+    """The payload of an unmasked, unfragmented WebSocket frame, decompressed if it has to be."""
     length = frame[1]
     start = 2 if length < 126 else 4 if length == 126 else 10
+    if is_compressed(frame):
+        return zlib.decompress(frame[start:] + b"\x00\x00\xff\xff\x03\x00", wbits=-15)
     return frame[start:]
+
+
+def is_compressed(frame: bytes) -> bool:
+    """Whether a WebSocket frame is marked as compressed (RSV1)."""
+    return bool(frame[0] & 0x40)
 
 
 def messages_of(frame: bytes) -> list[dict[str, Any]]:
@@ -122,6 +180,13 @@ class FakeTransport(asyncio.Transport):
         self.is_stalled = False
         self.buffered = 0
         if was_full:
+            self.protocol.resume_writing()
+
+    def drain_to(self, left: int) -> None:
+        """Take all but so many bytes off it, and then nothing more."""
+        was_full = self.buffered > self.high_water
+        self.buffered = min(self.buffered, left)
+        if was_full and self.buffered <= self.high_water // 4:
             self.protocol.resume_writing()
 
     def get_write_buffer_size(self) -> int:
@@ -429,9 +494,22 @@ class FakeNode:
         self.metrics = Metrics()
         self.registry = SessionRegistry(self.clock)
         codec = JsonCodec()
+        rules = ChannelRules(ChannelSettings.model_validate(channel or {}))
+        settings = ClientSettings.model_validate(client or {})
+        self.slow_clients = FakeSlowClients(
+            self.clock,
+            self.metrics,
+            client_bytes=settings.queue_max_size,
+            node_bytes=settings.queues_max_size,
+            write_timeout_s=settings.write_timeout.total_seconds(),
+        )
+        framer = framer_of(self.metrics)
         self.hub = Hub(
             codec,
             self.metrics.delivery,
+            self.slow_clients,
+            framer=framer,
+            flow_of=rules.flow,
             on_deserted=self.backplane.release,
             on_control=self.registry.apply,
         )
@@ -439,12 +517,16 @@ class FakeNode:
         self.departures = Departures(self.backplane, self.presence)
         self.services = Services(
             version="test",
-            settings=ClientSettings.model_validate(client or {}),
-            rules=ChannelRules(ChannelSettings.model_validate(channel or {})),
+            settings=settings,
+            rules=rules,
             limits=LIMITS,
             codec=codec,
+            framer=framer,
             ping_frame=message_frame(codec.server_ping, is_text=True),
             hub=self.hub,
+            slow_clients=self.slow_clients,
+            offenders=Offenders(),
+            rate=Rate(settings.command_rate, settings.command_burst),
             backplane=self.backplane,
             presence=self.presence,
             departures=self.departures,
@@ -480,6 +562,7 @@ class FakeNode:
         while self.clock.now < end:
             self.clock.advance(min(0.25, end - self.clock.now))
             self.registry.wake_due()
+            self.slow_clients.run_due()
 
 
 class FakeClient:
@@ -491,9 +574,9 @@ class FakeClient:
         self.link = FakeLink()
         self.outbound = Outbound(
             self.transport,
-            limit_bytes=node.services.settings.queue_max_size,
+            node.slow_clients,
             on_pressure=self._on_pressure,
-            on_overflow=lambda: self.session.close(codes.SLOW),
+            on_slow=self._on_slow,
         )
         self.session = Session(node.services, self.link, self.outbound)
         self._seen = 0
@@ -501,6 +584,13 @@ class FakeClient:
 
     def _on_pressure(self) -> None:
         self.session.on_pressure()
+
+    def _on_slow(self, reason: Reason) -> None:
+        self.session.leave_ticket()
+        if reason.cuts_off:
+            self.session.cut_off()
+        else:
+            self.session.close(codes.SLOW)
 
     def pause_writing(self) -> None:
         """Pass congestion on."""
@@ -540,6 +630,25 @@ class FakeClient:
             for message in self.transport.messages
             if kind in message.get("push", {})
         ]
+
+
+def framer_of(metrics: Metrics | None = None, *, min_bytes: int = 0, level: int = 1) -> Framer:
+    """Make frames in JSON; who has agreed to compression gets all of them compressed."""
+    compression = Compression(min_bytes, level)
+    return Framer((metrics or Metrics()).compression, is_text=True, compression=compression)
+
+
+class ReadyFrame(Frame):
+    """Bytes that are a frame, whoever reads it."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(framer_of(), b"")
+        self._ready = Shared(data)
+
+    def on(self, wire: Wire) -> Shared:
+        """The same on every wire."""
+        del wire
+        return self._ready
 
 
 async def settle(passes: int = 25) -> None:

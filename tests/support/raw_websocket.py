@@ -65,9 +65,16 @@ class Outcome(NamedTuple):
 class RawWebSocket:
     """One connection; a context manager that closes it."""
 
-    def __init__(self, port: int, *, handshake: bool = True) -> None:
-        """Connect to a port of this machine, and upgrade unless `handshake` is False."""
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=_ANSWER_WITHIN_S)
+    def __init__(self, port: int, *, handshake: bool = True, receive_buffer_bytes: int = 0) -> None:
+        """Connect to a port of this machine, and upgrade unless `handshake` is False.
+
+        `receive_buffer_bytes` bounds what the kernel takes while nothing is read (0: it decides).
+        """
+        self._socket = socket.socket()
+        self._socket.settimeout(_ANSWER_WITHIN_S)
+        if receive_buffer_bytes:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+        self._socket.connect(("127.0.0.1", port))
         self._received = b""
         self._messages: deque[dict[str, Any]] = deque()
         if handshake:

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from realtime_node.config.section import (
+    Bytes,
     Contradiction,
     Duration,
     Form,
@@ -22,6 +23,63 @@ from realtime_node.config.section import (
     Section,
     format_duration,
 )
+
+
+class SlowClientOptions(Section):
+    """What happens to messages for a client that does not take them as fast as they come."""
+
+    policy: Literal["", "queue", "latest", "drop", "disconnect"] = ""
+    """`queue`: they wait, in order, up to the bounds below; beyond them the client is closed
+    (3008), comes back and recovers. `latest`: only the newest waits, and an older one is not worth
+    sending. `drop`: they are skipped. `disconnect`: the client is closed at the first. Empty:
+    `queue`, whether there is something to recover from or not. See docs/slow-clients.md."""
+
+    max_messages: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
+    """Messages of a channel that may wait for one client (`queue`, `latest`)."""
+
+    max_bytes: Bytes = 262_144
+    """What may wait of a channel for one client (`queue`, `latest`); a single larger message
+    may."""
+
+    max_age: LivingDuration = timedelta(seconds=5)
+    """How long the oldest message may wait (`queue`)."""
+
+    key: Annotated[str, Field(max_length=255)] = ""
+    """Tag of a publication that says what it is a value of, e.g. `symbol`: the newest of each is
+    kept (`latest`). Publications without it are one value. Empty: the channel is one value."""
+
+    may_lose: bool = False
+    """Without history a client that was closed has lost what it did not get; say that this is
+    meant (`queue`, `disconnect`)."""
+
+    def contradictions(self) -> Iterable[Contradiction]:
+        """What is set has an effect with the policy."""
+        for key, policies in (
+            ("max_messages", ("queue", "latest")),
+            ("max_bytes", ("queue", "latest")),
+            ("max_age", ("queue",)),
+            ("key", ("latest",)),
+            ("may_lose", ("queue", "disconnect")),
+        ):
+            is_set = getattr(self, key) != type(self).model_fields[key].default
+            if is_set and (self.policy or "queue") not in policies:
+                needed = " or ".join(policies)
+                yield Contradiction(key, f"it needs policy {needed}: leave it out")
+
+
+class BatchOptions(Section):
+    """Which messages share a frame: fewer, larger frames cost less, and come later."""
+
+    interval: Annotated[Duration, Field(le=timedelta(seconds=10))] = timedelta()
+    """Least time between two frames of a channel, at most "10s". A message that follows one waits
+    for its end. 0: what comes within one pass of the node's loop shares a frame, and nothing
+    waits."""
+
+    max_messages: Annotated[int, Field(ge=1, le=10_000)] = 16
+    """Messages in a frame; a full one does not wait for the interval's end."""
+
+    max_bytes: Bytes = 65_536
+    """Size of a frame; a single larger message has a frame of its own."""
 
 
 class ChannelOptions(Section):
@@ -101,8 +159,17 @@ class ChannelOptions(Section):
     """Let the users named in a channel's name, as in `chat#ann,bob`, and nobody else subscribe to
     it without a token."""
 
+    slow_client: SlowClientOptions = SlowClientOptions()
+
+    batch: BatchOptions = BatchOptions()
+
+    stagger: Duration = timedelta()
+    """Spread a frame over the subscribers of a large channel within this time, in cohorts, instead
+    of one burst. At most `batch.interval`."""
+
     def contradictions(self) -> Iterable[Contradiction]:
         """History is complete or absent, and what builds on it, or on another key, has it."""
+        yield from self._contradictions_of_flow()
         if self.history_size and not self.history_ttl:
             yield Contradiction("history_ttl", 'history needs it: set e.g. "300s"')
         if self.history_ttl and not self.history_size:
@@ -118,6 +185,31 @@ class ChannelOptions(Section):
                     yield Contradiction(key, "it needs history: set history_size and history_ttl")
         if self.force_push_join_leave and not self.join_leave:
             yield Contradiction("force_push_join_leave", "it needs join_leave")
+
+    def _contradictions_of_flow(self) -> Iterable[Contradiction]:
+        slow = self.slow_client
+        recovers = slow.policy in ("queue", "disconnect")
+        if recovers and not self.history_size and not slow.may_lose:
+            problem = (
+                f"with {slow.policy}, a client that is closed as too slow recovers from the"
+                " history, and there is none: set history_size and history_ttl, or may_lose: true"
+                " beside policy, or choose latest or drop"
+            )
+            yield Contradiction("slow_client.policy", problem)
+        if slow.may_lose and self.history_size:
+            problem = "it is not needed: what a closed client missed is in the history"
+            yield Contradiction("slow_client.may_lose", problem)
+        if slow.policy == "drop":
+            for key in ("force_recovery", "allow_recovery"):
+                if getattr(self, key):
+                    problem = "slow_client.policy is drop: what was dropped is not recovered"
+                    yield Contradiction(key, problem)
+        if self.stagger > self.batch.interval:
+            problem = (
+                f"it is longer than batch.interval, {format_duration(self.batch.interval)}: the"
+                " next frame would be due before the last subscribers have this one"
+            )
+            yield Contradiction("stagger", problem)
 
 
 NamespaceName = Annotated[

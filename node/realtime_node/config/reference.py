@@ -58,8 +58,17 @@ A duration is a number with its unit, or several: `500ms`, `25s`, `1h30m`, `720h
 def render() -> str:
     """The whole document."""
     return INTRODUCTION + "".join(
-        _section(key) for key in all_keys().values() if key.kind in SECTIONS
+        _section(key)
+        for key in all_keys().values()
+        if key.kind in SECTIONS and not _is_described_elsewhere(key)
     )
+
+
+def _is_described_elsewhere(key: Key) -> bool:
+    """Whether it is one of a namespace that channels without one have as well."""
+    if EACH not in key.path:
+        return False
+    return (*OPTIONS, *key.path[key.path.index(EACH) + 1 :]) in all_keys()
 
 
 def _section(section: Key) -> str:
@@ -82,8 +91,8 @@ def _rows(inside: Path) -> Iterator[str]:
     for key in all_keys().values():
         if key.path[:-1] != inside or key.kind in SECTIONS:
             continue
-        if EACH in inside and (*OPTIONS, key.path[-1]) in all_keys():
-            continue  # described once, where channels without a namespace are
+        if _is_described_elsewhere(key):
+            continue
         default = (
             f"`{key.default}`" if key.default else "none" if key.kind is Kind.NUMBER else "required"
         )

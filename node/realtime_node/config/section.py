@@ -87,6 +87,9 @@ LivingDuration = Annotated[Duration, Field(gt=timedelta())]
 Bytes = Annotated[int, Field(ge=1, le=2**31 - 1), Unit("bytes")]
 """A size."""
 
+SomeBytes = Annotated[int, Field(ge=0, le=2**31 - 1), Unit("bytes")]
+"""A size that may be nothing."""
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 """A TCP port; 0 asks the kernel for a free one."""
 

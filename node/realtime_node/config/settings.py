@@ -23,6 +23,7 @@ from realtime_node.config.section import (
     LivingDuration,
     Port,
     Section,
+    SomeBytes,
 )
 
 SHORTEST_HMAC_SECRET: Final = 32
@@ -148,9 +149,22 @@ class ClientSettings(Section):
     number. Anonymous connections are not counted."""
 
     queue_max_size: Bytes = 1_048_576
-    """What may wait to be sent to one client before it counts as too slow and its connection is
-    closed (3008). 1 MiB holds seconds of a busy channel; all slow clients together need so much
-    memory each."""
+    """What may wait for one slow client over all its channels, beside its replies; beyond it its
+    connection is closed (3008). What may wait of a single channel is in its `slow_client`."""
+
+    queues_max_size: Bytes = 268_435_456
+    """Memory of what waits for all slow clients of the node, a message that waits for many counted
+    once; beyond it those with most waiting are cut off (1006), and no other."""
+
+    write_timeout: LivingDuration = timedelta(seconds=10)
+    """How long a client may take nothing at all of what waits for it; then it is cut off (1006)."""
+
+    command_rate: Annotated[int, Field(ge=0, le=1_000_000)] = 500
+    """Commands per second that a connection may send on average; beyond it is closed (3013). 0: any
+    number."""
+
+    command_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
+    """Commands that it may send at once, when it sent few before."""
 
     def contradictions(self) -> Iterable[Contradiction]:
         """Pings are told in whole seconds, and one is answered before the next is sent."""
@@ -167,7 +181,32 @@ class WebSocketSettings(Section):
     """Path that clients connect to."""
 
     message_size_limit: Bytes = 65_536
-    """Largest message that a client may send; a larger one closes its connection (1009)."""
+    """Largest message that a client may send; a larger one closes its connection (1009). What was
+    compressed is measured by what it becomes, and never decompressed further than this."""
+
+    compression: bool = False
+    """Agree to compress messages (permessage-deflate) with clients that offer it, as browsers do.
+    For everybody on a channel a message is compressed once."""
+
+    compression_min_size: SomeBytes = 128
+    """Shorter messages are not compressed: it saves little beside the packet around them. What is
+    longer than 256 KiB is not either, since everybody would wait for it."""
+
+    compression_level: Annotated[int, Field(ge=1, le=9)] = 1
+    """From 1, the fastest, to 9, the smallest, which takes up to twenty times as long."""
+
+    high_water_mark: Bytes = 65_536
+    """What may wait in a connection's write buffer before its client counts as slow and the
+    policies of its channels decide."""
+
+    send_buffer_size: SomeBytes = 65_536
+    """What the kernel buffers for one connection (SO_SNDBUF), half of its true memory. It bounds a
+    client's throughput to so much per round trip, and how stale a slow client's data is. 0: the
+    kernel decides, and takes megabytes."""
+
+    unsent_low_water_mark: SomeBytes = 16_384
+    """Unsent bytes in that buffer below which the kernel asks for more (TCP_NOTSENT_LOWAT). 0: the
+    kernel decides."""
 
 
 class LogSettings(Section):

@@ -2,19 +2,20 @@
 
 Pure. Messages are encoded once when they arrive; a frame holds a run of them that goes to the same
 audience, bounded in number and in bytes, so that a burst costs one write per client and a late
-joiner can be given the run's tail.
+joiner can be given the run's tail. Where a newer message makes an older one of its key worthless, a
+run is bounded by what is left of it, and `newest` leaves that.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-MAX_MESSAGES: Final = 16
-"""Messages per frame: beyond it a frame saves little and delays the first message in it."""
-MAX_BYTES: Final = 64 * 1024
-"""Bytes per frame; a single larger message still gets a frame of its own."""
+from realtime_node.delivery.budget import Shared
+from realtime_node.delivery.flow import BatchRule, SlowRule
+from realtime_node.delivery.frames import Frame
 
 
 class Audience(Enum):
@@ -34,23 +35,93 @@ class Waiting(NamedTuple):
     epoch: str
     sequence: int
     """Of the inbox entry it came from."""
+    key: str = ""
+    """What it is a value of, among the messages of its audience, where a channel conflates."""
+
+
+Key = tuple[Audience, str]
 
 
 def take_batch(
-    waiting: deque[Waiting], max_messages: int = MAX_MESSAGES, max_bytes: int = MAX_BYTES
+    waiting: deque[Waiting], rule: BatchRule, *, conflates: bool = False
 ) -> list[Waiting]:
-    """Remove and return the messages of the next frame; `waiting` must not be empty."""
+    """Remove and return the messages of the next frame; `waiting` must not be empty.
+
+    With `conflates` older values are still in it, since they have a place in the stream; the bounds
+    hold for the newest.
+    """
     first = waiting.popleft()
     batch = [first]
     size = len(first.payload)
-    while waiting and len(batch) < max_messages:
+    count = 1
+    sizes = {first.key: size}
+    while waiting:
         following = waiting[0]
-        size += len(following.payload)
+        added = len(following.payload)
+        is_new = True
+        if conflates:
+            older = sizes.get(following.key)
+            is_new = older is None
+            added -= older or 0
         if (
-            size > max_bytes
+            (is_new and count >= rule.max_messages)
+            or (size + added > rule.max_bytes and (is_new or added > 0))
             or following.audience is not first.audience
             or following.epoch != first.epoch
         ):
             break
+        size += added
+        count += is_new
+        if conflates:
+            sizes[following.key] = len(following.payload)
         batch.append(waiting.popleft())
     return batch
+
+
+def newest(batch: Sequence[Waiting]) -> list[Waiting]:
+    """Return the newest message of each key, in the order in which these came."""
+    values: dict[Key, Waiting] = {}
+    for message in batch:
+        key = (message.audience, message.key)
+        values.pop(key, None)
+        values[key] = message
+    return list(values.values())
+
+
+def in_frames(payloads: Sequence[bytes], rule: BatchRule) -> Iterator[Sequence[bytes]]:
+    """Cut encoded messages into runs that each fit a frame."""
+    start = size = 0
+    for index, payload in enumerate(payloads):
+        if index > start and (
+            index - start >= rule.max_messages or size + len(payload) > rule.max_bytes
+        ):
+            yield payloads[start:index]
+            start, size = index, 0
+        size += len(payload)
+    if start < len(payloads):
+        yield payloads[start:]
+
+
+class Batch:
+    """The messages of one frame on their way to everybody, and what slow clients need of them."""
+
+    __slots__ = ("_values", "channel", "frame", "messages", "rule")
+
+    def __init__(
+        self, channel: str, rule: SlowRule, frame: Frame, messages: Sequence[Waiting]
+    ) -> None:
+        """Take messages of a channel and their frame; where it conflates, one of each key."""
+        self.channel = channel
+        self.rule = rule
+        self.frame = frame
+        self.messages = messages
+        self._values: dict[Key, Shared] | None = None
+
+    def values(self) -> dict[Key, Shared]:
+        """Return each message by its key; made for the first client that keeps values, for all."""
+        if self._values is None:
+            self._values = {
+                (message.audience, message.key): Shared(message.payload)
+                for message in self.messages
+            }
+        return self._values

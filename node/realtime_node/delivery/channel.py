@@ -16,16 +16,28 @@ position and know nothing, so as long as there are any, the position comes from 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from realtime_node.delivery.batching import Audience, Waiting
-from realtime_node.delivery.outbound import Outbound
+from realtime_node.delivery.batching import Audience, Batch, Waiting, take_batch
+from realtime_node.delivery.flow import PLAIN, Flow
+from realtime_node.delivery.outbound import Outbound, Pressure
+from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
 from realtime_node.protocol.messages import StreamPosition
+
+if TYPE_CHECKING:
+    from realtime_node.delivery.slow_clients import SlowClients
 
 MAX_KEPT_MESSAGES: Final = 1024
 """Kept for one joiner while its answer is awaited; beyond, its subscribe fails and is repeated."""
+
+SMALLEST_COHORT: Final = 50
+"""Members below which it is not worth to spread them further."""
+SHORTEST_GAP_S: Final = 0.002
+"""Between two cohorts: timers are not much finer than a millisecond."""
 
 Send = Callable[[bytes], None]
 
@@ -45,14 +57,28 @@ class Subscriber(Protocol):
         """
 
 
+class Run(NamedTuple):
+    """Healthy members, one behind the other in a snapshot, who read the same form of a frame."""
+
+    wire: Wire
+    end: int
+    """Index behind the last of them."""
+
+
 class Members(NamedTuple):
-    """A snapshot of subscribers and, at the same index, how to write to each."""
+    """A snapshot of subscribers: the healthy ones in runs, then those that are congested."""
 
     subscribers: tuple[Subscriber, ...]
     sends: tuple[Send, ...]
+    """How to write to each healthy one, at the same index."""
+    runs: tuple[Run, ...]
+    revision: int
+    """Of the channel, when it was taken."""
 
 
-NOBODY: Final = Members((), ())
+NOBODY: Final = Members((), (), (), 0)
+
+_wire_of: Final[Callable[[Subscriber], Wire]] = attrgetter("outbound.wire")
 
 
 class Joiner:
@@ -119,69 +145,138 @@ class Channel:
     """The subscribers of one channel on this node and the messages waiting for them."""
 
     __slots__ = (
+        "_reads_compressed",
         "_snapshot",
+        "congested",
+        "due",
         "epoch",
         "fanout",
+        "flow",
+        "gathered_bytes",
         "is_queued",
         "join_leave_members",
         "joiners",
         "loose",
         "members",
         "name",
+        "next_frame_at",
         "offset",
+        "revision",
         "sequence",
         "waiters",
         "waiting",
     )
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, flow: Flow = PLAIN) -> None:
         """Start empty; a channel without members and joiners is dropped by the hub."""
         self.name = name
+        self.flow = flow
         self.members: dict[Subscriber, Send] = {}
+        self.congested: set[Subscriber] = set()
+        """Members that are not to be written to before they have drained."""
         self.join_leave_members: set[Subscriber] = set()
         self.joiners: dict[Subscriber, Joiner] = {}
         self.loose: set[Subscriber] = set()
         """Members and joiners that were promised no position."""
         self.waiting: deque[Waiting] = deque()
+        self.gathered_bytes = 0
+        self.next_frame_at = 0.0
+        """Before this time the interval between two frames is not over."""
+        self.due: float | None = None
+        """When its time comes, while it stands in the agenda."""
         self.fanout: Fanout | None = None
         self.is_queued = False
         self.offset: int | None = None
         self.epoch = ""
         self.sequence = -1
         self.waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self.revision = 0
+        """Changes with the members and the ways to write to them."""
         self._snapshot: Members | None = None
+        self._reads_compressed = False
 
     def add_member(self, subscriber: Subscriber, *, wants_join_leave: bool) -> None:
         """Let a subscriber share the frames from the next one on."""
-        self.members[subscriber] = subscriber.outbound.send
         if wants_join_leave:
             self.join_leave_members.add(subscriber)
-        self._snapshot = None
+        if subscriber.outbound.wire != UNCOMPRESSED:
+            self._reads_compressed = True
+        self._take_pressure(subscriber)
 
     def remove(self, subscriber: Subscriber) -> None:
         """Forget a subscriber, whether it is a member or still joining."""
         self.join_leave_members.discard(subscriber)
         self.loose.discard(subscriber)
+        self.congested.discard(subscriber)
+        subscriber.outbound.forget(self.name)
         self.joiners.pop(subscriber, None)
         if self.members.pop(subscriber, None) is not None:
-            self._snapshot = None
+            self._changed()
             if self.fanout is not None:
                 self.fanout.skip(subscriber)
 
     def refresh_send(self, subscriber: Subscriber) -> None:
         """Take over the `send` of a subscriber whose pressure changed."""
         if subscriber in self.members:
-            self.members[subscriber] = subscriber.outbound.send
-            self._snapshot = None
+            self._take_pressure(subscriber)
+
+    def _take_pressure(self, subscriber: Subscriber) -> None:
+        self.members[subscriber] = subscriber.outbound.send
+        if subscriber.outbound.pressure is Pressure.CONGESTED:
+            self.congested.add(subscriber)
+        else:
+            self.congested.discard(subscriber)
+        self._changed()
+
+    def _changed(self) -> None:
+        self.revision += 1
+        self._snapshot = None
 
     def audience(self, audience: Audience) -> Members:
         """Return everybody in an audience; rebuilt only after a change."""
         if audience is Audience.JOIN_LEAVE:
-            chosen = tuple(self.join_leave_members)
-            return Members(chosen, tuple(self.members[member] for member in chosen))
+            return self._members(self.join_leave_members)
         if self._snapshot is None:
-            self._snapshot = Members(tuple(self.members), tuple(self.members.values()))
+            self._snapshot = self._members(self.members)
         return self._snapshot
+
+    def _members(self, chosen: Iterable[Subscriber]) -> Members:
+        """Sort members by what they read, so that nobody has to ask that at every frame."""
+        congested = self.congested
+        healthy = [each for each in chosen if each not in congested] if congested else [*chosen]
+        runs = [Run(UNCOMPRESSED, len(healthy))] if healthy else []
+        if self._reads_compressed:
+            healthy.sort(key=_wire_of)
+            sizes = Counter(map(_wire_of, healthy))
+            runs = list(map(Run, sizes, accumulate(sizes.values())))
+        return Members(
+            (*healthy, *(each for each in chosen if each in congested)),
+            tuple(map(self.members.__getitem__, healthy)),
+            tuple(runs),
+            self.revision,
+        )
+
+    def gather(self, message: Waiting) -> None:
+        """Let a message wait for the next frame."""
+        self.waiting.append(message)
+        self.gathered_bytes += len(message.payload)
+
+    def take(self) -> list[Waiting]:
+        """Remove and return the messages of the next frame; something has to wait."""
+        batch = take_batch(self.waiting, self.flow.batch, conflates=self.flow.conflates)
+        self.gathered_bytes -= sum(len(message.payload) for message in batch)
+        return batch
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what waits fills a frame, so that it need not wait for the interval's end.
+
+        Never where values conflate: the longer they wait, the fewer are left of them.
+        """
+        rule = self.flow.batch
+        return not self.flow.conflates and (
+            len(self.waiting) >= rule.max_messages or self.gathered_bytes >= rule.max_bytes
+        )
 
     def received_up_to(self) -> StreamPosition | None:
         """Return the stream's position behind all that was received; None if it is not known."""
@@ -204,22 +299,55 @@ class Channel:
         return not self.members and not self.joiners
 
 
+class Pace(NamedTuple):
+    """How a frame's way to many members is spread over time."""
+
+    cohort: int
+    """Members written to at one moment."""
+    gap_s: float
+    """From one cohort to the next; 0: as fast as the loop lets."""
+
+
+def pace(members: int, stagger_s: float) -> Pace:
+    """Return how a frame reaches `members` within `stagger_s`."""
+    cohorts = min(members // SMALLEST_COHORT, int(stagger_s / SHORTEST_GAP_S))
+    if cohorts <= 1:
+        return Pace(max(members, 1), 0.0)
+    return Pace(-(-members // cohorts), stagger_s / cohorts)
+
+
 class Fanout:
     """One frame on its way to the members it was made for, slice by slice.
 
-    It walks over a snapshot, so who joins meanwhile is not in it (a joiner got the batch already)
-    and who leaves has to be skipped: it may be back, further on in the stream, before the last
-    slice. Order holds because a channel has one fan-out at a time.
+    It walks over a snapshot, run by run, so who joins meanwhile is not in it (a joiner got the
+    batch already) and who leaves has to be skipped: it may be back, further on in the stream,
+    before the last slice. Order holds because a channel has one fan-out at a time.
     """
 
-    __slots__ = ("_channel", "_frame", "_left", "_members", "_next")
+    __slots__ = (
+        "_batch",
+        "_begun_at",
+        "_channel",
+        "_left",
+        "_members",
+        "_next",
+        "_pace",
+        "_run",
+        "_slow",
+    )
 
-    def __init__(self, channel: Channel, frame: bytes, members: Members) -> None:
-        """Prepare to write `frame` to each of `members`."""
+    def __init__(
+        self, channel: Channel, batch: Batch, members: Members, slow: SlowClients, now: float
+    ) -> None:
+        """Prepare to write a batch's frame to each of `members`, from `now` on."""
         self._channel = channel
-        self._frame = frame
+        self._batch = batch
         self._members = members
+        self._slow = slow
+        self._begun_at = now
+        self._pace = pace(len(members.subscribers), channel.flow.stagger_s)
         self._left: set[Subscriber] = set()
+        self._run = 0
         self._next = 0
 
     def skip(self, subscriber: Subscriber) -> None:
@@ -227,20 +355,48 @@ class Fanout:
         self._left.add(subscriber)
 
     def write_slice(self, limit: int) -> int:
-        """Write to at most `limit` members; return how many were reached."""
+        """Write to at most `limit` members of one cohort and run; return how many were reached.
+
+        Of one run, because the next may be the first to need its form of the frame: what making it
+        costs is to be counted before more is done.
+        """
         start = self._next
-        self._next = end = min(start + limit, len(self._members.sends))
-        if start == 0:
-            # Nothing ran between the snapshot and this slice, so it is the truth.
-            sends = self._members.sends[:end]
+        subscribers, sends, runs, revision = self._members
+        run = runs[self._run] if self._run < len(runs) else None
+        left_of_cohort = self._pace.cohort - start % self._pace.cohort
+        end_of_run = run.end if run is not None else len(subscribers)
+        self._next = end = min(start + limit, start + left_of_cohort, end_of_run)
+        if end == end_of_run:
+            self._run += 1
+        if run is None:
+            # Whoever of these has drained since then writes what it reads by itself.
+            self._slow.offer(self._present(subscribers[start:end]), self._batch)
+        elif revision == self._channel.revision:
+            self._write(sends[start:end], run.wire)
         else:
-            current = self._channel.members
-            sends = tuple(
-                current[subscriber]
-                for subscriber in self._members.subscribers[start:end]
-                if subscriber in current and subscriber not in self._left
-            )
-        frame = self._frame
+            self._write_present(subscribers[start:end], run.wire)
+        return end - start
+
+    def _present(self, part: Iterable[Subscriber]) -> list[Subscriber]:
+        """Leave out those that are gone, or were meanwhile."""
+        members = self._channel.members
+        return [each for each in part if each in members and each not in self._left]
+
+    def _write_present(self, part: Iterable[Subscriber], wire: Wire) -> None:
+        """Write to those that are still there, by what they are now."""
+        there, congested = self._present(part), self._channel.congested
+        members = self._channel.members
+        # Told apart before anything is written: whoever this very frame congests has it.
+        slow = [each for each in there if each in congested] if congested else []
+        self._write([members[each] for each in there if each not in congested], wire)
+        if slow:
+            self._slow.offer(slow, self._batch)
+
+    def _write(self, sends: Sequence[Send], wire: Wire) -> None:
+        if not sends:
+            return
+        shared = self._slow.writing = self._batch.frame.on(wire)
+        frame = shared.data
         remaining = iter(sends)
         while True:
             try:
@@ -250,9 +406,16 @@ class Fanout:
                 # A transport closed under our hands. The iterator stands behind it: the rest of
                 # the members are served as if nothing had happened.
                 continue
-            return end - start
+            self._slow.writing = None
+            return
+
+    @property
+    def next_at(self) -> float:
+        """When the next slice is due; a time in the past: at once."""
+        cohort, gap_s = self._pace
+        return self._begun_at + self._next // cohort * gap_s
 
     @property
     def is_finished(self) -> bool:
         """Whether every member was written to."""
-        return self._next >= len(self._members.sends)
+        return self._next >= len(self._members.subscribers)

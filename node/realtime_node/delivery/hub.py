@@ -14,14 +14,14 @@ the reader stops reading and the backlog stays in the store, where it is bounded
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from realtime_node.cluster.backplane import Control, Entry, EntryKind
-from realtime_node.delivery.batching import MAX_MESSAGES, Audience, Waiting, take_batch
+from realtime_node.delivery.agenda import Agenda
+from realtime_node.delivery.batching import Audience, Batch, Waiting, newest
 from realtime_node.delivery.channel import (
     NOBODY,
     Channel,
@@ -32,8 +32,10 @@ from realtime_node.delivery.channel import (
     continues,
     position_after,
 )
+from realtime_node.delivery.flow import Flow
+from realtime_node.delivery.frames import Framer
+from realtime_node.delivery.slow_clients import SlowClients
 from realtime_node.protocol.codec import Codec
-from realtime_node.protocol.framing import message_frame
 from realtime_node.protocol.messages import JoinLeave, Push, StreamPosition
 from realtime_node.telemetry.metrics import DeliveryMetrics
 
@@ -44,25 +46,39 @@ WRITES_PER_PASS: Final = 1000
 MAX_BACKLOG: Final = 20_000
 """Messages that may wait for their frames on one node."""
 
+BatchOf = Callable[[Channel, Sequence[Waiting]], Batch]
+"""Makes a batch of some of a channel's messages, or finds the one that was made of them."""
+
 
 class Hub:
     """Which sessions listen to which channels on this node, and the way of messages to them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it stands between
         self,
         codec: Codec,
         metrics: DeliveryMetrics,
+        slow: SlowClients,
         *,
+        framer: Framer,
+        flow_of: Callable[[str], Flow],
         on_deserted: Callable[[str], None],
         on_control: Callable[[Control], None],
     ) -> None:
-        """Report channels that lost their last subscriber, and hand control messages on."""
+        """Report channels that lost their last subscriber, and hand control messages on.
+
+        `flow_of` is asked for the rules of every channel that gets its first subscriber.
+        """
         self._codec = codec
         self._metrics = metrics
+        self._framer = framer
+        self._slow = slow
+        self._flow_of = flow_of
         self._on_deserted = on_deserted
         self._on_control = on_control
         self._channels: dict[str, Channel] = {}
         self._ready: deque[Channel] = deque()
+        self._agenda: Agenda[Channel] = Agenda()
+        self._alarm: asyncio.TimerHandle | None = None
         self._is_scheduled = False
         self._backlog = 0
         self._has_room = asyncio.Event()
@@ -79,7 +95,7 @@ class Hub:
         """
         channel = self._channels.get(name)
         if channel is None:
-            channel = self._channels[name] = Channel(name)
+            channel = self._channels[name] = Channel(name, self._flow_of(name))
         joiner = Joiner(subscriber, wants_join_leave=wants_join_leave)
         channel.joiners[subscriber] = joiner
         if not follows_stream:
@@ -101,7 +117,7 @@ class Hub:
         if top.epoch and channel.offset is None and not channel.loose:
             channel.offset = position_after(top.offset, top.epoch, kept)
             channel.epoch = top.epoch
-        self._serve_joiner(channel, joiner, kept)
+        self._serve_joiner(channel, joiner, kept, self._batch)
 
     def leave(self, name: str, subscriber: Subscriber) -> None:
         """End a subscription, or give up one that is being made."""
@@ -130,10 +146,13 @@ class Hub:
     def wait_delivered(self, name: str, sequence: int) -> asyncio.Future[None] | None:
         """Return what completes once an inbox entry of a channel was written to its members.
 
-        None when there is nothing to wait for. Cancel the future to stop waiting.
+        None when there is nothing to wait for: no such channel, delivered already, or to be held
+        back for the interval of the channel. Cancel the future to stop waiting.
         """
         channel = self._channels.get(name)
-        if channel is None or (channel.sequence >= sequence and channel.fanout is None):
+        if channel is None or channel.flow.batch.interval_s:
+            return None
+        if channel.sequence >= sequence and channel.fanout is None:
             return None
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         channel.waiters.append((sequence, future))
@@ -147,10 +166,13 @@ class Hub:
             if entry.control is not None:
                 self._on_control(entry.control)
             elif channel := self._channels.get(entry.channel):
-                channel.waiting.append(self._encode(entry))
+                channel.gather(self._encode(entry, channel.flow))
                 self._backlog += 1
                 if not channel.is_queued:
                     channel.is_queued = True
+                    self._plan(channel)
+                elif channel.due is not None and channel.fanout is None and channel.is_full:
+                    channel.due = None
                     self._ready.append(channel)
         self._metrics.entries_received.inc(len(entries))
         self._schedule()
@@ -185,25 +207,62 @@ class Hub:
                 channel.offset = None
                 self._lose_position(channel)
 
-    def _encode(self, entry: Entry) -> Waiting:
+    def _encode(self, entry: Entry, flow: Flow) -> Waiting:
         audience = Audience.EVERYONE
         offset = 0
+        key = ""
         if entry.publication is not None:
             push = Push(channel=entry.channel, pub=entry.publication)
             offset = entry.publication.offset
+            if flow.slow.key and entry.publication.tags:
+                key = entry.publication.tags.get(flow.slow.key, "")
         else:
             audience = Audience.JOIN_LEAVE
             assert entry.info is not None, "an entry brings a publication, an info or a control"
             body = JoinLeave(info=entry.info)
+            key = entry.info.client
             is_join = entry.kind is EntryKind.JOIN
             push = Push(
                 channel=entry.channel,
                 join=body if is_join else None,
                 leave=None if is_join else body,
             )
-        return Waiting(self._codec.encode_push(push), audience, offset, entry.epoch, entry.sequence)
+        payload = self._codec.encode_push(push)
+        return Waiting(payload, audience, offset, entry.epoch, entry.sequence, key)
 
     # --- Delivery ------------------------------------------------------------------------------
+
+    def _plan(self, channel: Channel) -> None:
+        """Queue a channel that has something to write, or let it wait for its time."""
+        due = channel.next_frame_at
+        if channel.fanout is not None:
+            due = channel.fanout.next_at
+        elif due and channel.is_full:
+            due = 0.0
+        if not due or due <= self._slow.now():
+            self._ready.append(channel)
+        else:
+            channel.due = due
+            if self._agenda.put(due, channel):
+                self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        due = self._agenda.next_due()
+        if due is not None:
+            delay = max(due - self._slow.now(), 0)
+            self._alarm = asyncio.get_running_loop().call_later(delay, self.wake_due)
+
+    def wake_due(self) -> None:
+        """Queue the channels whose time has come."""
+        for due, channel in self._agenda.take_due(self._slow.now()):
+            if channel.due == due:  # else it became full before, and its place here is void
+                channel.due = None
+                self._ready.append(channel)
+        self._set_alarm()
+        self._schedule()
 
     def _schedule(self) -> None:
         if self._ready and not self._is_scheduled:
@@ -219,14 +278,16 @@ class Hub:
             if channel.fanout is None and not channel.waiting:
                 channel.is_queued = False  # deserted since it was queued
                 continue
+            spent_before = self._framer.spent_writes
             fanout = channel.fanout or self._begin_fanout(channel)
             # Framing costs about a write, so a pass over many small channels ends in time as well.
             budget -= 1 + fanout.write_slice(budget)
+            budget -= self._framer.spent_writes - spent_before
             if fanout.is_finished:
                 channel.fanout = None
                 self._release_waiters(channel)
             if channel.fanout is not None or channel.waiting:
-                self._ready.append(channel)
+                self._plan(channel)
             else:
                 channel.is_queued = False
         if not self._has_room.is_set() and self._backlog <= MAX_BACKLOG // 2:
@@ -235,25 +296,39 @@ class Hub:
 
     def _begin_fanout(self, channel: Channel) -> Fanout:
         """Take a channel's next batch, serve its joiners, and frame it for its members."""
-        batch = take_batch(channel.waiting)
+        batch = channel.take()
+        now = self._slow.now()
         self._backlog -= len(batch)
+        if channel.flow.batch.interval_s:
+            # What did not fit a frame of newest values need not wait: it has waited.
+            is_left = channel.flow.conflates and channel.waiting
+            channel.next_frame_at = now if is_left else now + channel.flow.batch.interval_s
         channel.sequence = batch[-1].sequence
         audience = batch[0].audience
         for_members = self._advance(channel, batch)
         members = channel.audience(audience)
+        batch_of = _Shared(self._batch)
         if audience is Audience.EVERYONE and channel.joiners:
             for joiner in list(channel.joiners.values()):
                 if joiner.position is None:
                     joiner.keep(batch)
                 else:
-                    self._serve_joiner(channel, joiner, batch)
-        if not for_members or not members.sends:
-            return Fanout(channel, b"", NOBODY)
-        frame = self._frame(for_members)
+                    self._serve_joiner(channel, joiner, batch, batch_of)
+        if not for_members or not members.subscribers:
+            return Fanout(channel, self._batch(channel, ()), NOBODY, self._slow, now)
+        shared = batch_of(channel, self._worth_sending(channel, for_members))
         self._metrics.frames_built.inc()
-        self._metrics.deliveries.inc(len(members.sends) * len(for_members))
-        fanout = channel.fanout = Fanout(channel, frame, members)
+        self._metrics.deliveries.inc(len(members.sends) * len(shared.messages))
+        fanout = channel.fanout = Fanout(channel, shared, members, self._slow, now)
         return fanout
+
+    def _worth_sending(self, channel: Channel, messages: Sequence[Waiting]) -> Sequence[Waiting]:
+        """Leave out values that are no longer the newest, where the channel wants no others."""
+        if not channel.flow.conflates:
+            return messages
+        values = newest(messages)
+        self._metrics.conflated.inc(len(messages) - len(values))
+        return values
 
     def _advance(self, channel: Channel, batch: list[Waiting]) -> list[Waiting]:
         """Move a channel's position over a batch; return what its members have not seen.
@@ -279,7 +354,13 @@ class Hub:
             channel.offset, channel.epoch = last.offset, last.epoch
         return fresh
 
-    def _serve_joiner(self, channel: Channel, joiner: Joiner, batch: Sequence[Waiting]) -> None:
+    def _serve_joiner(
+        self,
+        channel: Channel,
+        joiner: Joiner,
+        batch: Sequence[Waiting],
+        batch_of: BatchOf,
+    ) -> None:
         """Give an answered joiner what follows its position, and membership when it caught up."""
         assert joiner.position is not None, "an unanswered joiner keeps its messages"
         subscriber = joiner.subscriber
@@ -292,10 +373,10 @@ class Hub:
                 self._drop_if_deserted(channel)
                 return
             joiner.position = position_after(joiner.position, joiner.epoch, following)
-        for start in range(0, len(following), MAX_MESSAGES):
-            frame = self._frame(following[start : start + MAX_MESSAGES])
-            with contextlib.suppress(RuntimeError):  # its transport closed under our hands
-                subscriber.outbound.send(frame)
+        worth = self._worth_sending(channel, following)
+        size = channel.flow.batch.max_messages
+        for start in range(0, len(worth), size):
+            self._slow.offer((subscriber,), batch_of(channel, worth[start : start + size]))
         if channel.joiners.get(subscriber) is not joiner:
             return  # too slow even for this, and gone
         is_there = (joiner.position, joiner.epoch) == (channel.offset, channel.epoch)
@@ -303,9 +384,9 @@ class Hub:
             del channel.joiners[subscriber]
             channel.add_member(subscriber, wants_join_leave=joiner.wants_join_leave)
 
-    def _frame(self, batch: Sequence[Waiting]) -> bytes:
-        payload = self._codec.join([message.payload for message in batch])
-        return message_frame(payload, is_text=self._codec.is_text)
+    def _batch(self, channel: Channel, messages: Sequence[Waiting]) -> Batch:
+        frame = self._framer.frame(self._codec.join([message.payload for message in messages]))
+        return Batch(channel.name, channel.flow.slow, frame, messages)
 
     def _lose_position(self, channel: Channel) -> None:
         for subscriber in list(channel.members):
@@ -341,3 +422,21 @@ class Hub:
         for _, future in channel.waiters:
             future.cancel()
         self._on_deserted(channel.name)
+
+
+class _Shared:
+    """Frames the parts of one batch, each part once, whoever is to get it.
+
+    Joiners stand at different positions, but many stand at the same one.
+    """
+
+    def __init__(self, batch_of: BatchOf) -> None:
+        self._batch_of = batch_of
+        self._made: dict[tuple[int, ...], Batch] = {}
+
+    def __call__(self, channel: Channel, part: Sequence[Waiting]) -> Batch:
+        key = tuple(map(id, part))
+        made = self._made.get(key)
+        if made is None:
+            made = self._made[key] = self._batch_of(channel, part)
+        return made

@@ -31,6 +31,9 @@ class UnsubscribeCode(NamedTuple):
     reason: str
 
 
+# What a client sees of a connection that ended without a close frame; it comes back.
+ABNORMAL: Final = 1006
+
 # Closes after which the client comes back.
 CONNECTION_CLOSED: Final = CloseCode(3000, "connection closed")
 SHUTDOWN: Final = CloseCode(3001, "shutdown")

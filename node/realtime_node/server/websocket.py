@@ -19,8 +19,12 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol
 
 from realtime_node.delivery.outbound import Outbound
+from realtime_node.delivery.policies import Reason
+from realtime_node.errors import Disconnect
 from realtime_node.protocol import codes
+from realtime_node.protocol.deflate import UNCOMPRESSED, Inflater, Wire
 from realtime_node.server.handshake import Refused, negotiate
+from realtime_node.server.sockets import BufferBounds, bound_buffers, reset_on_close
 from realtime_node.session.services import Services
 from realtime_node.session.session import Session
 
@@ -51,20 +55,32 @@ class WebSocketConnection(asyncio.Protocol):
         *,
         max_message_bytes: int,
         on_lost: Callable[[WebSocketConnection], None],
+        wire: Wire = UNCOMPRESSED,
     ) -> None:
-        """Open a session on an upgraded transport."""
+        """Open a session on an upgraded transport.
+
+        On a `wire` that is not plain the client may compress too, to any window.
+        """
         self._transport = transport
         self._on_lost = on_lost
         self._ws = Protocol(SERVER, state=OPEN, max_size=max_message_bytes, logger=frame_logger)
+        if wire != UNCOMPRESSED:
+            self._ws.extensions = [Inflater()]
         self._fragments: bytearray | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._outbound = Outbound(
             transport,
-            limit_bytes=services.settings.queue_max_size,
+            services.slow_clients,
             on_pressure=self._refresh_pressure,
-            on_overflow=self._overflow,
+            on_slow=self._end_slow,
+            wire=wire,
         )
         self._session = Session(services, self, self._outbound)
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether permessage-deflate was agreed on."""
+        return self._outbound.wire != UNCOMPRESSED
 
     # --- asyncio's side ------------------------------------------------------------------------
 
@@ -89,6 +105,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self._close_timer is not None:
             self._close_timer.cancel()
         self._session.ended()
+        self._outbound.lost()
         self._on_lost(self)
 
     # --- The session's side --------------------------------------------------------------------
@@ -116,6 +133,8 @@ class WebSocketConnection(asyncio.Protocol):
     def _take(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:
             self._session.ended()
+        elif frame.opcode in _CONTROL_OPCODES:
+            self._demand_rate()
         elif frame.opcode in _MESSAGE_OPCODES:
             if frame.fin and self._fragments is None:
                 self._session.receive(bytes(frame.data))
@@ -126,6 +145,12 @@ class WebSocketConnection(asyncio.Protocol):
             if frame.fin:
                 self._fragments = None
                 self._session.receive(bytes(message))
+
+    def _demand_rate(self) -> None:
+        try:
+            self._session.demand_rate(1)
+        except Disconnect as disconnect:
+            self._session.disconnect(disconnect)
 
     def _flush(self) -> None:
         """Write the frames of the WebSocket protocol itself: pongs and closes."""
@@ -145,17 +170,28 @@ class WebSocketConnection(asyncio.Protocol):
     def _end_soon(self) -> None:
         if self._close_timer is None:
             loop = asyncio.get_running_loop()
-            self._close_timer = loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
+            self._close_timer = loop.call_later(CLOSE_TIMEOUT, self._abort)
 
     def _refresh_pressure(self) -> None:
         self._session.on_pressure()
 
-    def _overflow(self) -> None:
-        self._session.close(codes.SLOW)
+    def _end_slow(self, reason: Reason) -> None:
+        """Close a client that is too slow, or cut it off where a close frame is of no use."""
+        self._session.leave_ticket()
+        if reason.cuts_off:
+            self._session.cut_off()
+            self._abort()
+        else:
+            self._session.close(codes.SLOW)
+
+    def _abort(self) -> None:
+        reset_on_close(self._transport)
+        self._transport.abort()
 
 
 _PONG: Final = 0x80 | Opcode.PONG
 """First byte of a pong frame."""
+_CONTROL_OPCODES: Final = (Opcode.PING, Opcode.PONG)
 _MESSAGE_OPCODES: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 frame_logger = logging.getLogger("realtime_node.frames")
@@ -191,22 +227,36 @@ class WebSocketEndpoint:
     """The HTTP handler that turns requests into connections."""
 
     def __init__(
-        self, services: Services, *, allowed_origins: tuple[str, ...], max_message_bytes: int
+        self,
+        services: Services,
+        *,
+        allowed_origins: tuple[str, ...],
+        max_message_bytes: int,
+        compresses: bool,
+        buffers: BufferBounds,
     ) -> None:
-        """Serve `services`; messages of more than `max_message_bytes` close with 1009."""
+        """Serve `services`; messages of more than `max_message_bytes` close with 1009.
+
+        `compresses` agrees to permessage-deflate with clients that offer it.
+        """
+        self._buffers = buffers
         self._services = services
         self._allowed_origins = allowed_origins
         self._max_message_bytes = max_message_bytes
+        self._compresses = compresses
+        self._num_compressed = 0
         self._connections: set[WebSocketConnection] = set()
         self._nobody = asyncio.Event()
         self._nobody.set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Upgrade a request, or refuse it with a reason a person can act on."""
+        offers = request.headers.getall("Sec-WebSocket-Extensions", ()) if self._compresses else ()
         answer = negotiate(
             request.headers,
             subprotocols=(self._services.codec.subprotocol,),
             allowed_origins=self._allowed_origins,
+            extension_offers=", ".join(offers),
         )
         transport = request.transport
         if isinstance(answer, Refused):
@@ -214,6 +264,7 @@ class WebSocketEndpoint:
             return web.Response(status=answer.status, text=f"{answer.reason}\n")
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
+        bound_buffers(transport, self._buffers)
         early = _EarlyBytes()
         http = request.protocol
         http.set_parser(cast("Any", early))
@@ -223,8 +274,10 @@ class WebSocketEndpoint:
             self._services,
             max_message_bytes=self._max_message_bytes,
             on_lost=self._lost,
+            wire=answer.wire,
         )
         self._connections.add(connection)
+        self._num_compressed += connection.is_compressed
         self._nobody.clear()
         transport.set_protocol(connection)
         # For aiohttp the connection is over: told so, it frees what it holds. Without its
@@ -235,11 +288,17 @@ class WebSocketEndpoint:
             connection.data_received(early.data)
         return _HandedOver()
 
+    @property
+    def num_compressed(self) -> int:
+        """Connections that agreed on permessage-deflate."""
+        return self._num_compressed
+
     async def wait_closed(self) -> None:
         """Return when the last connection is gone."""
         await self._nobody.wait()
 
     def _lost(self, connection: WebSocketConnection) -> None:
         self._connections.discard(connection)
+        self._num_compressed -= connection.is_compressed
         if not self._connections:
             self._nobody.set()

@@ -1,7 +1,8 @@
 """The rules of every channel, resolved once from the settings.
 
 A channel's namespace is found for every command, so what follows from its options (stream bounds
-in the backplane's units) is computed once per namespace, not when a message comes.
+in the backplane's units, rules of its flow) is computed once per namespace, not when a message
+comes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 from realtime_node.cluster.backplane import StreamOptions
 from realtime_node.config import ChannelOptions, ChannelSettings
+from realtime_node.delivery.flow import BatchRule, Flow, Policy, SlowRule
 from realtime_node.errors import ReplyError
 from realtime_node.protocol import codes
 
@@ -20,6 +22,7 @@ class ChannelRule(NamedTuple):
 
     options: ChannelOptions
     stream: StreamOptions
+    flow: Flow
 
 
 class ChannelRules:
@@ -44,8 +47,14 @@ class ChannelRules:
         # hashing the options of a namespace would cost more than the rest of the look-up.
         rule = self._rules.get(id(options))
         if rule is None:
-            rule = self._rules[id(options)] = ChannelRule(options, _stream_options(options))
+            rule = self._rules[id(options)] = ChannelRule(
+                options, _stream_options(options), _flow(options)
+            )
         return rule
+
+    def flow(self, channel: str) -> Flow:
+        """Return how a channel's messages flow; the channel has a rule."""
+        return self.rule(channel).flow
 
 
 def _stream_options(options: ChannelOptions) -> StreamOptions:
@@ -53,6 +62,25 @@ def _stream_options(options: ChannelOptions) -> StreamOptions:
         history_size=options.history_size,
         history_ttl_ms=_milliseconds(options.history_ttl),
         meta_ttl_ms=_milliseconds(options.history_meta_ttl),
+    )
+
+
+def _flow(options: ChannelOptions) -> Flow:
+    slow, batch = options.slow_client, options.batch
+    return Flow(
+        slow=SlowRule(
+            policy=Policy(slow.policy or Policy.QUEUE),
+            max_messages=slow.max_messages,
+            max_bytes=slow.max_bytes,
+            max_age_s=slow.max_age.total_seconds(),
+            key=slow.key,
+        ),
+        batch=BatchRule(
+            interval_s=batch.interval.total_seconds(),
+            max_messages=batch.max_messages,
+            max_bytes=batch.max_bytes,
+        ),
+        stagger_s=options.stagger.total_seconds(),
     )
 
 

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 from realtime_node.cluster.backplane import Backplane
 from realtime_node.cluster.presence import PresenceStore
 from realtime_node.config import ClientSettings
+from realtime_node.delivery.frames import Framer
 from realtime_node.delivery.hub import Hub
+from realtime_node.delivery.slow_clients import SlowClients
 from realtime_node.protocol.codec import Codec
 from realtime_node.session.channels import ChannelRules
 from realtime_node.session.claims import TokenVerifier
 from realtime_node.session.departures import Departures
 from realtime_node.session.lifecycle import Limits
+from realtime_node.session.offenders import Offenders
+from realtime_node.session.rate import Rate
 from realtime_node.telemetry.metrics import SessionMetrics
 
 if TYPE_CHECKING:
@@ -30,9 +34,14 @@ class Services:
     rules: ChannelRules
     limits: Limits
     codec: Codec
+    framer: Framer
     ping_frame: bytes
     """The ping of `codec`, framed: the same bytes for every client."""
     hub: Hub
+    slow_clients: SlowClients
+    offenders: Offenders
+    rate: Rate
+    """How much each connection may ask for."""
     backplane: Backplane
     presence: PresenceStore
     departures: Departures

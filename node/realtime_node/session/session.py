@@ -19,7 +19,6 @@ from realtime_node.delivery.outbound import Outbound, Pressure
 from realtime_node.errors import BackplaneError, Disconnect, ReplyError
 from realtime_node.protocol import codes
 from realtime_node.protocol.codes import CloseCode, UnsubscribeCode
-from realtime_node.protocol.framing import message_frame
 from realtime_node.protocol.messages import (
     ClientInfo,
     Command,
@@ -32,8 +31,10 @@ from realtime_node.session import lifecycle
 from realtime_node.session.commands import EXECUTE, method_of
 from realtime_node.session.departures import Departure
 from realtime_node.session.lifecycle import NEVER, TRANSITIONS, Action, Event, State
+from realtime_node.session.offenders import Stretch, Strikes
 from realtime_node.session.outcome import Execute
 from realtime_node.session.permissions import Asker
+from realtime_node.session.rate import spend
 from realtime_node.session.subscription import Subscription, raw_or_unset
 from realtime_node.session.turns import Source, Turns, Work
 
@@ -64,8 +65,10 @@ class Session:
         "deadlines",
         "expires_at",
         "outbound",
+        "rate_full_at",
         "services",
         "state",
+        "strikes",
         "subscriptions",
         "user",
         "wheel_bucket",
@@ -83,6 +86,10 @@ class Session:
         self.subscriptions: dict[str, Subscription] = {}
         self.deadlines = lifecycle.opened(services.limits, services.monotonic())
         self.wheel_bucket: int | None = None
+        self.rate_full_at: float = 0
+        """See `rate`."""
+        self.strikes: Strikes = ()
+        """When this client was closed for slowness, in connections before this one."""
         self._link = link
         self._turns: Turns | None = None
         services.registry.open(self)
@@ -95,6 +102,7 @@ class Session:
             return
         try:
             commands = self.services.codec.decode_commands(payload)
+            self.demand_rate(len(commands))
             for command in commands:
                 if command.id == 0 and command.send is None:
                     self._pong()
@@ -102,6 +110,17 @@ class Session:
                     self.enqueue(partial(self._answer, command))
         except Disconnect as disconnect:
             self.disconnect(disconnect)
+
+    def demand_rate(self, count: int) -> None:
+        """Count what the client sent: commands, and control frames of the WebSocket.
+
+        Raises `Disconnect` (3013) if that is more than a connection may send.
+        """
+        services = self.services
+        full_at = spend(self.rate_full_at, count, services.rate, services.monotonic())
+        if full_at is None:
+            raise Disconnect(*codes.TOO_MANY_REQUESTS_CLOSE, detail="client.command_rate")
+        self.rate_full_at = full_at
 
     def enqueue(self, work: Work) -> None:
         """Do something in turn with the client's commands."""
@@ -198,7 +217,7 @@ class Session:
         self._send(self.services.codec.encode_push(push))
 
     def _send(self, payload: bytes) -> None:
-        self.outbound.send(message_frame(payload, is_text=self.services.codec.is_text))
+        self.outbound.send(self.services.framer.single(payload, self.outbound.wire))
 
     def on_pressure(self) -> None:
         """Let the hub use the way to this client that fits its pressure."""
@@ -276,6 +295,22 @@ class Session:
         self.services.metrics.disconnects.labels(close.code).inc()
         self.ended()
         self._link.close(close.code, close.reason)
+
+    def cut_off(self) -> None:
+        """End the session without a word, which the client sees as 1006."""
+        if self.state is not State.CLOSED:
+            self.services.metrics.disconnects.labels(codes.ABNORMAL).inc()
+            self.ended()
+
+    def leave_ticket(self) -> None:
+        """Let this client be known, if it comes back to recover, as one that was too slow."""
+        services = self.services
+        positioned = [name for name, held in self.subscriptions.items() if held.positioned]
+        stretches = {
+            name: Stretch(position.epoch, self.subscriptions[name].since, position.offset)
+            for name, position in services.hub.positions(positioned).items()
+        }
+        services.offenders.leave(self.user, stretches, self.strikes, services.monotonic())
 
     def ended(self) -> None:
         """Let go of everything; the session is over, whoever ended it."""

@@ -22,7 +22,8 @@ from realtime_node.protocol.messages import (
     SubscribeResult,
 )
 from realtime_node.session.departures import Departure
-from realtime_node.session.recovery import Recovery, recover
+from realtime_node.session.offenders import is_repeat_offender
+from realtime_node.session.recovery import Reason, Recovery, fit, recover
 from realtime_node.session.subscription import Grant, Subscription, decide_subscription
 
 if TYPE_CHECKING:
@@ -97,7 +98,9 @@ async def open_subscription(
     except BaseException:
         _abandon(session, channel, subscription)
         raise
-    result = _result(session, subscription, asked, state, was_recovering=recovers)
+    recovery = None if asked is None else _recover(session, channel, asked, state)
+    result = _result(session, subscription, state.top, recovery, was_recovering=recovers)
+    subscription.since = result.offset
     return Opened(session, channel, subscription, joiner, state.top, result)
 
 
@@ -178,31 +181,41 @@ def _abandon(session: Session, channel: str, subscription: Subscription) -> None
 def _result(
     session: Session,
     subscription: Subscription,
-    asked: StreamPosition | None,
-    state: Subscribed,
+    top: StreamPosition,
+    recovery: Recovery | None,
     *,
     was_recovering: bool,
 ) -> SubscribeResult:
-    recovery: Recovery | None = None
-    if asked is not None:
-        recovery = recover(asked, state.top, state.publications)
-        outcome = "yes" if recovery.recovered else "no"
-        session.services.metrics.recoveries.labels(outcome).inc()
-    missed = recovery.publications if recovery is not None else []
-    offset = asked.offset if asked is not None and missed else state.top.offset
     ends = subscription.expires_at
     return SubscribeResult(
         expires=bool(ends),
         ttl=remaining_seconds(ends, session.services.wall_clock()),
         recoverable=subscription.recoverable,
         positioned=subscription.positioned,
-        epoch=state.top.epoch,
-        offset=offset,
-        publications=missed,
+        epoch=top.epoch,
+        offset=top.offset if recovery is None else recovery.offset,
+        publications=[] if recovery is None else recovery.publications,
         recovered=recovery is not None and recovery.recovered,
         was_recovering=was_recovering,
         data=subscription.data,
     )
+
+
+def _recover(session: Session, channel: str, asked: StreamPosition, state: Subscribed) -> Recovery:
+    services = session.services
+    now = services.monotonic()
+    if not session.strikes:
+        session.strikes = services.offenders.take(session.user, channel, asked, now)
+    recovery = fit(
+        recover(asked, state.top, state.publications),
+        state.publications,
+        services.rules.flow(channel).slow,
+        is_repeat_offender=is_repeat_offender(session.strikes, now),
+    )
+    services.metrics.recoveries.labels("yes" if recovery.recovered else "no").inc()
+    if recovery.reason is Reason.TOO_SLOW:
+        services.metrics.newest_only.inc()
+    return recovery
 
 
 def remaining_seconds(expires_at: float, now: float) -> int:

@@ -36,6 +36,8 @@ class Subscription(msgspec.Struct, kw_only=True):
     """Whether its presence was entered: it has to be taken out when the subscription ends."""
     expires_at: float = 0
     """Unix seconds; 0: never."""
+    since: int = 0
+    """The offset from which it was delivered to, if it has a position."""
     chan_info: Raw | UnsetType = UNSET
     data: Raw | UnsetType = UNSET
 
@@ -67,7 +69,9 @@ def decide_subscription(
     has_history = options.history_size > 0 and bool(options.history_ttl)
     may_follow = permissions.may_read_history(options, asker).allowed
     may_see = permissions.may_see_others(options, asker).allowed
-    recoverable = has_history and (
+    # What is dropped for a slow client is not worth anything later, so nobody comes back for it.
+    may_recover = options.slow_client.policy != "drop"
+    recoverable = (has_history and may_recover) and (
         options.force_recovery or (wish.recoverable and (options.allow_recovery or may_follow))
     )
     positioned = has_history and (

@@ -117,6 +117,27 @@ def test_without_a_separator_a_channel_names_one_user() -> None:
         ({"allow_recovery": True}, "allow_recovery: it needs history"),
         ({"force_positioning": True}, "force_positioning: it needs history"),
         ({"force_push_join_leave": True}, "force_push_join_leave: it needs join_leave"),
+        ({"slow_client": {"policy": "queue"}}, "slow_client.policy: with queue, a client that is"),
+        ({"slow_client": {"policy": "disconnect"}}, "set history_size and history_ttl, or may_lo"),
+        ({"slow_client": {"key": "symbol"}}, "key: it needs policy latest"),
+        ({"slow_client": {"policy": "drop", "max_bytes": 9}}, "max_bytes: it needs policy queue"),
+        ({"slow_client": {"policy": "latest", "max_age": "1s"}}, "max_age: it needs policy queue"),
+        ({"slow_client": {"policy": "drop", "may_lose": True}}, "may_lose: it needs policy queue"),
+        (
+            {"history_size": 1, "history_ttl": "1s", "slow_client": {"may_lose": True}},
+            "slow_client.may_lose: it is not needed",
+        ),
+        (
+            {
+                "history_size": 1,
+                "history_ttl": "1s",
+                "force_recovery": True,
+                "slow_client": {"policy": "drop"},
+            },
+            "force_recovery: slow_client.policy is drop",
+        ),
+        ({"stagger": "1ms"}, "stagger: it is longer than batch.interval, 0s"),
+        ({"batch": {"interval": "1m"}}, "interval"),
     ],
 )
 def test_refuses_options_that_contradict_each_other(
@@ -125,6 +146,22 @@ def test_refuses_options_that_contradict_each_other(
     """What needs history, or another option, is refused without it."""
     with pytest.raises(ValidationError, match=problem):
         ChannelOptions.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"slow_client": {"policy": "queue", "may_lose": True}},
+        {"slow_client": {"max_bytes": 1000}},
+        {"slow_client": {"policy": "latest", "key": "symbol", "max_messages": 5}},
+        {"slow_client": {"policy": "drop"}},
+        {"history_size": 1, "history_ttl": "1s", "slow_client": {"policy": "queue"}},
+        {"batch": {"interval": "200ms"}, "stagger": "200ms"},
+    ],
+)
+def test_takes_rules_for_slow_clients_and_batches(values: dict[str, object]) -> None:
+    """What goes together is taken."""
+    ChannelOptions.model_validate(values)
 
 
 @pytest.mark.parametrize(

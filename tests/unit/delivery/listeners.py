@@ -5,45 +5,48 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from realtime_node.delivery.outbound import Outbound
+from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
 from tests.support.fakes import FakeTransport, offsets_of
 
 if TYPE_CHECKING:
     from realtime_node.delivery.channel import Joiner
     from realtime_node.delivery.hub import Hub
+    from realtime_node.delivery.policies import Reason
     from realtime_node.protocol.messages import StreamPosition
 
 
 class Listener:
     """One client's subscription to one channel, and what it saw of it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a client differs from another in so much
         self,
         hub: Hub,
         channel: str = "a",
         *,
         follows_stream: bool = False,
         joins: bool = False,
-        limit_bytes: int = 2000,
+        high_water: int = 1000,
+        wire: Wire = UNCOMPRESSED,
     ) -> None:
         self.hub = hub
         self.channel = channel
         self.follows_stream = follows_stream
         self.joins = joins
         self.losses = 0
-        self.overflows = 0
-        self.buffered_at_pause = 0
-        self.transport = FakeTransport(high_water=limit_bytes // 2)
+        self.ends: list[Reason] = []
+        """Why it had to go as too slow."""
+        self.transport = FakeTransport(high_water=high_water)
         self.transport.set_protocol(self)
         self.outbound = Outbound(
             self.transport,
-            limit_bytes=limit_bytes,
+            hub._slow,
             on_pressure=self._on_pressure,
-            on_overflow=self._on_overflow,
+            on_slow=self._on_slow,
+            wire=wire,
         )
 
     def pause_writing(self) -> None:
         """Pass congestion on."""
-        self.buffered_at_pause = self.transport.buffered
         self.outbound.pause()
 
     def resume_writing(self) -> None:
@@ -53,8 +56,8 @@ class Listener:
     def _on_pressure(self) -> None:
         self.hub.refresh_send([self.channel], self)
 
-    def _on_overflow(self) -> None:
-        self.overflows += 1
+    def _on_slow(self, reason: Reason) -> None:
+        self.ends.append(reason)
         self.leave()
 
     def lose_position(self, channel: str) -> bool:

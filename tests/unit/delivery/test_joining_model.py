@@ -24,14 +24,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from realtime_node.delivery import channel as channel_module
 from realtime_node.delivery import hub as hub_module
 from realtime_node.delivery.hub import Hub
+from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.protocol.messages import StreamPosition
 from realtime_node.telemetry.metrics import Metrics
-from tests.support.fakes import entry
+from tests.support.fakes import FakeSlowClients, entry, framer_of, plain_flow
 from tests.unit.delivery.listeners import Listener
 
 CLIENTS = 4
 LIMIT_BYTES = 300
+WIRES = (UNCOMPRESSED, 15, 9, 15)
+"""What each client reads."""
+LARGEST_FRAME = 16 * 80
 """A few publications."""
 clients = st.integers(0, CLIENTS - 1)
 
@@ -48,15 +52,19 @@ class Published:
 class Client:
     """One subscription after the other of one client, and what it may see."""
 
-    def __init__(self, model: JoiningModel, *, follows_stream: bool) -> None:
+    def __init__(self, model: JoiningModel, *, follows_stream: bool, wire: Wire) -> None:
         self.model = model
+        self.wire = wire
         self.follows_stream = follows_stream
         self.begin_anew()
 
     def begin_anew(self) -> None:
         """Be away, with a new connection."""
         self.listener = Listener(
-            self.model.hub, follows_stream=self.follows_stream, limit_bytes=LIMIT_BYTES
+            self.model.hub,
+            follows_stream=self.follows_stream,
+            high_water=LIMIT_BYTES // 2,
+            wire=self.wire,
         )
         self.joiner: Any = None
         self.answer: StreamPosition | None = None
@@ -68,7 +76,7 @@ class Client:
     @property
     def state(self) -> str:
         """Where it is between coming and going."""
-        if self.listener.losses or self.listener.overflows:
+        if self.listener.losses or self.listener.ends:
             return "gone"
         if self.position is not None:
             return "subscribed"
@@ -78,8 +86,10 @@ class Client:
 
     def look(self) -> None:
         """Read what came and hold it against the promise."""
-        bound = max(LIMIT_BYTES, self.listener.buffered_at_pause)
-        assert self.listener.transport.buffered <= bound, "more waits for it than may"
+        outbound, transport = self.listener.outbound, self.listener.transport
+        waiting = outbound.waiting_bytes - transport.buffered
+        assert transport.buffered <= transport.high_water + LARGEST_FRAME, "written to while full"
+        assert waiting <= LIMIT_BYTES + LARGEST_FRAME, "more waits for it than may"
         if self.model.is_calm:
             assert not self.listener.losses, "told of a loss that never was"
         for frame_message in self.listener.messages[self.read :]:
@@ -119,6 +129,9 @@ class JoiningModel(RuleBasedStateMachine):
         self.hub = Hub(
             JsonCodec(),
             Metrics().delivery,
+            FakeSlowClients(client_bytes=LIMIT_BYTES),
+            framer=framer_of(),
+            flow_of=plain_flow,
             on_deserted=self._on_deserted,
             on_control=lambda _control: None,
         )
@@ -130,7 +143,9 @@ class JoiningModel(RuleBasedStateMachine):
     def meet(self, loose: set[int], *, may_lose: bool, may_begin_anew: bool) -> None:
         """Some clients are promised no position; and some runs are calm ones."""
         self.may_lose, self.may_begin_anew = may_lose, may_begin_anew
-        self.clients = [Client(self, follows_stream=i not in loose) for i in range(CLIENTS)]
+        self.clients = [
+            Client(self, follows_stream=i not in loose, wire=wire) for i, wire in enumerate(WIRES)
+        ]
 
     def teardown(self) -> None:
         """Let everything arrive, and see that nobody is left behind."""
@@ -149,6 +164,7 @@ class JoiningModel(RuleBasedStateMachine):
                 self._execute(client)
             if client.state == "answered":
                 self._tell(client)
+            client.listener.transport.drain()
         # One more of each makes every hole show.
         self.publish(1)
         self.deliver(len(self.inbox))

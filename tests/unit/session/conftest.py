@@ -38,6 +38,21 @@ CHANNELS: dict[str, Any] = {
         {"name": "kept", **OPEN, **KEPT},
         {"name": "both", **OPEN, **SEEN, **KEPT},
         {"name": "closed"},
+        {
+            "name": "prices",
+            **OPEN,
+            **KEPT,
+            "slow_client": {"policy": "latest", "key": "symbol"},
+            "batch": {"interval": "20ms"},
+        },
+        {
+            "name": "typing",
+            **OPEN,
+            "history_size": 10,
+            "history_ttl": "60s",
+            "allow_history_for_client": True,
+            "slow_client": {"policy": "drop"},
+        },
     ],
 }
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
+from realtime_node.delivery.flow import Policy, SlowRule
 from realtime_node.protocol.messages import Publication, StreamPosition
-from realtime_node.session.recovery import Reason, recover
+from realtime_node.session.recovery import Reason, Recovery, fit, recover
 from tests.support.fakes import publication
 
 offsets = st.integers(0, 12)
@@ -70,3 +72,76 @@ def test_reason_says_why(
     )
     assert recovery.reason is reason
     assert recovery.recovered is (reason is Reason.CONTINUED)
+
+
+# --- what a rule for slow clients leaves of it --------------------------------------------------
+
+QUEUE = SlowRule()
+LATEST = SlowRule(policy=Policy.LATEST)
+BY_SYMBOL = SlowRule(policy=Policy.LATEST, key="symbol")
+
+
+def values(symbols: str, first: int = 1) -> list[Publication]:
+    """Publications of values, one for each letter; a blank has no tag."""
+    return [
+        Publication(
+            data=Raw(b"1"), offset=first + index, tags={"symbol": letter} if letter != " " else None
+        )
+        for index, letter in enumerate(symbols)
+    ]
+
+
+def recovered(found: list[Publication], asked: int, top: int) -> Recovery:
+    """A recovery of these."""
+    return recover(
+        StreamPosition(offset=asked, epoch="e"), StreamPosition(offset=top, epoch="e"), found
+    )
+
+
+def offsets_of(recovery: Recovery) -> list[int]:
+    """The offsets given."""
+    return [each.offset for each in recovery.publications]
+
+
+@given(st.text("xyz ", min_size=1, max_size=12), st.integers(0, 3))
+def test_newest_values_are_all_there_is_to_recover(symbols: str, asked: int) -> None:
+    """The newest of each key comes, oldest first, from a position that continues."""
+    found = values(symbols, asked + 1)
+    whole = recovered(found, asked, asked + len(symbols))
+    recovery = fit(whole, found, BY_SYMBOL, is_repeat_offender=False)
+    newest = {letter: asked + 1 + index for index, letter in enumerate(symbols)}
+    assert recovery.recovered
+    assert offsets_of(recovery) == sorted(newest.values())
+    assert recovery.offset == asked
+    alone = fit(whole, found, LATEST, is_repeat_offender=False)
+    assert offsets_of(alone) == [asked + len(symbols)]
+
+
+def test_a_single_value_is_recovered_over_any_distance() -> None:
+    """Where the channel is one value its newest is everything; with keys some may be lost."""
+    found = values("xyx", 8)
+    trimmed = recovered(found, 1, 10)
+    alone = fit(trimmed, found, LATEST, is_repeat_offender=False)
+    assert (alone.recovered, offsets_of(alone), alone.offset) == (True, [10], 9)
+    keyed = fit(trimmed, found, BY_SYMBOL, is_repeat_offender=False)
+    assert (keyed.recovered, offsets_of(keyed), keyed.offset) == (False, [9, 10], 10)
+    assert fit(trimmed, found, QUEUE, is_repeat_offender=False) == trimmed
+
+
+@pytest.mark.parametrize("rule", [QUEUE, LATEST, BY_SYMBOL])
+def test_a_repeat_offender_is_given_the_newest_and_told_so(rule: SlowRule) -> None:
+    """It stands at the top then, so that nothing is left that it could choke on."""
+    found = values("xyx", 2)
+    recovery = fit(recovered(found, 1, 4), found, rule, is_repeat_offender=True)
+    assert not recovery.recovered
+    assert offsets_of(recovery) == ([3, 4] if rule.key else [4])
+    assert (recovery.offset, recovery.reason) == (4, Reason.TOO_SLOW)
+
+
+@pytest.mark.parametrize("rule", [QUEUE, LATEST])
+def test_a_lost_position_is_lost_for_everybody(rule: SlowRule) -> None:
+    """Another epoch is another stream: nothing of it was missed."""
+    other = recover(
+        StreamPosition(offset=1, epoch="old"), StreamPosition(offset=4, epoch="e"), values("xyx", 2)
+    )
+    assert fit(other, values("xyx", 2), rule, is_repeat_offender=True) == other

@@ -1,0 +1,173 @@
+"""Slow clients, intervals and stagger: what each costs, and the others of its channel.
+
+A kind of server here is our node with some rules for its channels. What slow clients cost the
+others is told by the same run without slow clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+
+from tests.load import generators, scenarios, servers
+from tests.load.flow_results import Spreading, Stalled
+from tests.load.results import Delivery
+from tests.load.scenarios import Lab
+from tests.load.servers import OUR_NODE, Kind, Server
+
+STALLED_OF: Final = 2_000
+FRAMES_PER_S: Final = 20
+FRAME_BYTES: Final = 4_096
+BATCHED_PER_S: Final = 500
+SPREAD_CLIENTS: Final = 10_000
+SPREAD_PROCESSES: Final = 2
+SPREAD_PER_S: Final = 2
+SPREAD_OVER: Final = "200ms"
+
+_SAMPLE_EVERY_S: Final = 1.0
+_DRAIN_S: Final = 15.0
+_WRITE_TIMEOUT: Final = "60s"  # stalled clients stay, so that what they cost is seen all the time
+_PLAIN: Final = {"allow_subscribe_for_client": True}
+
+
+def node(name: str, **channel: Any) -> Kind:
+    """Return our node with rules of its channels."""
+    options = {"without_namespace": {**_PLAIN, **channel}}
+    client = {"insecure": True, "write_timeout": _WRITE_TIMEOUT}
+    return replace(OUR_NODE, name=name, extra_settings=(("channel", options), ("client", client)))
+
+
+async def stalled(lab: Lab, kind: Kind, count: int) -> Stalled:
+    """Deliver 20 publications of 4 KB per second to 2,000 clients; `count` read nothing."""
+    clients = STALLED_OF // (5 if lab.quick else 1)
+    seconds = lab.seconds(15)
+    async with (
+        servers.running(kind, lab.directory) as server,
+        generators.clients(
+            lab.tools, [server.port], clients, seconds=seconds + _DRAIN_S, stalled=count
+        ) as load,
+    ):
+        before = await _held(server)
+        begun = server.clock()
+        watching = asyncio.create_task(_most_held(server))
+        published = await generators.publish(
+            lab.tools,
+            [server.port],
+            rate=FRAMES_PER_S,
+            seconds=seconds,
+            data_bytes=FRAME_BYTES,
+            connections=2,
+        )
+        received = await load.expect(published.accepted)
+        spent = server.clock() - begun
+        watching.cancel()
+        most = await watching
+        ended = await _metric(server.port, "slow_client_closes_total")
+    # Of one client among 2,000 it could not be told from what the others do.
+    return Stalled(
+        p50_ms=received.p50_ms,
+        p99_ms=received.p99_ms,
+        cpu_s=spent.cpu,
+        whole_percent=100 * (received.complete or 0) / (clients - count),
+        lost_others=max(received.lost - count, 0),
+        user_kib_per_stalled=(most.user_kib - before.user_kib) / count if count > 1 else 0,
+        kernel_kib_per_stalled=most.kernel_kib / count if count > 1 else 0,
+        ended=int(ended),
+        waiting_percent=100 * spent.waiting / max(received.active_s, 1e-9),
+    )
+
+
+async def batched(lab: Lab, kind: Kind) -> Delivery:
+    """Deliver 500 publications per second to 1,000 clients."""
+    async with servers.running(kind, lab.directory) as server:
+        return await scenarios.deliver_paced(lab, [server], BATCHED_PER_S, lab.seconds(10))
+
+
+async def spread(lab: Lab, kind: Kind) -> Spreading:
+    """Deliver a publication every half second to 10,000 clients of one channel."""
+    clients = SPREAD_CLIENTS // SPREAD_PROCESSES // (5 if lab.quick else 1)
+    seconds = lab.seconds(12)
+    setup_s = SPREAD_PROCESSES * clients / 1_000
+    async with servers.running(kind, lab.directory) as server, contextlib.AsyncExitStack() as stack:
+        loads = [
+            await stack.enter_async_context(
+                generators.clients(
+                    lab.tools, [server.port], clients, seconds=setup_s + seconds + _DRAIN_S
+                )
+            )
+            for _ in range(SPREAD_PROCESSES)
+        ]
+        begun = server.clock()
+        published = await generators.publish(
+            lab.tools, [server.port], rate=SPREAD_PER_S, seconds=seconds
+        )
+        received = await asyncio.gather(*(load.expect(published.accepted) for load in loads))
+        spent = server.clock() - begun
+
+    def mean(values: Sequence[float]) -> float:
+        return sum(values) / len(values)
+
+    def decile(tenth: int) -> float:
+        return mean([each.deciles_ms[tenth - 1] for each in received])
+
+    publications = sum(each.publications for each in received)
+    complete = sum(each.complete or 0 for each in received)
+    return Spreading(
+        p10_ms=decile(1),
+        p30_ms=decile(3),
+        p50_ms=decile(5),
+        p70_ms=decile(7),
+        p90_ms=decile(9),
+        p99_ms=mean([each.p99_ms for each in received]),
+        whole_percent=100 * complete / (SPREAD_PROCESSES * clients),
+        us_per_delivery=spent.cpu / max(publications, 1) * 1e6,
+        waiting_percent=100 * spent.waiting / max(received[0].active_s, 1e-9),
+    )
+
+
+class _Held(NamedTuple):
+    """Memory in KiB."""
+
+    user_kib: float
+    kernel_kib: float
+
+
+async def _most_held(server: Server) -> _Held:
+    """Return the most that was held at any time until this is cancelled."""
+    most = _Held(0, 0)
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            held = await _held(server)
+            most = _Held(*map(max, most, held))
+            await asyncio.sleep(_SAMPLE_EVERY_S)
+    return most
+
+
+async def _held(server: Server) -> _Held:
+    return _Held(server.memory().resident, await _kernel_kib(server.port))
+
+
+async def _metric(port: int, name: str) -> float:
+    async with aiohttp.ClientSession() as session:
+        answer = await session.get(f"http://127.0.0.1:{port}/metrics")
+        lines = (await answer.text()).splitlines()
+    return sum(
+        float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"realtime_{name}")
+    )
+
+
+async def _kernel_kib(port: int) -> float:
+    """Return what the kernel holds in the send queues of a server's connections, as it counts."""
+    process = await asyncio.create_subprocess_exec(
+        "ss", "-tmnH", f"sport = :{port}", stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    # "w" is the memory of what is queued to be written, "t" of what is out.
+    queued = map(int, re.findall(rb"[(,]w(\d+)", output))
+    return sum(queued) / 1024
