@@ -29,7 +29,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' |
 help: ## Show this help
 	@echo "Usage: make TARGET [ARGS='…']     ARGS goes to the command that the target starts"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- set-up ---------------------------------------------------------------------------------------
 
@@ -88,6 +88,10 @@ coverage: $(READY) $(JS_READY) ## Run the tests and tell which lines none of the
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
+.PHONY: faults
+faults: $(READY) ## Break things under load, and show what each fault did (five minutes)
+	@$(BIN)/python -m pytest -m load tests/faults $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## Measure one node, then a cluster
 	@$(BIN)/python -m tests.load.bench $(ARGS)
@@ -95,6 +99,10 @@ bench: $(READY) ## Measure one node, then a cluster
 .PHONY: bench-flow
 bench-flow: $(READY) ## Measure slow clients, intervals and stagger
 	@$(BIN)/python -m tests.load.bench_flow $(ARGS)
+
+.PHONY: bench-backplane
+bench-backplane: $(READY) ## Measure what joins the nodes, on a Redis of its own
+	@$(BIN)/python -m tests.load.bench_backplane $(ARGS)
 
 .PHONY: bench-peers
 bench-peers: $(READY) ## Measure side by side with Centrifugo, built from its source (needs Go)

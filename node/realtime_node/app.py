@@ -1,7 +1,7 @@
 """The composition root: settings become a running node here, and nowhere else.
 
-`Node` builds every part, hands each what it needs, and is the only code that knows which
-implementation of the backplane is in use. Its life is `start`, then `stop` once.
+`Node` builds every part and hands each what it needs; `engine` alone knows which implementation of
+the backplane that is. Its life is `start`, then `stop` once.
 """
 
 from __future__ import annotations
@@ -19,15 +19,11 @@ from uuid import uuid4
 from aiohttp import web
 
 from realtime_node import __version__
-from realtime_node.cluster.backplane import Backplane, NodeInfo
-from realtime_node.cluster.in_memory.backplane import InMemoryBackplane
-from realtime_node.cluster.in_memory.cluster import InMemoryCluster
-from realtime_node.cluster.on_redis.backplane import RedisBackplane
-from realtime_node.cluster.on_redis.options import RedisOptions
-from realtime_node.cluster.presence import PresenceStore
+from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.config import ClientSettings, Settings
 from realtime_node.delivery.hub import Hub
 from realtime_node.delivery.slow_clients import SlowClients, SlowLimits
+from realtime_node.engine import choose_engine
 from realtime_node.protocol import codes
 from realtime_node.protocol.framing import message_frame
 from realtime_node.protocol.json_codec import JsonCodec
@@ -66,7 +62,7 @@ class Node:
         reuse_port: bool = False,
         extra_routes: Sequence[web.RouteDef] = (),
     ) -> None:
-        """Build everything; nothing runs or listens yet.
+        """Build everything; nothing runs or listens yet. Raises `ConfigError`.
 
         `reuse_port` lets several nodes of one machine share a port (SO_REUSEPORT). `extra_routes`
         are served beside the WebSocket.
@@ -79,7 +75,7 @@ class Node:
         self._is_ready = False
         self._name = settings.node.name or f"{socket.gethostname()}_{settings.http_server.port}"
         self.metrics = Metrics()
-        self._backplane, self._presence = _choose_engine(settings, self.metrics)
+        self._backplane, self._presence = choose_engine(settings.engine, self.metrics)
         codec = JsonCodec()
         rules = ChannelRules(settings.channel)
         self._registry = SessionRegistry(time.monotonic)
@@ -257,25 +253,6 @@ class Node:
         await site.start()
         bound_port = runner.addresses[0][1]
         return f"http://{address or 'localhost'}:{bound_port}"
-
-
-def _choose_engine(settings: Settings, metrics: Metrics) -> tuple[Backplane, PresenceStore]:
-    """Return the implementation that the settings ask for."""
-    if settings.engine.type == "memory":
-        node = InMemoryBackplane(InMemoryCluster())
-        return node, node.presence
-    redis = settings.engine.redis
-    options = RedisOptions(
-        address=redis.url,
-        sentinels=redis.sentinels,
-        sentinel_master=redis.sentinel_master_name,
-        sentinel_user=redis.sentinel_user,
-        sentinel_password=redis.sentinel_password.get_secret_value(),
-        prefix=redis.prefix,
-        partitions=redis.partitions,
-    )
-    backplane = RedisBackplane(options, metrics.backplane)
-    return backplane, backplane.presence
 
 
 def _limits(settings: ClientSettings) -> Limits:

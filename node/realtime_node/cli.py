@@ -24,6 +24,7 @@ from realtime_node.app import Node
 from realtime_node.config import Settings, load_settings
 from realtime_node.dev import command as dev_command
 from realtime_node.dev.demo import demo_routes
+from realtime_node.engine import check_engine
 from realtime_node.errors import RealtimeError
 from realtime_node.server.tokens import make_connection_token
 from realtime_node.telemetry.logging import configure_logging
@@ -112,6 +113,7 @@ async def _run(
 
 def _check(options: argparse.Namespace) -> int:
     settings = load_settings(options.config, os.environ)
+    check_engine(settings.engine)
     for warning in settings.warnings():
         _complain(f"warning: {warning}")
     _say("the settings are valid")

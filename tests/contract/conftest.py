@@ -6,28 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.backplanes import Cluster, MemoryCluster, RedisCluster
-from tests.support.redis_server import RedisServer
+from tests.support.backplanes import Cluster, MemoryCluster
+from tests.support.stores import STORES, Stores
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
 
-@pytest.fixture(scope="session")
-def redis_server() -> Iterator[RedisServer]:
-    """One Redis for all tests; each has a prefix of its own."""
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture(params=["memory", "redis", "redis, 3 partitions"])
-async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
-    """An empty cluster of each implementation."""
-    made: Cluster
-    if request.param == "memory":
-        made = MemoryCluster()
-    else:
-        server: RedisServer = request.getfixturevalue("redis_server")
-        made = RedisCluster(server.url, partitions=3 if "3" in request.param else 1)
+@pytest.fixture(params=["memory", *STORES])
+async def cluster(request: pytest.FixtureRequest, stores: Stores) -> AsyncIterator[Cluster]:
+    """An empty cluster of nodes in memory, and on every kind of Redis."""
+    made: Cluster = (
+        MemoryCluster() if request.param == "memory" else stores.get(request.param).nodes()
+    )
     yield made
     await made.close()

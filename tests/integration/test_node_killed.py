@@ -1,7 +1,7 @@
 """A node dies under load, and no subscriber misses anything that was acknowledged.
 
-A ledger holds what the publisher was told: channel, offset and data of every acknowledged
-publication. At the end each subscriber's own list is compared with it, whatever happened meanwhile.
+The ledger holds what the publisher was told of every acknowledged publication. At the end each
+subscriber's own reading is compared with it, whatever happened meanwhile.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import asyncio
 import sys
 import time
 from contextlib import AsyncExitStack
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import aiohttp
 import centrifuge
 import pytest
 
 from tests.support.conditions import eventually
 from tests.support.forwarder import Forwarder
+from tests.support.ledger import Reading
 from tests.support.node_process import NodeProcess
+from tests.support.publishing_load import PublishingLoad
 from tests.support.recovering_client import RecoveringClient
 from tests.support.redis_server import RedisServer
 from tests.support.tokens import SECRET, token
@@ -56,12 +56,9 @@ _SETTINGS: Final[dict[str, Any]] = {
 
 
 class Subscriber(Protocol):
-    """What the ledger needs to know of a client."""
+    """What is asked of every client at the end."""
 
-    channel: str
-    seen: list[tuple[int, Any]]
-    first_offset: int
-    unrecovered: int
+    reading: Reading
     connections: int
     subscribed_at: float
 
@@ -71,10 +68,7 @@ class SdkSubscriber(centrifuge.ClientEventHandler, centrifuge.SubscriptionEventH
 
     def __init__(self, url: str, channel: str) -> None:
         """Prepare a client that knows one address."""
-        self.channel = channel
-        self.seen: list[tuple[int, Any]] = []
-        self.first_offset = -1
-        self.unrecovered = 0
+        self.reading = Reading(channel)
         self.connections = 0
         self.subscribed_at = 0.0
         self._client = centrifuge.Client(
@@ -83,7 +77,7 @@ class SdkSubscriber(centrifuge.ClientEventHandler, centrifuge.SubscriptionEventH
 
     async def start(self) -> None:
         """Connect and subscribe."""
-        subscription = self._client.new_subscription(self.channel, events=self)
+        subscription = self._client.new_subscription(self.reading.channel, events=self)
         await self._client.connect()
         await subscription.subscribe()
         await subscription.ready()
@@ -101,70 +95,14 @@ class SdkSubscriber(centrifuge.ClientEventHandler, centrifuge.SubscriptionEventH
         self.connections += 1
 
     async def on_subscribed(self, ctx: centrifuge.SubscribedContext) -> None:
-        """Note the first position, and every later one that could not be recovered."""
-        if self.first_offset < 0:
-            self.first_offset = ctx.stream_position.offset
-        elif not ctx.recovered:
-            self.unrecovered += 1
+        """Go on from the position, or begin anew there."""
+        position = ctx.stream_position
+        self.reading.subscribed(position.epoch, position.offset, recovered=ctx.recovered)
         self.subscribed_at = time.monotonic()
 
     async def on_publication(self, ctx: centrifuge.PublicationContext) -> None:
         """Keep what arrived."""
-        self.seen.append((ctx.pub.offset, ctx.pub.data))
-
-
-class Publisher:
-    """Publishes at a steady rate through every node that it has not found dead; has the ledger."""
-
-    def __init__(self, nodes: Sequence[NodeProcess]) -> None:
-        """Use these nodes in turn."""
-        self.nodes = list(nodes)
-        self.acknowledged: dict[str, dict[int, int]] = {channel: {} for channel in _CHANNELS}
-        """Number of the publication by channel and offset."""
-        self.unknown = 0
-        """Publications whose fate nobody was told: they may be there once or not at all."""
-        self._count = 0
-
-    async def run(self, duration_s: float) -> None:
-        """Publish for so long; return when the last publication was answered."""
-        started = time.monotonic()
-        connector = aiohttp.TCPConnector(limit=64)
-        headers = {"X-API-Key": _API_KEY}
-        async with (
-            aiohttp.ClientSession(connector=connector, headers=headers) as session,
-            asyncio.TaskGroup() as calls,
-        ):
-            first = self._count
-            while (elapsed := time.monotonic() - started) < duration_s:
-                while self._count - first < elapsed * _PUBLICATIONS_PER_S:
-                    self._count += 1
-                    calls.create_task(self._publish(session, self._count))
-                await asyncio.sleep(0.01)
-
-    async def _publish(self, session: aiohttp.ClientSession, number: int) -> None:
-        channel = _CHANNELS[number % len(_CHANNELS)]
-        node = self.nodes[number % len(self.nodes)]
-        body = {"channel": channel, "data": number}
-        try:
-            async with session.post(f"{node.http_url}/api/publish", json=body) as response:
-                answer = await response.json()
-        except aiohttp.ClientError:
-            assert not node.is_running, f"{node.name} lives and did not answer"
-            self.unknown += 1
-            self.nodes = [other for other in self.nodes if other is not node]
-            return
-        assert "result" in answer, answer
-        self.acknowledged[channel][answer["result"]["offset"]] = number
-
-
-def _check(subscriber: Subscriber, acknowledged: dict[int, int]) -> tuple[int, int, int]:
-    """Return how many publications a subscriber lost, got twice and got out of order."""
-    seen = dict(subscriber.seen)
-    expected = {o: n for o, n in acknowledged.items() if o > subscriber.first_offset}
-    lost = sum(seen.get(offset) != number for offset, number in expected.items())
-    offsets = [offset for offset, _ in subscriber.seen]
-    disordered = sum(later < earlier for earlier, later in pairwise(offsets))
-    return lost, len(offsets) - len(seen), disordered
+        self.reading.took(ctx.pub.offset, ctx.pub.data)
 
 
 @pytest.mark.timeout(120)
@@ -183,7 +121,7 @@ async def test_a_killed_node_costs_no_subscriber_an_acknowledged_publication(
         ]
         light, sdk = await _subscribe(stack, nodes)
         clients: list[Subscriber] = [*light, *sdk]
-        publisher = Publisher(nodes)
+        publisher = PublishingLoad(nodes, _CHANNELS, api_key=_API_KEY, per_s=_PUBLICATIONS_PER_S)
 
         await publisher.run(_BEFORE_THE_KILL_S)
         running = asyncio.create_task(publisher.run(_AFTER_THE_KILL_S))
@@ -193,27 +131,28 @@ async def test_a_killed_node_costs_no_subscriber_an_acknowledged_publication(
         victim.kill()
         killed_at = time.monotonic()
         await running
-        tops = {channel: max(offsets) for channel, offsets in publisher.acknowledged.items()}
-
-        def everybody_is_up_to_date() -> bool:
-            return all(c.seen and c.seen[-1][0] >= tops[c.channel] for c in clients)
-
-        await eventually(everybody_is_up_to_date, within_s=_BACK_WITHIN_S, what="all are back")
+        ledger, readings = publisher.ledger, [client.reading for client in clients]
+        await eventually(
+            lambda: all(map(ledger.is_up_to_date, readings)),
+            within_s=_BACK_WITHIN_S,
+            what="all are back",
+        )
         assert not [client.failure for client in light if client.failure]
         came_back = [client for client in clients if client.connections > 1]
         back_after = [client.subscribed_at - killed_at for client in came_back]
-        verdicts = [_check(client, publisher.acknowledged[client.channel]) for client in clients]
+        verdicts = [ledger.judge(reading) for reading in readings]
         lost, doubled, disordered = (sum(column) for column in zip(*verdicts, strict=True))
         sys.stdout.write(
-            f"{sum(map(len, publisher.acknowledged.values()))} publications acknowledged,"
-            f" {publisher.unknown} with no answer; {sum(len(c.seen) for c in clients)} deliveries\n"
+            f"{ledger.count} publications acknowledged, {publisher.unknown} with no answer;"
+            f" {sum(reading.count for reading in readings)} deliveries\n"
             f"{len(came_back)} of {len(clients)} clients reconnected, the last"
             f" {max(back_after):.2f} s after the kill\n"
             f"lost {lost}, doubled {doubled}, out of order {disordered}\n"
         )
         assert len(came_back) >= len(on_victim) > _LIGHT_CLIENTS // 4
         assert all(client.connections == 1 for client in light if client not in on_victim)
-        assert not any(client.unrecovered for client in clients)
+        assert not any(reading.times_told for reading in readings)
+        assert publisher.refused == 0
         assert (lost, doubled, disordered) == (0, 0, 0)
 
 

@@ -6,8 +6,8 @@ measured and how.
 
 from __future__ import annotations
 
-from tests.load import suite
+from tests.load import rounds, suite
 from tests.load.servers import OUR_NODE
 
 if __name__ == "__main__":
-    suite.main("bench", suite.parse_arguments(__doc__), [OUR_NODE], notes="")
+    suite.main("bench", rounds.parse_arguments(__doc__, suite.SCENARIOS), [OUR_NODE], notes="")

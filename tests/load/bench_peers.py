@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import sys
 
-from tests.load import suite
+from tests.load import rounds, suite
 from tests.load.centrifugo import VERSION, CentrifugoNotBuiltError, build_centrifugo
 from tests.load.servers import OUR_NODE, centrifugo
 
 
 def main() -> None:
     """Build the peer if need be, then measure."""
-    arguments = suite.parse_arguments(__doc__)
+    arguments = rounds.parse_arguments(__doc__, suite.SCENARIOS)
     try:
         program = build_centrifugo()
     except CentrifugoNotBuiltError as failure:

@@ -12,9 +12,8 @@ import contextlib
 import statistics
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from tests.load import generators, servers
+from tests.load import generators, rounds, servers
 from tests.load.generators import Credits, LoadSummary, PublisherSummary, Second, SendLoopSummary
 from tests.load.machine import Clock
 from tests.load.results import Cluster, Connections, Delivery, HttpPublishing, Sending
@@ -39,16 +38,10 @@ _BATCH_ROUNDS = 500  # of a bare send loop: two or three seconds
 
 
 @dataclass(frozen=True)
-class Lab:
+class Lab(rounds.Lab):
     """What every scenario needs."""
 
     tools: Tools
-    directory: Path  # for settings and logs
-    quick: bool  # shorter: to see that it works, not to compare
-
-    def seconds(self, full: float) -> float:
-        """Return how long to publish."""
-        return full / 3 if self.quick else full
 
 
 async def unbatched(lab: Lab, kind: Kind) -> Delivery:

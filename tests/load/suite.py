@@ -1,42 +1,34 @@
-"""Runs scenarios round by round, with every subject in each round, and reports.
+"""What `make bench` and `make bench-peers` measure: each kind of server in turn.
 
-Subjects take turns (A, B, A, B, …), so that a machine that is slower for a minute is slower for
-all of them. bench.py and bench_peers.py differ in their subjects alone.
+bench.py and bench_peers.py differ in the kinds alone; `rounds` runs what is listed here.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import contextlib
 import functools
-import sys
-import tempfile
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tests.load import machine, report, scenarios
-from tests.load.generators import GeneratorError
+from tests.load import report, rounds, scenarios
 from tests.load.report import Target
 from tests.load.results import Delivery
+from tests.load.rounds import Scenario, Suite
 from tests.load.scenarios import Lab
-from tests.load.servers import OUR_NODE, Kind, MissingRedisError
-from tests.load.tools import ToolsNotBuiltError, build_tools
+from tests.load.servers import OUR_NODE, Kind
+from tests.load.tools import build_tools
 
 C_LOOP = "C send()"
 UVLOOP = "uvloop write"
 PEER = "Centrifugo"
 
-_TOLERABLE_WAITING_PERCENT = 10
-_REPORTS = Path(__file__).parents[2] / ".cache" / "bench"
-
 
 @dataclass(frozen=True)
-class Scenario:
+class ServerScenario:
     """One row of the suite."""
 
     title: str
@@ -44,16 +36,29 @@ class Scenario:
     rounds: int
     baselines: tuple[tuple[str, Callable[[Lab], Awaitable[Any]]], ...] = ()
 
+    def of(self, kinds: Sequence[Kind]) -> Scenario:
+        """Return what is run: every kind of server, then the bare loops."""
+        return Scenario(
+            self.title,
+            (
+                *((kind.name, functools.partial(self.measure, kind=kind)) for kind in kinds),
+                *self.baselines,
+            ),
+            self.rounds,
+        )
 
-SCENARIOS: dict[str, Scenario] = {
-    "unbatched": Scenario(
+
+SCENARIOS: dict[str, ServerScenario] = {
+    "unbatched": ServerScenario(
         "Unbatched: 50 publications/s to 1,000 clients",
         scenarios.unbatched,
         rounds=3,
         baselines=((C_LOOP, scenarios.c_send_loop), (UVLOOP, scenarios.uvloop_send_loop)),
     ),
-    "steady": Scenario("Steady: 200 publications/s to 1,000 clients", scenarios.steady, rounds=2),
-    "ceiling": Scenario(
+    "steady": ServerScenario(
+        "Steady: 200 publications/s to 1,000 clients", scenarios.steady, rounds=2
+    ),
+    "ceiling": ServerScenario(
         "Ceiling: as many publications as 1,000 clients receive whole",
         scenarios.ceiling,
         rounds=3,
@@ -62,10 +67,10 @@ SCENARIOS: dict[str, Scenario] = {
             (UVLOOP, scenarios.uvloop_send_loop_of_batches),
         ),
     ),
-    "connections": Scenario("Connections: 8,000 clients", scenarios.connections, rounds=1),
-    "http": Scenario("HTTP publish, one by one", scenarios.http_publish, rounds=2),
+    "connections": ServerScenario("Connections: 8,000 clients", scenarios.connections, rounds=1),
+    "http": ServerScenario("HTTP publish, one by one", scenarios.http_publish, rounds=2),
     **{
-        f"nodes-{nodes}": Scenario(
+        f"nodes-{nodes}": ServerScenario(
             f"Cluster of {nodes} over Redis, 1,000 clients",
             functools.partial(scenarios.cluster, nodes=nodes),
             rounds=1,
@@ -123,77 +128,26 @@ TARGETS = (
 )
 
 
-def parse_arguments(description: str, arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line that both benchmarks share."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        "--only",
-        action="append",
-        metavar="SCENARIO",
-        help=f"any of {', '.join(SCENARIOS)}, or the start of one; may be given repeatedly",
-    )
-    parser.add_argument("--rounds", type=int, help="of every scenario, instead of its own number")
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="one short round: shows that it works, compares nothing",
-    )
-    parsed = parser.parse_args(arguments)
-    if parsed.rounds is not None and parsed.rounds < 1:
-        parser.error(f"--rounds is {parsed.rounds}: give at least 1")
-    for start in parsed.only or []:
-        if not chosen([start]):
-            parser.error(f"--only {start}: there is none of that name; {', '.join(SCENARIOS)}")
-    return parsed
-
-
 def main(name: str, arguments: argparse.Namespace, kinds: Sequence[Kind], notes: str) -> None:
-    """Measure every kind of server, print the report and keep it under .cache/bench/."""
-    machine.raise_open_files_limit()
-    begun = time.monotonic()
-    results: report.Results = {}
-    try:
-        with tempfile.TemporaryDirectory(prefix="realtime-bench-") as directory:
-            lab = Lab(build_tools(), Path(directory), arguments.quick)
-            asyncio.run(_measure_all(lab, arguments, kinds, results))
-    except (AssertionError, GeneratorError, MissingRedisError, ToolsNotBuiltError) as failure:
-        # What was measured before is still worth reading.
-        print(f"\n{failure}\n", file=sys.stderr)
-        status = 1
-    except KeyboardInterrupt:
-        status = 130  # as a shell reports it
-    else:
-        status = 0
-    head = _head(notes, arguments, time.monotonic() - begun) + _warnings(results)
-    verdicts = report.judge(results, TARGETS, OUR_NODE.name)
-    titles = {key: scenario.title for key, scenario in SCENARIOS.items()}
-    text = report.markdown(head, titles, results, verdicts)
-    path = _REPORTS / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    report.save(path, text, head, results, verdicts)
-    print(f"\n{text}\nKept as {path}.md and .json")
-    sys.exit(status)
+    """Measure every kind of server, print the report and keep it; ends the program."""
+    suite = Suite(
+        name,
+        {key: scenario.of(kinds) for key, scenario in SCENARIOS.items()},
+        TARGETS,
+        ours=OUR_NODE.name,
+        head=(
+            f"realtime-node {metadata.version('realtime-node')}{notes}",
+            "generators, publisher and Redis share the first core; each server has another",
+        ),
+        warn=_warnings,
+    )
+    rounds.main(suite, arguments, open_lab)
 
 
-async def _measure_all(
-    lab: Lab, arguments: argparse.Namespace, kinds: Sequence[Kind], results: report.Results
-) -> None:
-    for key in chosen(arguments.only or [""]):
-        scenario = SCENARIOS[key]
-        rounds = arguments.rounds or (1 if arguments.quick else scenario.rounds)
-        for number in range(1, rounds + 1):
-            subjects: list[tuple[str, Callable[[Lab], Awaitable[Any]]]] = [
-                *((kind.name, functools.partial(scenario.measure, kind=kind)) for kind in kinds),
-                *scenario.baselines,
-            ]
-            for subject, measure in subjects:
-                result = await measure(lab)
-                results.setdefault(key, {}).setdefault(subject, []).append(result)
-                print(f"{key} {number}/{rounds}  {subject}: {report.one_line(result)}", flush=True)
-
-
-def chosen(starts: Sequence[str]) -> list[str]:
-    """Return the scenarios whose names start with any of these, in their order."""
-    return [key for key in SCENARIOS if key.startswith(tuple(starts))]
+@contextlib.asynccontextmanager
+async def open_lab(directory: Path, quick: bool) -> AsyncIterator[Lab]:
+    """Build the load tools."""
+    yield Lab(directory, quick, build_tools())
 
 
 def _warnings(results: report.Results) -> list[str]:
@@ -207,23 +161,4 @@ def _warnings(results: report.Results) -> list[str]:
         ),
         default=0.0,
     )
-    if waited < _TOLERABLE_WAITING_PERCENT:
-        return []
-    warning = (
-        f"the machine was busy: other programs kept the node from its core for {waited:.0f} % of"
-        " the time of one measurement; repeat on a quiet machine"
-    )
-    return [f"**{warning}**"]
-
-
-def _head(notes: str, arguments: argparse.Namespace, seconds: float) -> list[str]:
-    version = metadata.version("realtime-node")
-    head = [
-        f"{datetime.now(UTC):%Y-%m-%d}, {machine.describe()}",
-        f"realtime-node {version}{notes}; took {seconds:.0f} s",
-        "generators, publisher and Redis share the first core; each server has one of the others",
-        "median of the rounds (lowest to highest); ratios are taken within a round",
-    ]
-    if arguments.quick:
-        head.append("**quick run: the figures compare nothing**")
-    return head
+    return rounds.warnings_of_waiting("the node", waited)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.load import machine, report, suite
+from tests.load import machine, report, rounds, suite
 from tests.load.generators import Second
 from tests.load.report import Spread, Target
 from tests.load.results import HttpPublishing, Sending
@@ -150,7 +150,9 @@ def test_a_report_is_kept_as_markdown_and_as_numbers(tmp_path: Path) -> None:
 
 def test_a_scenario_is_chosen_by_the_start_of_its_name() -> None:
     """`--only nodes` is all three sizes of cluster; a name that fits nothing is refused."""
-    assert suite.chosen(["nodes"]) == ["nodes-1", "nodes-2", "nodes-4"]
-    assert suite.parse_arguments("", ["--only", "http", "--rounds", "2"]).rounds == 2
+    assert rounds.chosen(suite.SCENARIOS, ["nodes"]) == ["nodes-1", "nodes-2", "nodes-4"]
+    assert (
+        rounds.parse_arguments("", suite.SCENARIOS, ["--only", "http", "--rounds", "2"]).rounds == 2
+    )
     with pytest.raises(SystemExit):
-        suite.parse_arguments("", ["--only", "nothing"])
+        rounds.parse_arguments("", suite.SCENARIOS, ["--only", "nothing"])

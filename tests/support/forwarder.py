@@ -1,7 +1,7 @@
 """A TCP port in front of several servers, as the load balancer of a cluster is.
 
 A client that knows one address gets another server after each reconnect, and a test can cut the
-connections, or let nobody in, without the servers' or the clients' help.
+connections, let nobody in, or make the way longer, without the servers' or the clients' help.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _CHUNK_BYTES = 65_536
+_CHUNKS_ON_THE_WAY = 1024
+"""Per connection and direction: more than a long way holds at any rate that is tested."""
 
 
 class Forwarder:
@@ -28,6 +31,8 @@ class Forwarder:
         """Forward to these ports in turn."""
         self.ports = list(ports)
         self.is_open = True
+        self.delay_s = 0.0
+        """How long everything is on its way, in each direction; throughput stays what it is."""
         self.accepted = 0
         self._turns: Iterator[int] = itertools.count()
         self._server: asyncio.Server | None = None
@@ -85,7 +90,7 @@ class Forwarder:
             return
         self._links.add(back_writer)
         try:
-            ways = (_copy(reader, back_writer), _copy(back_reader, writer))
+            ways = (self._copy(reader, back_writer), self._copy(back_reader, writer))
             tasks = [asyncio.create_task(way) for way in ways]
             # When one side ends, so does the other.
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -96,15 +101,33 @@ class Forwarder:
             self._links.discard(back_writer)
             await _abort(back_writer)
 
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry chunks over, each as long after it came as the way takes."""
+        way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_CHUNKS_ON_THE_WAY)
+        arriving = asyncio.create_task(_arrive(way, writer))
+        try:
+            with contextlib.suppress(ConnectionError):
+                while data := await reader.read(_CHUNK_BYTES):
+                    await way.put((time.monotonic() + self.delay_s, data))
+                await way.put((time.monotonic() + self.delay_s, b""))
+                await arriving
+        finally:
+            arriving.cancel()
+            await asyncio.gather(arriving, return_exceptions=True)
+
+
+async def _arrive(way: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+    while True:
+        due_at, data = await way.get()
+        if not data:
+            return
+        if (wait_s := due_at - time.monotonic()) > 0:
+            await asyncio.sleep(wait_s)
+        writer.write(data)
+        await writer.drain()
+
 
 async def _abort(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(_CHUNK_BYTES):
-            writer.write(data)
-            await writer.drain()

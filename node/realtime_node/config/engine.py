@@ -2,92 +2,30 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote, unquote
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
+from realtime_node.config.addresses import (
+    RedisAddress,
+    RedisServers,
+    Sentinels,
+    hosts_and_ports,
+)
 from realtime_node.config.section import Contradiction, Form, Section
+from realtime_node.config.tls import ClientTls
 
-ADDRESS_FORM: Final = (
-    "HOST:PORT, redis://HOST:PORT/DATABASE, rediss://… for TLS, or unix:///PATH/TO/SOCKET"
-)
-
-_TCP_ADDRESS: Final = re.compile(
-    r"(?P<scheme>redis|rediss)://(?P<host>[^\s:/?#@\[\]]+|\[[0-9a-fA-F:.]+\])"
-    r"(:(?P<port>[0-9]{1,5}))?(/(?P<database>[0-9]{0,5}))?",
-    re.ASCII,
-)
-_SOCKET_ADDRESS: Final = re.compile(r"unix:///[^?#]+")
-
-
-def parse_address(address: object) -> str:
-    """Bring an address into the form of a URL with its port.
-
-    Centrifugo takes a list of addresses, which it shards over; a list of one is taken too.
-    Raises `ValueError` if the address has another form.
-    """
-    match address:
-        case [str(only)] | str(only):
-            text = only if "://" in only else f"redis://{only}"
-        case [] | [_, *_]:
-            raise ValueError("exactly one address is needed; there is no sharding over several")
-        case _:
-            raise ValueError("an address is text")
-    if _SOCKET_ADDRESS.fullmatch(text):
-        return text
-    parts = _TCP_ADDRESS.fullmatch(text)
-    if not parts or int(parts["port"] or 6379) not in range(1, 65536):
-        raise ValueError("the address cannot be understood")
-    database = f"/{parts['database']}" if parts["database"] else ""
-    return f"{parts['scheme']}://{parts['host']}:{int(parts['port'] or 6379)}{database}"
-
-
-RedisAddress = Annotated[str, BeforeValidator(parse_address), Form(ADDRESS_FORM)]
-
-_SENTINEL_ADDRESS: Final = re.compile(
-    r"(?P<host>[^\s:/?#@\[\],]+|\[[0-9a-fA-F:.]+\])(:(?P<port>[0-9]{1,5}))?", re.ASCII
-)
-
-
-def parse_sentinels(given: object) -> tuple[str, ...]:
-    """Bring addresses of Sentinels into the form HOST:PORT.
-
-    As in Centrifugo they may stand in one text, separated by commas. Raises `ValueError`.
-    """
-    texts = [given] if isinstance(given, str) else given
-    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
-        raise ValueError("addresses are text")
-    addresses: list[str] = []
-    for text in ",".join(texts).split(",") if texts else ():
-        parts = _SENTINEL_ADDRESS.fullmatch(text.strip())
-        if not parts or int(parts["port"] or 26379) not in range(1, 65536):
-            raise ValueError("the address cannot be understood")
-        addresses.append(f"{parts['host']}:{int(parts['port'] or 26379)}")
-    return tuple(addresses)
-
-
-SentinelAddresses = Annotated[
-    tuple[str, ...],
-    BeforeValidator(parse_sentinels),
-    Form("list of HOST:PORT"),
-]
+PREFIX_PATTERN: Final = r"^[A-Za-z0-9_.:-]{1,64}$"
+MAX_PARTITIONS: Final = 256
+"""In a Redis Cluster every node has three connections for each."""
 
 KeyPrefix = Annotated[
     str,
-    Field(pattern=r"^[^\s{}]{1,64}$"),
-    Form("text of 1 to 64 characters without spaces and braces"),
+    Field(pattern=PREFIX_PATTERN),
+    Form("text of 1 to 64 letters, digits and _ . : -"),
 ]
-
-
-class RedisTls(Section):
-    """Encryption of the connections to Redis."""
-
-    enabled: bool = False
-    """Speak TLS, as `rediss://` in the address does. Certificates are checked against those that
-    the system trusts; `SSL_CERT_FILE` in the environment names others."""
 
 
 class RedisSettings(Section):
@@ -103,9 +41,9 @@ class RedisSettings(Section):
     password: SecretStr = SecretStr("")
     """Password of the user. Empty: Redis asks for none."""
 
-    sentinel_address: SentinelAddresses = ()
+    sentinel_address: Sentinels = ()
     """Sentinels that know where the primary is, all of one deployment; port 26379 unless said
-    otherwise. `address` then only tells database and TLS."""
+    otherwise. `address` then only tells the database, and TLS by `rediss://`."""
 
     sentinel_master_name: str = ""
     """Name under which they know the primary; needed with `sentinel_address`."""
@@ -116,15 +54,24 @@ class RedisSettings(Section):
     sentinel_password: SecretStr = SecretStr("")
     """Password that the Sentinels ask for. Empty: none."""
 
+    sentinel_tls: ClientTls = ClientTls()
+    """Encryption of the connections to the Sentinels; that to Redis is set by `tls`."""
+
+    cluster_address: RedisServers = ()
+    """Some nodes of one Redis Cluster, which know the others; port 6379 unless said otherwise.
+    `address` then only tells TLS, by `rediss://`. Centrifugo takes each item of the list for a
+    cluster of its own."""
+
     prefix: KeyPrefix = "realtime"
-    """First part of every key, so that several clusters can share one Redis. No braces, which tell
-    Redis Cluster where to keep a key."""
+    """First part of every key, so that several clusters can share one Redis."""
 
-    partitions: Annotated[int, Field(ge=1, le=1024)] = 1
+    partitions: Annotated[int, Field(ge=1, le=MAX_PARTITIONS)] = 1
     """Parts that the channels are divided into. 1 unless Redis Cluster is to spread them over its
-    shards. All nodes need the same, and what is in Redis does not survive a change."""
+    primaries: then four for each, at three connections per node and part. All nodes need the same,
+    and what is in Redis does not survive a change."""
 
-    tls: RedisTls = RedisTls()
+    tls: ClientTls = ClientTls()
+    """Encryption of the connections to Redis, as `rediss://` in the address asks for too."""
 
     @model_validator(mode="before")
     @classmethod
@@ -144,19 +91,52 @@ class RedisSettings(Section):
         }
 
     def contradictions(self) -> Iterable[Contradiction]:
-        """A socket of the file system has no TLS and no Sentinel, and Sentinel asks for a name."""
-        if self.tls.enabled and self.address.startswith("unix:"):
-            yield Contradiction("tls.enabled", "a unix socket has no TLS: leave it out")
+        """Redis is found in one way, and what that way has no use for is not set."""
+        yield from self._contradictions_of_tls()
         if self.sentinel_address and not self.sentinel_master_name:
             yield Contradiction("sentinel_master_name", "Sentinel needs it: set it")
-        if self.sentinel_address and self.address.startswith("unix:"):
+        if self.sentinel_address and self._is_socket:
             yield Contradiction("address", "Sentinel names the address: leave it out")
+        if not self.cluster_address:
+            return
+        if self.sentinel_address:
+            problem = "a Redis Cluster has no Sentinel: leave this or sentinel_address out"
+            yield Contradiction("cluster_address", problem)
+        if self._is_socket:
+            yield Contradiction("address", "cluster_address says where Redis is: leave it out")
+        elif self.address.count("/") > 2 and not self.address.endswith("/0"):  # noqa: PLR2004 - of ://
+            problem = "a Redis Cluster has no other database than 0: leave it out"
+            yield Contradiction("address", problem)
+
+    def _contradictions_of_tls(self) -> Iterable[Contradiction]:
+        """What is set for TLS would silently have no effect where none is spoken."""
+        if self.tls.enabled and self._is_socket:
+            yield Contradiction("tls.enabled", "a unix socket has no TLS: leave it out")
+        elif self.tls.is_described and not self.speaks_tls:
+            problem = "the other settings of engine.redis.tls need it: set it to true"
+            yield Contradiction("tls.enabled", problem)
+        if self.sentinel_tls.is_described and not self.sentinel_tls.enabled:
+            problem = "the other settings of engine.redis.sentinel_tls need it: set it to true"
+            yield Contradiction("sentinel_tls.enabled", problem)
+
+    @property
+    def _is_socket(self) -> bool:
+        return self.address.startswith("unix:")
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether the connections to Redis are encrypted."""
+        return self.tls.enabled or self.address.startswith("rediss:")
 
     @property
     def sentinels(self) -> tuple[tuple[str, int], ...]:
         """Host and port of each Sentinel."""
-        parts = (address.rpartition(":") for address in self.sentinel_address)
-        return tuple((host.strip("[]"), int(port)) for host, _, port in parts)
+        return hosts_and_ports(self.sentinel_address)
+
+    @property
+    def cluster_nodes(self) -> tuple[tuple[str, int], ...]:
+        """Host and port of each node of the Redis Cluster that is named."""
+        return hosts_and_ports(self.cluster_address)
 
     @property
     def url(self) -> str:
@@ -178,3 +158,17 @@ class EngineSettings(Section):
     which forgets everything when it ends: for trying things out and for tests."""
 
     redis: RedisSettings = RedisSettings()
+
+    def warnings(self) -> Iterator[str]:
+        """What is allowed and yet likely a mistake, or a risk to be aware of; one line each."""
+        redis = self.redis
+        if self.type == "memory":
+            return
+        for name, tls in (("tls", redis.tls), ("sentinel_tls", redis.sentinel_tls)):
+            if tls.insecure_skip_verify:
+                yield f"engine.redis.{name}.insecure_skip_verify: any certificate is believed"
+        if redis.cluster_nodes and redis.partitions == 1:
+            yield (
+                "engine.redis.partitions is 1: one primary of the Redis Cluster does all the work;"
+                " four for each primary spread it evenly"
+            )

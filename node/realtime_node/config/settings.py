@@ -243,6 +243,7 @@ class Settings(Section):
             yield "client.insecure: whoever reaches this node may subscribe to and publish anything"
         elif not client.token.hmac_secret_key and not client.allow_anonymous_connect_without_token:
             yield "client.token.hmac_secret_key is not set: no client can connect"
+        yield from self.engine.warnings()
         if "*" in client.allowed_origins:
             yield "client.allowed_origins: pages of every origin may connect"
         for place, token in (

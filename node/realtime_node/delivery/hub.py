@@ -172,7 +172,8 @@ class Hub:
                     self._ready.append(channel)
         self._metrics.entries_received.inc(len(entries))
         self._schedule()
-        if self._backlog >= MAX_BACKLOG:
+        # One partition's entries may take the room that another's wait for.
+        while self._backlog >= MAX_BACKLOG:
             self._has_room.clear()
             await self._has_room.wait()
 

@@ -11,7 +11,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from realtime_node.config import RedisSettings, load_settings
-from realtime_node.config.engine import ADDRESS_FORM
+from realtime_node.config.addresses import ADDRESS_FORM
 from realtime_node.dev.errors import DevClusterError
 from realtime_node.dev.supervisor import Options, run_cluster
 

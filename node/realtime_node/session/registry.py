@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from realtime_node.cluster.backplane import (
     Control,
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PAUSE: Final = 4 * RESOLUTION
+"""Seconds between two turns of the wheel beyond which this process has stood still."""
+
 
 class SessionRegistry:
     """The sessions of one node."""
@@ -38,6 +41,8 @@ class SessionRegistry:
         self._by_client: dict[str, Session] = {}
         self._by_user: dict[str, set[Session]] = {}
         self._wheel: TimerWheel[Session] = TimerWheel(monotonic())
+        self._turned_at = monotonic()
+        self._has_waited = False
         self._task: asyncio.Task[None] | None = None
 
     # --- Counts --------------------------------------------------------------------------------
@@ -112,8 +117,19 @@ class SessionRegistry:
             self.wake_due()
 
     def wake_due(self) -> None:
-        """Wake every session whose deadline has come."""
-        for session in self._wheel.wake(self._monotonic()):
+        """Wake every session whose deadline has come; called once per resolution of the wheel.
+
+        After a pause of this process nobody is judged before the next turn: what the clients sent
+        meanwhile, their pongs above all, waits in the sockets and is read until then. A process
+        that is late all the time waits every other turn, so deadlines are met even there.
+        """
+        now = self._monotonic()
+        was_paused = now - self._turned_at > PAUSE
+        self._turned_at = now
+        self._has_waited = was_paused and not self._has_waited
+        if self._has_waited:
+            return
+        for session in self._wheel.wake(now):
             try:
                 session.wake()
             except Exception:

@@ -195,9 +195,9 @@ class BackplaneMetrics:
         self._commands[connection].inc(commands)
         self._seconds[connection].observe(seconds)
 
-    def queue_length(self, connection: str, commands: int) -> None:
-        """Note how many commands wait behind the pipeline that is sent now."""
-        self._queue[connection].set(commands)
+    def queue_changed(self, connection: str, by: int) -> None:
+        """Note how many more commands wait behind the pipeline that is sent now than before."""
+        self._queue[connection].inc(by)
 
     def refused(self, connection: str) -> None:
         """Count a command that found the queue full."""

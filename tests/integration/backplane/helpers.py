@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ from redis.asyncio import Redis
 
 from realtime_node.cluster.on_redis.backplane import RedisBackplane
 from realtime_node.cluster.on_redis.instruments import NoInstruments
-from realtime_node.cluster.on_redis.keys import Keys
+from realtime_node.cluster.on_redis.keys import Keys, NodeKeys
+from realtime_node.cluster.on_redis.parts import Parts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -78,10 +80,23 @@ def keys_of(cluster: RedisCluster) -> Keys:
     return Keys(cluster.options.prefix, cluster.options.partitions)
 
 
-def on_redis(node: Node) -> RedisBackplane:
-    """The node's backplane as what it is here."""
+def own_keys(cluster: RedisCluster, node: Node, channel: str) -> NodeKeys:
+    """The names of a node's own keys, in the partition of a channel."""
+    keys = keys_of(cluster)
+    return keys.node(keys.partition_of(channel), node.backplane.node_id)
+
+
+def beside(cluster: RedisCluster, channel: str, name: str) -> str:
+    """Return `name`, or one like it, that is in the partition of a channel."""
+    keys = keys_of(cluster)
+    names = itertools.chain((name,), (f"{name}{number}" for number in itertools.count()))
+    return next(each for each in names if keys.partition_of(each) == keys.partition_of(channel))
+
+
+def parts_of(node: Node) -> Parts:
+    """What the node's backplane is made of."""
     assert isinstance(node.backplane, RedisBackplane)
-    return node.backplane
+    return node.backplane._parts
 
 
 async def cut_connections(redis: Redis) -> None:
@@ -89,8 +104,23 @@ async def cut_connections(redis: Redis) -> None:
     await redis.client_kill_filter(_type="normal", skipme=True)
 
 
+async def stop_heartbeats(parts: Parts) -> None:
+    """Make a node fall silent as one that is paused."""
+    for heartbeat in parts.heartbeats:
+        await heartbeat.close()
+
+
+async def fence(cluster: RedisCluster, redis: Redis, node_id: str) -> None:
+    """Declare a node dead, in every partition."""
+    keys = keys_of(cluster)
+    for partition in range(keys.partitions):
+        await redis.hset(keys.node(partition, node_id).node, "tombstone", "1")
+
+
 async def wait_until_buried(cluster: RedisCluster, redis: Redis, node_id: str) -> None:
-    """Wait until a janitor has taken a node away."""
+    """Wait until janitors have taken a node away."""
+    keys = keys_of(cluster)
     async with asyncio.timeout(10):
-        while await redis.exists(keys_of(cluster).node(0, node_id).inbox):
-            await asyncio.sleep(0.02)
+        for partition in range(keys.partitions):
+            while await redis.exists(keys.node(partition, node_id).inbox):
+                await asyncio.sleep(0.02)

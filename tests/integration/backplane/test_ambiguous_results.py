@@ -13,7 +13,7 @@ import pytest
 from realtime_node.cluster.backplane import WITHOUT_HISTORY, StreamOptions
 from realtime_node.cluster.on_redis.script import PUBLISH
 from realtime_node.errors import BackplaneUnavailableError
-from tests.integration.backplane.helpers import Counting, client, keys_of, on_redis
+from tests.integration.backplane.helpers import Counting, client, keys_of, parts_of
 from tests.support.backplanes import HISTORY, Node, RedisCluster
 from tests.support.conditions import eventually
 from tests.support.reply_cutter import ReplyCutter
@@ -123,7 +123,7 @@ async def test_a_late_publish_is_refused(
         (*(names.generation, own.node, own.mark, names.interest), names.meta, names.history, b"d"),
         (1, 0, "news", b"\x01", 100, 60_000, 60_000, 0, 1000, 10**6, 0),
     )
-    assert await on_redis(a)._writes.execute(late) == [b"LATE"]
+    assert await parts_of(a).writes[0].execute(late) == [b"LATE"]
     async with client(own_server.url) as redis:
         assert await redis.xlen(names.history) == 1
 

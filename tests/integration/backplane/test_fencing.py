@@ -12,37 +12,39 @@ from realtime_node.cluster.on_redis.script import UNSUBSCRIBE
 from realtime_node.protocol.messages import ClientInfo
 from tests.integration.backplane.helpers import (
     Counting,
-    client,
+    fence,
     keys_of,
-    on_redis,
+    parts_of,
+    stop_heartbeats,
     wait_until_buried,
 )
 from tests.support.backplanes import HISTORY, Node, RedisCluster
 from tests.support.conditions import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis.asyncio import Redis
 
     from tests.support.redis_server import RedisServer
-
-
-async def _stop_heartbeat(node: Node) -> None:
-    await on_redis(node)._heartbeat.close()
+    from tests.support.stores import Store
 
 
 async def _every_write_of(node: Node) -> list[tuple[bytes, ...]]:
     """The script calls that a node makes for each kind of write, as Redis received them."""
     calls: list[bytes] = []
-    commands = on_redis(node)._writes
-    execute = commands.execute
 
-    def record(packed: bytes, deadline: float | None = None) -> asyncio.Future[Any]:
-        calls.append(packed)
-        return execute(packed, deadline)
+    def recording(execute: Callable[..., asyncio.Future[Any]]) -> Any:
+        def record(packed: bytes, deadline: float | None = None) -> asyncio.Future[Any]:
+            calls.append(packed)
+            return execute(packed, deadline)
+
+        return record
 
     info = ClientInfo(user="u", client="c")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands, "execute", record)
+        for shard in parts_of(node).shards:
+            patch.setattr(shard.writes, "execute", recording(shard.writes.execute))
         await node.publish("news", "late")
         await node.backplane.announce("news", EntryKind.JOIN, info)
         await node.backplane.subscribe("other", HISTORY)
@@ -66,9 +68,7 @@ async def _dump(redis: Redis, cluster: RedisCluster) -> dict[bytes, bytes | None
     }
 
 
-async def test_the_janitor_cleans_up_after_a_dead_node(
-    cluster: RedisCluster, shared_server: RedisServer
-) -> None:
+async def test_the_janitor_cleans_up_after_a_dead_node(cluster: RedisCluster, store: Store) -> None:
     """Soon after its lease nothing of a dead node is left but its tombstone."""
     counting = Counting()
     a = await cluster.node("a", instruments=counting)
@@ -82,16 +82,20 @@ async def test_the_janitor_cleans_up_after_a_dead_node(
     await b.kill()
     dead = b.backplane.node_id
     keys = keys_of(cluster)
-    async with client(shared_server.url) as redis:
-        await eventually(lambda: counting.dead, within_s=10)
+    async with store.client() as redis:
+        await wait_until_buried(cluster, redis, dead)
+        await eventually(lambda: counting.dead == keys.partitions)
         left = [key async for key in redis.scan_iter(f"{cluster.options.prefix}:*{dead}*")]
-        assert left == [keys.node(0, dead).node]
-        assert await redis.hget(left[0], "tombstone") == b"1"
+        assert set(left) == {keys.node(each, dead).node for each in range(keys.partitions)}
+        for tombstone in left:
+            assert await redis.hget(tombstone, "tombstone") == b"1"
         interest = await redis.hgetall(keys.channel("c0").interest)
         assert set(interest) == {b".version", a.backplane.node_id.encode()}
         assert await redis.exists(*(keys.channel(name).interest for name in channels[1:])) == 0
         assert await redis.exists(*(keys.channel(name).presence for name in channels[1:])) == 0
-        assert await redis.zrange(keys.partition(0).nodes, 0, -1) == [a.backplane.node_id.encode()]
+        for each in range(keys.partitions):
+            alive = await redis.zrange(keys.partition(each).nodes, 0, -1)
+            assert alive == [a.backplane.node_id.encode()]
     assert list(await a.presence.get("c0")) == ["alive"]
 
 
@@ -112,7 +116,7 @@ async def test_a_silent_redis_kills_nobody(
     assert len(await nodes[0].backplane.nodes()) == 3
 
 
-async def test_a_fenced_node_joins_again(cluster: RedisCluster, shared_server: RedisServer) -> None:
+async def test_a_fenced_node_joins_again(cluster: RedisCluster, store: Store) -> None:
     """A node that was cleaned away comes back under another id with all it had.
 
     What it missed comes from the history; only where there is none it is told.
@@ -124,14 +128,15 @@ async def test_a_fenced_node_joins_again(cluster: RedisCluster, shared_server: R
     await b.presence.add("news", ClientInfo(user="u", client="c"))
     fenced = b.backplane.node_id
     # As one that was paused past its lease.
-    await _stop_heartbeat(b)
-    async with client(shared_server.url) as redis:
+    await stop_heartbeats(parts_of(b))
+    async with store.client() as redis:
         await wait_until_buried(cluster, redis, fenced)
     await a.publish("news", "missed")
     published = await b.publish("news", "from the fenced node")
     assert published.offset == 2
     assert b.backplane.node_id != fenced
-    await eventually(lambda: b.receiver.losses == [(0, ["talk"])])
+    told = (keys_of(cluster).partition_of("talk"), ["talk"])
+    await eventually(lambda: b.receiver.losses == [told])
     await a.publish("news", "to it")
     await a.publish("talk", "to it", WITHOUT_HISTORY)
     assert await b.receiver.has("news", 3) == ["missed", "from the fenced node", "to it"]
@@ -140,50 +145,46 @@ async def test_a_fenced_node_joins_again(cluster: RedisCluster, shared_server: R
     assert counting.fences == 1
 
 
-async def test_a_fenced_node_notices_by_its_heartbeat(
-    cluster: RedisCluster, shared_server: RedisServer
-) -> None:
+async def test_a_fenced_node_notices_by_its_heartbeat(cluster: RedisCluster, store: Store) -> None:
     """A node that does nothing but listen is told all the same."""
     a, b = await cluster.node("a"), await cluster.node("b")
     await b.backplane.subscribe("news", HISTORY)
-    async with client(shared_server.url) as redis:
-        await redis.hset(keys_of(cluster).node(0, b.backplane.node_id).node, "tombstone", "1")
-    await eventually(lambda: b.receiver.losses == [(0, ["news"])])
+    async with store.client() as redis:
+        await fence(cluster, redis, b.backplane.node_id)
+    told = (keys_of(cluster).partition_of("news"), ["news"])
+    await eventually(lambda: b.receiver.losses == [told])
     await a.publish("news", "to it")
     assert await b.receiver.has("news", 1) == ["to it"]
 
 
-async def test_a_fenced_node_writes_nothing(
-    cluster: RedisCluster, shared_server: RedisServer
-) -> None:
+async def test_a_fenced_node_writes_nothing(cluster: RedisCluster, store: Store) -> None:
     """Every late write of a dead identity is refused before it changes anything."""
     b = await cluster.node("b")
     await b.backplane.subscribe("news", HISTORY)
     await b.publish("news", "before")
-    keys = keys_of(cluster)
-    async with client(shared_server.url) as redis:
+    async with store.client() as redis:
         writes = await _every_write_of(b)
         assert len(writes) >= 8
-        await _stop_heartbeat(b)
-        await redis.hset(keys.node(0, b.backplane.node_id).node, "tombstone", "1")
+        await stop_heartbeats(parts_of(b))
+        await fence(cluster, redis, b.backplane.node_id)
         before = await _dump(redis, cluster)
         for write in writes:
-            reply = await redis.execute_command(*write)  # type: ignore[no-untyped-call]
+            name = write[0].decode()
+            reply = await redis.execute_command(name, *write[1:])  # type: ignore[no-untyped-call]
             assert reply == [b"FENCED"], write
         assert await _dump(redis, cluster) == before
 
 
 async def test_two_nodes_that_fence_each_other_both_recover(
-    cluster: RedisCluster, shared_server: RedisServer
+    cluster: RedisCluster, store: Store
 ) -> None:
     """Nodes whose tombstones were written at once both come back and hear each other."""
     a, b = await cluster.node("a"), await cluster.node("b")
     for node in (a, b):
         await node.backplane.subscribe("news", HISTORY)
-    async with client(shared_server.url) as redis:
+    async with store.client() as redis:
         for node in (a, b):
-            key = keys_of(cluster).node(0, node.backplane.node_id).node
-            await redis.hset(key, "tombstone", "1")
+            await fence(cluster, redis, node.backplane.node_id)
     await eventually(lambda: a.receiver.losses and b.receiver.losses)
     await a.publish("news", "from a")
     await b.publish("news", "from b")
@@ -191,19 +192,16 @@ async def test_two_nodes_that_fence_each_other_both_recover(
         assert await node.receiver.has("news", 2) == ["from a", "from b"]
 
 
-async def test_a_node_that_was_fenced_twice_recovers(
-    cluster: RedisCluster, shared_server: RedisServer
-) -> None:
+async def test_a_node_that_was_fenced_twice_recovers(cluster: RedisCluster, store: Store) -> None:
     """Fenced again while it registers for its new identity, a node takes yet another one."""
     a, b = await cluster.node("a"), await cluster.node("b")
     channels = [f"c{number}" for number in range(300)]
     for channel in channels:
         await b.backplane.subscribe(channel, WITHOUT_HISTORY)
-    keys = keys_of(cluster)
-    async with client(shared_server.url) as redis:
+    async with store.client() as redis:
         for _ in range(2):
             identity = b.backplane.node_id
-            await redis.hset(keys.node(0, identity).node, "tombstone", "1")
+            await fence(cluster, redis, identity)
             async with asyncio.timeout(10):
                 while b.backplane.node_id == identity:
                     await asyncio.sleep(0)
@@ -212,3 +210,32 @@ async def test_a_node_that_was_fenced_twice_recovers(
         await a.publish(channel, "!", WITHOUT_HISTORY)
     for channel in channels:
         assert await b.receiver.has(channel, 1) == ["!"]
+
+
+async def test_what_the_old_inbox_brought_last_is_not_missed_in_the_new(
+    cluster: RedisCluster, store: Store
+) -> None:
+    """Entries of the old inbox, read while all is registered anew, do not look like a loss."""
+    counting = Counting()
+    a, b = await cluster.node("a"), await cluster.node("b", instruments=counting)
+    b.receiver.told["news"] = (await b.backplane.subscribe("news", HISTORY)).top
+    await a.publish("news", "first")
+    await b.receiver.has("news", 1)
+    membership = parts_of(b).membership
+    enter = membership._enter
+
+    async def enter_late(lost: bool) -> None:
+        await a.publish("news", "before")
+        await b.receiver.has("news", 2)
+        await enter(lost)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(membership, "_enter", enter_late)
+        async with store.client() as redis:
+            await redis.hset(keys_of(cluster).node(0, b.backplane.node_id).node, "tombstone", "1")
+        await eventually(lambda: sum(counting.repairs), what="all is compared")
+    await a.publish("news", "after")
+    await eventually(lambda: b.receiver.texts("news")[-1] == "after")
+    assert counting.rotations == 0
+    assert counting.repairs == [1, 0, 0]
+    assert b.receiver.losses == []

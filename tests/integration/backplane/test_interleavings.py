@@ -24,7 +24,6 @@ from realtime_node.cluster.on_redis.script import (
     UNSUBSCRIBE,
     Script,
 )
-from tests.integration.backplane.helpers import client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from realtime_node.cluster.on_redis.script import Argument
-    from tests.support.redis_server import RedisServer
+    from tests.support.stores import Store
 
 _LEASE_MS = 10_000
 _JANITOR = ("declare dead", "forget", "bury")
@@ -97,7 +96,8 @@ class _World:
         inboxes = [self.keys.node(0, name.decode()).inbox for name in interest]
         keys = (self.shared.generation, own.node, own.mark, self.news.interest, self.news.meta)
         arguments = (sequence, version, "news", b"x", 100, 60_000, 60_000, 0, 1000, 10**6, 0)
-        return _Step("publish", PUBLISH, (*keys, self.news.history, b"d", *inboxes), arguments)
+        streams = (self.news.history, self.news.dedup, *inboxes)
+        return _Step("publish", PUBLISH, (*keys, *streams), arguments)
 
     def heartbeat(self) -> _Step:
         """The node prolongs its lease."""
@@ -130,9 +130,9 @@ class _World:
 
 
 @pytest.fixture
-async def world(shared_server: RedisServer) -> AsyncIterator[_World]:
+async def world(store: Store) -> AsyncIterator[_World]:
     """A world that has begun."""
-    async with client(shared_server.url) as redis:
+    async with store.client() as redis:
         made = _World(redis)
         await made.begin()
         yield made

@@ -11,7 +11,7 @@ from realtime_node.cluster.backplane import Subscribed
 from realtime_node.cluster.on_redis.script import SUBSCRIBE
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import StreamPosition
-from tests.integration.backplane.helpers import client, keys_of, on_redis
+from tests.integration.backplane.helpers import client, keys_of, parts_of
 from tests.support.backplanes import HISTORY, Node, RedisCluster, text
 from tests.support.conditions import eventually
 from tests.support.reply_cutter import ReplyCutter
@@ -61,7 +61,7 @@ async def test_a_storm_that_lasts_is_answered_from_the_tail(
     epoch = (await a.publish("news", "first")).epoch
     await b.backplane.subscribe("news", HISTORY)
     # The tail is answered from under a lease only.
-    await eventually(on_redis(b)._tails._is_leased)
+    await eventually(parts_of(b).shards[0].liveness.is_leased)
     before = await _history_reads(own_server)
     positions: list[int] = []
     for number in range(400):
@@ -80,11 +80,10 @@ async def test_a_position_ahead_of_the_tail_is_redis_to_answer(
     a, b = await own_cluster.node("a"), await own_cluster.node("b")
     epoch = (await a.publish("news", "1")).epoch
     await b.backplane.subscribe("news", HISTORY)
-    await eventually(on_redis(b)._tails._is_leased)
+    await eventually(parts_of(b).shards[0].liveness.is_leased)
     await _recover(b, 0, epoch)
     b.receiver.room.clear()
-    inbox = on_redis(b)._inbox
-    assert inbox is not None
+    inbox = parts_of(b).inboxes[0]
     await inbox.close()
     await a.publish("news", "2")
     found = await _recover(b, 2, epoch)
@@ -98,10 +97,10 @@ async def test_without_a_lease_nothing_is_answered_from_the_tail(
     a, b = await own_cluster.node("a"), await own_cluster.node("b")
     epoch = (await a.publish("news", "1")).epoch
     await b.backplane.subscribe("news", HISTORY)
-    await eventually(on_redis(b)._tails._is_leased)
+    await eventually(parts_of(b).shards[0].liveness.is_leased)
     await _recover(b, 0, epoch)
-    await on_redis(b)._heartbeat.close()
-    await eventually(lambda: not on_redis(b)._tails._is_leased())
+    await parts_of(b).heartbeats[0].close()
+    await eventually(lambda: not parts_of(b).shards[0].liveness.is_leased())
     before = await _history_reads(own_server)
     await _recover(b, 0, epoch)
     assert await _history_reads(own_server) > before
@@ -143,7 +142,7 @@ async def test_a_subscribe_that_nobody_waits_for_leaves_no_interest(
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await eventually(lambda: not on_redis(a)._joining._rides)
+    await eventually(lambda: not parts_of(a).joining._rides)
     async with client(own_server.url) as redis, asyncio.timeout(10):
         while await redis.exists(keys_of(own_cluster).channel("news").interest):
             await asyncio.sleep(0.01)
@@ -164,7 +163,7 @@ async def test_the_tail_goes_on_with_the_inbox(own_cluster: RedisCluster) -> Non
     a, b = await own_cluster.node("a"), await own_cluster.node("b")
     epoch = (await a.publish("news", "1")).epoch
     await b.backplane.subscribe("news", HISTORY)
-    await eventually(on_redis(b)._tails._is_leased)
+    await eventually(parts_of(b).shards[0].liveness.is_leased)
     await _recover(b, 0, epoch)
     await a.publish("news", "2")
     await b.receiver.has("news", 1)

@@ -13,7 +13,7 @@ import pytest
 from realtime_node.cluster.backplane import WITHOUT_HISTORY
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import ClientInfo
-from tests.integration.backplane.helpers import client, cut_connections, keys_of, on_redis
+from tests.integration.backplane.helpers import beside, client, cut_connections, keys_of, parts_of
 from tests.support.backplanes import HISTORY, Node, RedisCluster
 from tests.support.conditions import eventually
 from tests.support.redis_server import RedisServer
@@ -38,8 +38,7 @@ async def _publish_all(node: Node, channel: str, texts: list[str]) -> list[str]:
 
 def _position(node: Node) -> _Position:
     """How far a node has read its only inbox."""
-    reader = on_redis(node)._inbox
-    assert reader is not None
+    reader = parts_of(node).inboxes[0]
     return next(iter(reader._positions.values()))
 
 
@@ -171,8 +170,7 @@ async def test_an_inbox_that_lost_its_end_is_told(
     await b.receiver.has("news", 5)
     inbox = keys_of(own_cluster).node(0, b.backplane.node_id).inbox
     async with client(own_server.url) as redis:
-        await redis.xdel(inbox, "1-4", "1-5")
-        await redis.execute_command("XSETID", inbox, "1-3")  # type: ignore[no-untyped-call]
+        await _write_anew(redis, inbox, kept=4, added=0)
         await cut_connections(redis)
         await eventually(lambda: b.receiver.losses)
     await eventually(b.backplane.is_available)
@@ -210,9 +208,10 @@ async def test_a_hole_in_the_inbox_is_filled_from_history(cluster: RedisCluster)
     options = msgspec.structs.replace(cluster.options, inbox_limit=200, inbox_read_count=10)
     a = await cluster.node("a", options=options)
     b = await cluster.node("b", options=options)
-    for channel in ("news", "quiet"):
+    quiet, talk = (beside(cluster, "news", name) for name in ("quiet", "talk"))
+    for channel in ("news", quiet):
         b.receiver.told[channel] = (await b.backplane.subscribe(channel, HISTORY)).top
-    await b.backplane.subscribe("talk", WITHOUT_HISTORY)
+    await b.backplane.subscribe(talk, WITHOUT_HISTORY)
     await a.publish("news", "first")
     await b.receiver.has("news", 1)
     b.receiver.room.clear()
@@ -222,7 +221,7 @@ async def test_a_hole_in_the_inbox_is_filled_from_history(cluster: RedisCluster)
     await a.publish("news", "last")
     await b.receiver.has("news", 902)
     assert _offsets(b, "news") == list(range(1, 903))
-    assert b.receiver.losses == [(0, ["talk"])]
+    assert b.receiver.losses == [(keys_of(cluster).partition_of("news"), [talk])]
 
 
 async def test_a_hole_beyond_history_is_told(cluster: RedisCluster) -> None:
@@ -238,7 +237,7 @@ async def test_a_hole_beyond_history_is_told(cluster: RedisCluster) -> None:
     await asyncio.gather(*(a.publish("news", str(number), short) for number in range(1000)))
     b.receiver.room.set()
     await eventually(lambda: "999" in b.receiver.texts("news"))
-    assert b.receiver.losses == [(0, ["news"])]
+    assert b.receiver.losses == [(keys_of(cluster).partition_of("news"), ["news"])]
     offsets = _offsets(b, "news")
     assert offsets == sorted(set(offsets))
     assert len(offsets) < 1000

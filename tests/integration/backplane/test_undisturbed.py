@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from realtime_node.cluster.on_redis.backplane import RedisBackplane
+from realtime_node.cluster.on_redis.shard import by_partition
 from realtime_node.delivery.hub import Hub
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.telemetry.metrics import Metrics
-from tests.integration.backplane.helpers import Counting, client, keys_of, wait_until_buried
+from tests.integration.backplane.helpers import Counting, stop_heartbeats, wait_until_buried
 from tests.support.backplanes import HISTORY, Node, RedisCluster
 from tests.support.conditions import eventually
 from tests.support.fakes import FakeSlowClients, plain_flow
@@ -21,8 +22,9 @@ from tests.unit.delivery.listeners import Listener
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from realtime_node.cluster.on_redis.inbox import InboxReader
     from realtime_node.cluster.on_redis.options import RedisOptions
-    from tests.support.redis_server import RedisServer
+    from tests.support.stores import Store
 
 _CLIENTS = 20
 
@@ -43,6 +45,13 @@ class _Audience:
             on_control=lambda _: None,
         )
         self.listeners: list[Listener] = []
+
+    @property
+    def inbox(self) -> InboxReader:
+        """What reads the channel's partition."""
+        parts = self.backplane._parts
+        partition = parts.keys.partition_of("news")
+        return by_partition(parts.shards, parts.inboxes)[partition]
 
     async def start(self, describer: Node) -> None:
         """Join the cluster and subscribe all clients."""
@@ -82,8 +91,7 @@ async def test_an_inbox_trimmed_below_a_stalled_reader(
     await audience.start(a)
     await a.publish("news", "first")
     await audience.have_seen(1)
-    inbox = audience.backplane._inbox
-    assert inbox is not None
+    inbox = audience.inbox
     async with inbox._handing:
         await asyncio.gather(*(a.publish("news", "x" * 100) for _ in range(800)))
     await a.publish("news", "last")
@@ -93,7 +101,7 @@ async def test_an_inbox_trimmed_below_a_stalled_reader(
 
 
 async def test_a_node_that_was_declared_dead(
-    cluster: RedisCluster, shared_server: RedisServer, audience: _Audience
+    cluster: RedisCluster, store: Store, audience: _Audience
 ) -> None:
     """A paused node that others cleaned away comes back, and its clients missed nothing."""
     a = await cluster.node("a")
@@ -101,12 +109,11 @@ async def test_a_node_that_was_declared_dead(
     await a.publish("news", "before")
     await audience.have_seen(1)
     identity = audience.backplane.node_id
-    await audience.backplane._heartbeat.close()
-    async with client(shared_server.url) as redis:
+    await stop_heartbeats(audience.backplane._parts)
+    async with store.client() as redis:
         await wait_until_buried(cluster, redis, identity)
         for _ in range(300):
             await a.publish("news", "missed")
-        assert not await redis.exists(keys_of(cluster).node(0, identity).inbox)
     # As its next heartbeat would, had it not been stopped.
     await audience.backplane.subscribe("news", HISTORY)
     await a.publish("news", "after")

@@ -11,22 +11,21 @@ from realtime_node.cluster.on_redis.script import UNSUBSCRIBE
 from realtime_node.protocol.messages import ClientInfo
 from tests.integration.backplane.helpers import (
     Counting,
-    client,
     keys_of,
+    own_keys,
+    parts_of,
 )
 from tests.support.backplanes import HISTORY, RedisCluster
-from tests.support.redis_server import RedisServer
+from tests.support.stores import Store
 
 
-async def test_the_mark_follows_the_last_publish(
-    cluster: RedisCluster, shared_server: RedisServer
-) -> None:
+async def test_the_mark_follows_the_last_publish(cluster: RedisCluster, store: Store) -> None:
     """The mark's last sequence is that of the last executed publish, and its result is kept."""
     a = await cluster.node("a")
     await asyncio.gather(*(a.publish("news", str(number)) for number in range(300)))
     last = await a.publish("news", "last")
-    async with client(shared_server.url) as redis:
-        mark = await redis.hgetall(keys_of(cluster).node(0, a.backplane.node_id).mark)
+    async with store.client() as redis:
+        mark = await redis.hgetall(own_keys(cluster, a, "news").mark)
     sequence = int(mark[b"last"])
     assert sequence >= 301
     assert mark[b"%d" % (sequence % 256)] == b"%d %d %s " % (
@@ -37,13 +36,13 @@ async def test_the_mark_follows_the_last_publish(
     assert len(mark) <= 257
 
 
-async def test_what_was_read_is_trimmed(cluster: RedisCluster, shared_server: RedisServer) -> None:
+async def test_what_was_read_is_trimmed(cluster: RedisCluster, store: Store) -> None:
     """A reader keeps its inbox short, without a hole in what it reads."""
     a, b = await cluster.node("a"), await cluster.node("b")
     await b.backplane.subscribe("news", WITHOUT_HISTORY)
-    inbox = keys_of(cluster).node(0, b.backplane.node_id).inbox
+    inbox = own_keys(cluster, b, "news").inbox
     total = 0
-    async with client(shared_server.url) as redis:
+    async with store.client() as redis:
         for _ in range(20):
             await asyncio.gather(
                 *(a.publish("news", "x" * 500, WITHOUT_HISTORY) for _ in range(100))
@@ -61,12 +60,12 @@ async def test_a_late_removal_does_not_undo_a_later_subscribe(cluster: RedisClus
     a, b = await cluster.node("a"), await cluster.node("b")
     await b.backplane.subscribe("news", HISTORY)
     keys = keys_of(cluster)
-    own = keys.node(0, b.backplane.node_id)
+    own = own_keys(cluster, b, "news")
     late = UNSUBSCRIBE.pack(
         (own.node, own.channels, keys.channel("news").interest),
         (b.backplane.node_id, 0, "news"),
     )
-    reply = await b.backplane._writes.execute(late)  # type: ignore[attr-defined]
+    reply = await parts_of(b).writes[keys.partition_of("news")].execute(late)
     assert reply == [b"OK", 0]
     await a.publish("news", "still heard")
     assert await b.receiver.has("news", 1) == ["still heard"]
@@ -106,12 +105,10 @@ async def test_forgotten_routes_are_learned_again(cluster: RedisCluster) -> None
         assert await b.receiver.has(channel, 3) == ["0", "1", "2"]
 
 
-async def test_forgotten_scripts_are_loaded_again(
-    cluster: RedisCluster, shared_server: RedisServer
-) -> None:
+async def test_forgotten_scripts_are_loaded_again(cluster: RedisCluster, store: Store) -> None:
     """After SCRIPT FLUSH every operation works and concurrent publishes keep growing marks."""
     a, b = await cluster.node("a"), await cluster.node("b")
-    async with client(shared_server.url) as redis:
+    async with store.client() as redis:
         await redis.script_flush()
         await b.backplane.subscribe("news", HISTORY)
         await redis.script_flush()
@@ -124,29 +121,27 @@ async def test_forgotten_scripts_are_loaded_again(
         assert len(await b.backplane.nodes()) == 2
         await redis.script_flush()
         await b.backplane.close()
-        mark = await redis.hgetall(keys_of(cluster).node(0, a.backplane.node_id).mark)
+        mark = await redis.hgetall(own_keys(cluster, a, "news").mark)
     sequences = [int(value.split()[0]) for slot, value in mark.items() if slot != b"last"]
     assert max(sequences) == int(mark[b"last"])
     assert len(set(await b.receiver.has("news", 50))) == 50
 
 
 async def test_an_entry_of_an_unknown_release_costs_its_channel_the_position(
-    cluster: RedisCluster, shared_server: RedisServer
+    cluster: RedisCluster, store: Store
 ) -> None:
     """An unreadable entry is reported as lost in its place, and reading goes on."""
     a, b = await cluster.node("a"), await cluster.node("b")
     await b.backplane.subscribe("news", HISTORY)
-    async with client(shared_server.url) as redis:
-        inbox = keys_of(cluster).node(0, b.backplane.node_id).inbox
+    inbox = own_keys(cluster, b, "news").inbox
+    async with store.client() as redis:
         await redis.xadd(inbox, {b"p7 e some channel": b"\x7fpayload"}, id="1-*")
     await a.publish("news", "after")
     assert await b.receiver.has("news", 1) == ["after"]
-    assert b.receiver.losses == [(0, ["some channel"])]
+    assert b.receiver.losses == [(keys_of(cluster).partition_of("news"), ["some channel"])]
 
 
-async def test_an_inbox_is_bounded_in_bytes(
-    cluster: RedisCluster, shared_server: RedisServer
-) -> None:
+async def test_an_inbox_is_bounded_in_bytes(cluster: RedisCluster, store: Store) -> None:
     """Large entries make a stalled reader's inbox shorter than its count allows; small ones too."""
     bound = 2_000_000
     options = msgspec.structs.replace(cluster.options, inbox_bytes=bound)
@@ -156,10 +151,10 @@ async def test_an_inbox_is_bounded_in_bytes(
     await a.publish("news", "first")
     await b.receiver.has("news", 1)
     b.receiver.room.clear()
-    inbox = keys_of(cluster).node(0, b.backplane.node_id).inbox
+    inbox = own_keys(cluster, b, "news").inbox
     sizes = [100] * 3000 + [100_000] * 60 + [3000] * 1500 + [1_500_000] * 3
     largest = 0
-    async with client(shared_server.url) as redis:
+    async with store.client() as redis:
         for number in range(0, len(sizes), 100):
             await asyncio.gather(
                 *(

@@ -11,7 +11,8 @@ from realtime_node.cluster.on_redis.instruments import NoInstruments
 from realtime_node.cluster.on_redis.introduction import Introduction
 from realtime_node.cluster.on_redis.keys import Keys
 from realtime_node.cluster.on_redis.options import RedisOptions
-from realtime_node.cluster.on_redis.script import ALL_SCRIPTS
+from realtime_node.cluster.on_redis.permissions import KEYED
+from realtime_node.cluster.on_redis.script import ALL_SCRIPTS, PERMISSIONS
 from realtime_node.cluster.on_redis.traces import Traces
 from realtime_node.errors import ConfigError
 
@@ -21,24 +22,32 @@ if TYPE_CHECKING:
 
 class _Link:
     def __init__(
-        self, version: str = "7.0.0", run_id: str = "r1", policy: str = "noeviction"
+        self,
+        version: str = "7.0.0",
+        run_id: str = "r1",
+        policy: str = "noeviction",
+        forbidden: tuple[bytes, ...] = (),
     ) -> None:
-        self.info = f"# Server\r\nredis_version:{version}\r\nrun_id:{run_id}\r\n".encode()
-        self.policy = policy.encode()
+        self.info = {
+            b"server": f"# Server\r\nredis_version:{version}\r\nrun_id:{run_id}\r\n".encode(),
+            b"memory": f"# Memory\r\nmaxmemory_policy:{policy}\r\n".encode(),
+        }
+        self.forbidden = forbidden
         self.scripts = 0
 
     async def call(self, *arguments: bytes) -> object:
         match arguments[0]:
             case b"INFO":
-                return self.info
-            case b"CONFIG":
-                return [b"maxmemory-policy", self.policy]
+                return self.info[arguments[1]]
             case b"GET":
                 return b'{"format":1,"partitions":1}'
         return None
 
     async def call_packed(self, packed: bytes) -> object:
-        raise AssertionError(f"nothing was joined yet, and {packed!r} is asked")
+        if packed == PERMISSIONS.pack_load():
+            return PERMISSIONS.sha
+        assert PERMISSIONS.sha in packed, "nothing was joined yet, and more is asked"
+        return [b"OK", *self.forbidden]
 
     async def write(self, packed: list[bytes]) -> None:
         self.scripts += len(packed)
@@ -58,7 +67,11 @@ def _introduction(restarts: list[str]) -> Introduction:
         on_gone=lambda: restarts.append("gone"),
     )
     return Introduction(
-        RedisOptions(), keys, continuity, on_restart=lambda: restarts.append("restarted")
+        RedisOptions(),
+        keys,
+        continuity,
+        (0,),
+        on_restart=lambda partitions: restarts.append(f"restarted {partitions}"),
     )
 
 
@@ -87,6 +100,26 @@ async def test_an_evicting_redis_is_refused() -> None:
         await _introduce(_introduction([]), _Link(policy="volatile-lru"))
 
 
+@pytest.mark.parametrize(
+    ("forbidden", "message"),
+    [
+        (
+            (b"hset realtime:x x x", b"memory usage realtime:x", b"time"),
+            r"hset, memory\|usage, time\. .* ACL SETUSER default \+hset \+memory\|usage \+time$",
+        ),
+        (
+            tuple(command.replace("@", "realtime:x").encode() for command in KEYED),
+            r"the keys below realtime:\. Allow it: ACL SETUSER default ~realtime:\*$",
+        ),
+    ],
+    ids=["commands", "keys"],
+)
+async def test_what_the_acl_lacks_is_named(forbidden: tuple[bytes, ...], message: str) -> None:
+    """Every command that is forbidden is told at once, with what allows it; or else the keys."""
+    with pytest.raises(ConfigError, match=message):
+        await _introduce(_introduction([]), _Link(forbidden=forbidden))
+
+
 async def test_another_process_is_a_restart() -> None:
     """A changed run id is told, the first one and a mere reconnect are not."""
     restarts: list[str] = []
@@ -95,4 +128,4 @@ async def test_another_process_is_a_restart() -> None:
         await _introduce(introduction, _Link(run_id=run_id))
     assert restarts == []
     await _introduce(introduction, _Link(run_id="r2"))
-    assert restarts == ["restarted"]
+    assert restarts == ["restarted (0,)"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from redis.crc import key_slot
 
 from realtime_node.cluster.on_redis.keys import Keys
 
@@ -10,7 +11,6 @@ from realtime_node.cluster.on_redis.keys import Keys
 def test_names_are_these() -> None:
     """A running cluster is joined by their names: a change needs another schema format."""
     keys = Keys("realtime", 1)
-    assert keys.schema == b"realtime:schema"
     assert keys.channel("a:b") == (
         b"realtime:{0}:generation",
         b"realtime:{0}:interest:a:b",
@@ -27,6 +27,7 @@ def test_names_are_these() -> None:
         b"realtime:{0}:present:n",
     )
     assert keys.partition(0) == (
+        b"realtime:{0}:schema",
         b"realtime:{0}:generation",
         b"realtime:{0}:nodes",
         b"realtime:{0}:described",
@@ -45,6 +46,13 @@ def test_all_partitions_are_used() -> None:
     used = [keys.partition_of(f"channel {number}") for number in range(800)]
     assert set(used) == set(range(8))
     assert max(used.count(partition) for partition in range(8)) < 200
+
+
+def test_a_partition_is_one_slot() -> None:
+    """All keys that a script may touch together are of one slot, the one that `slot_of` names."""
+    keys = Keys("p", 16)
+    touched = [*keys.channel("chat:1"), *keys.node(2, "n"), *keys.partition(2)]
+    assert {key_slot(key) for key in touched} == {keys.slot_of(2)}
 
 
 def test_braces_in_a_channel_do_not_move_its_slot() -> None:

@@ -8,6 +8,8 @@ import pytest
 from realtime_node.cluster.on_redis.options import Address, RedisOptions, parse_address
 from realtime_node.errors import ConfigError
 
+CLUSTER = {"cluster_nodes": (("a", 1), ("b", 2))}
+
 
 @pytest.mark.parametrize(
     ("address", "expected"),
@@ -47,6 +49,10 @@ def test_a_wrong_address_is_refused(address: str) -> None:
         ({"partitions": 257}, "partitions is 257"),
         ({"lease_s": 5.0}, "lease is 5.0 s: at least three heartbeats"),
         ({"address": "http://h"}, "address cannot be read"),
+        ({**CLUSTER, "sentinels": (("s", 1),), "sentinel_master": "m"}, "only one can be asked"),
+        ({**CLUSTER, "address": "unix:///s"}, "cannot be a unix socket"),
+        ({**CLUSTER, "address": "redis://h/1"}, "only database 0"),
+        ({**CLUSTER, "db": 1}, "only database 0"),
     ],
 )
 def test_a_wrong_option_is_refused(change: dict[str, object], message: str) -> None:
@@ -60,6 +66,19 @@ def test_a_password_is_never_shown() -> None:
     options = RedisOptions(address="redis://u:secret1@h:1", password="secret2")
     assert "secret" not in repr(options)
     assert options.server_name == "h:1"
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (RedisOptions(address="unix:///s"), "/s"),
+        (RedisOptions(sentinels=(("s", 1),), sentinel_master="m"), "primary m of Sentinel"),
+        (RedisOptions(cluster_nodes=(("a", 1), ("b", 2))), "the Redis Cluster of a:1, b:2"),
+    ],
+)
+def test_the_server_is_named_by_how_it_is_found(options: RedisOptions, name: str) -> None:
+    """Errors and logs say where a node looks for Redis."""
+    assert options.server_name == name
 
 
 def test_options_are_frozen() -> None:

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from realtime_node.cluster.on_redis.permissions import grants
 from realtime_node.cluster.on_redis.script import ALL_SCRIPTS, Script
 
 
@@ -28,6 +29,19 @@ def test_a_script_says_what_it_returns(script: Script) -> None:
     assert statuses
     for status in statuses:
         assert f"'{status}'" in header
+
+
+def test_every_command_of_a_script_is_asked_for_in_the_acl() -> None:
+    """A node that may not run a command that some script contains does not start."""
+    used = {
+        "|".join(filter(None, words)).lower()
+        for script in ALL_SCRIPTS
+        for words in re.findall(
+            r"(?:call\(|query = \{)\s*'([A-Z]+)'(?:, '(USAGE)')?", script.source.decode()
+        )
+    }
+    assert {"xadd", "xrevrange", "memory|usage", "zrangebyscore"} <= used
+    assert used <= {grant.removeprefix("+") for grant in grants()}
 
 
 def _parts(script: Script) -> tuple[str, str]:

@@ -21,7 +21,7 @@ class _Storm(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.is_leased = True
-        self.tails = Tails(is_leased=lambda: self.is_leased, clock=lambda: self.now)
+        self.tails = Tails(is_leased=lambda _: self.is_leased, clock=lambda: self.now)
         self.epoch = 1
         self.stream: list[Publication] = []
         self.first = 1
@@ -126,7 +126,7 @@ test_a_tail_never_leaves_a_hole = _Storm.TestCase
 def test_a_tail_is_not_older_than_its_life() -> None:
     """Two seconds after Redis was read it is read again."""
     now = 0.0
-    tails = Tails(is_leased=lambda: True, clock=lambda: now)
+    tails = Tails(is_leased=lambda _: True, clock=lambda: now)
     since = StreamPosition(offset=3, epoch="e")
     tails.settle("news", tails.open("news"), Subscribed(top=since, publications=[]), 3)
     assert tails.answer("news", since, 10) == Subscribed(top=since, publications=[])
@@ -136,7 +136,7 @@ def test_a_tail_is_not_older_than_its_life() -> None:
 
 def test_tails_are_bounded() -> None:
     """The oldest tail makes room for the sixty-fifth."""
-    tails = Tails(is_leased=lambda: True, clock=lambda: 0.0)
+    tails = Tails(is_leased=lambda _: True, clock=lambda: 0.0)
     top = StreamPosition(offset=1, epoch="e")
     for number in range(65):
         tail = tails.open(str(number))
@@ -148,7 +148,7 @@ def test_tails_are_bounded() -> None:
 
 def test_a_tail_that_grows_too_large_is_dropped() -> None:
     """Memory is bounded: a tail of more than four MiB is Redis' again."""
-    tails = Tails(is_leased=lambda: True, clock=lambda: 0.0)
+    tails = Tails(is_leased=lambda _: True, clock=lambda: 0.0)
     top = StreamPosition(offset=0, epoch="e")
     tails.settle("news", tails.open("news"), Subscribed(top=top, publications=[]), 0)
     for offset in range(1, 6):

@@ -154,7 +154,7 @@ def test_tells_where_a_file_is_broken(
         ({"log": {"x": None}}, "log.x = null", "known here: level"),
         ({"log": {"level": "loud"}}, 'log.level = "loud"', 'allowed: one of "debug", "info", '),
         ({"log": 5}, "log = 5", "allowed: a section"),
-        ({"engine": {"redis": {"partitions": 0}}}, "partitions = 0", "whole number from 1 to 1024"),
+        ({"engine": {"redis": {"partitions": 0}}}, "partitions = 0", "whole number from 1 to 256"),
         ({"websocket": {"message_size_limit": "1MB"}}, '"1MB"', "a whole number of bytes"),
         ({"client": {"insecure": "yes"}}, 'client.insecure = "yes"', "allowed: true or false"),
         ({"client": {"insecure": 1}}, "client.insecure = 1", "allowed: true or false"),
@@ -351,4 +351,4 @@ def test_every_key_outside_of_lists_has_a_variable_of_its_own() -> None:
     for key in single:
         if key.kind in (Kind.NUMBER, Kind.SWITCH, Kind.DURATION, Kind.CHOICE, Kind.TEXTS):
             with pytest.raises(ConfigError):
-                load_settings(None, {variable(key.path): "wrong"})
+                load_settings(None, {variable(key.path): "not this"})

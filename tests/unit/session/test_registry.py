@@ -216,3 +216,41 @@ async def test_a_bug_in_one_session_stops_no_clock(
     assert "unexpected error" in caplog.text
     for name in ("ann2", "bob", "nobody"):
         assert crowd.clients[name].transport.messages[-1] == {}
+
+
+# --- a pause of the process -------------------------------------------------------------------
+
+
+async def _pinged_before_a_pause(node: FakeNode) -> FakeClient:
+    """Return a client that was sent a ping right before the process stood still for a minute."""
+    client = await node.connected(node.trust("ann"))
+    while client.transport.messages[-1] != {}:
+        node.pass_time(0.25)
+    node.clock.advance(60)
+    node.registry.wake_due()
+    return client
+
+
+async def test_a_pong_that_came_during_a_pause_is_in_time(node: FakeNode) -> None:
+    """Nobody is closed for a pong that waits in the socket of a node that stood still."""
+    client = await _pinged_before_a_pause(node)
+    client.send({})
+    node.pass_time(1)
+    assert client.link.closes == []
+    assert client.transport.messages[-1] == {}, "the next ping was overdue"
+
+
+async def test_a_pong_that_never_came_is_missed_after_a_pause(node: FakeNode) -> None:
+    """Who did not answer is closed with the next turn."""
+    client = await _pinged_before_a_pause(node)
+    assert client.link.closes == []
+    node.pass_time(0.25)
+    assert client.link.closes == [(3012, "no pong")]
+
+
+async def test_a_node_that_is_always_late_still_judges(node: FakeNode) -> None:
+    """Every other turn is held, however late the turns come."""
+    client = await _pinged_before_a_pause(node)
+    node.clock.advance(60)
+    node.registry.wake_due()
+    assert client.link.closes == [(3012, "no pong")]

@@ -21,7 +21,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
-from redis.exceptions import BusyLoadingError, ReadOnlyError, ResponseError
+from redis.exceptions import (
+    BusyLoadingError,
+    ClusterDownError,
+    MovedError,
+    ReadOnlyError,
+    ResponseError,
+)
 
 from realtime_node.errors import RealtimeError
 
@@ -70,12 +76,16 @@ class Commands:
         *,
         on_connected: OnConnected,
         repeats: int,
+        suffix: str = "",
     ) -> None:
         """`repeats`: how often a command is sent again after a lost connection; 0 for writes.
 
+        `suffix` tells the connection from others of its name; `Instruments` take them together.
+
         `on_connected` is given every new connection before any command is.
         """
-        self._name = name
+        self._kind = name
+        self._name = name + suffix
         self._options = options
         self._open_link = open_link
         self._instruments = instruments
@@ -83,6 +93,7 @@ class Commands:
         self._repeats = repeats
         self._queue: deque[_Command] = deque()
         self._queued_bytes = 0
+        self._shown_length = 0
         self._gathered = asyncio.Event()
         self._link: Link | None = None
         self._answered_at = float("-inf")
@@ -139,7 +150,7 @@ class Commands:
             len(self._queue) >= self._options.command_queue_limit
             or self._queued_bytes >= self._options.command_queue_bytes
         ):
-            self._instruments.refused(self._name)
+            self._instruments.refused(self._kind)
             future.set_exception(queue_full(len(self._queue), self._queued_bytes))
             return future
         if deadline is None:
@@ -194,7 +205,7 @@ class Commands:
                 known = failure
                 continue
             _log.info("connection %s to Redis is back", self._name)
-            self._instruments.reconnected(self._name)
+            self._instruments.reconnected(self._kind)
             return link
 
     # --- pipelines ------------------------------------------------------------------------------
@@ -217,7 +228,7 @@ class Commands:
                 self._abandon(pending, error)
                 raise
             self._answered_at = loop.time()
-            self._instruments.pipeline(self._name, len(batch), self._answered_at - began)
+            self._instruments.pipeline(self._kind, len(batch), self._answered_at - began)
 
     def _take(self) -> list[_Command]:
         batch: list[_Command] = []
@@ -240,12 +251,13 @@ class Commands:
             batch.append(command)
         if not queue:
             self._gathered.clear()
-        self._instruments.queue_length(self._name, len(queue))
+        self._instruments.queue_changed(self._kind, len(queue) - self._shown_length)
+        self._shown_length = len(queue)
         return batch
 
     async def _round_trip(self, link: Link, pending: deque[_Command]) -> None:
         await link.write([command.packed for command in pending])
-        drop: ReadOnlyError | None = None
+        drop: ResponseError | None = None
         while pending:
             try:
                 reply = await link.read()
@@ -253,8 +265,8 @@ class Commands:
                 # redis-py has closed the connection over it.
                 pending.popleft().fail(translated(error))
                 raise
-            except ReadOnlyError as error:
-                # A primary that became a replica: the next connection finds its successor.
+            except (ReadOnlyError, MovedError, ClusterDownError) as error:
+                # A primary that is none any more: the next connection finds its successor.
                 drop = error
                 pending.popleft().fail(translated(error))
             except ResponseError as error:

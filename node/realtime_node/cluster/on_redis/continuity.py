@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from .commands import Commands
@@ -60,14 +60,14 @@ class Continuity:
         self._on_rotated = on_rotated
         self._on_gone = on_gone
 
-    async def check(self, link: Link) -> None:
-        """Compare every partition over a new connection, before anything else uses it."""
-        for partition in range(self._keys.partitions):
+    async def check(self, link: Link, partitions: Iterable[int]) -> None:
+        """Compare partitions over their new connection, before anything else uses it."""
+        for partition in partitions:
             await self._check(link.call_packed, partition)
 
-    async def check_through(self, commands: Commands) -> None:
-        """Compare every partition over a connection in use, before an identity is given up."""
-        for partition in range(self._keys.partitions):
+    async def check_through(self, writes: Sequence[Commands]) -> None:
+        """Compare every partition over the connections in use, before an identity is given up."""
+        for partition, commands in enumerate(writes):
             await self._check(commands.execute, partition)
 
     async def rotate(self, commands: Commands, partition: int, reason: str) -> None:

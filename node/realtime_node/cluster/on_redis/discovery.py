@@ -1,39 +1,170 @@
-"""Where the primary is: the configured address, or what Sentinel says at this moment.
+"""Where the primary is: the configured address, or what Sentinel or a Redis Cluster says just now.
 
-Asked before every connection, so that a reconnect finds the successor. A Sentinel may still name a
-primary that has been demoted: the connection is then given up and asked for again.
+Asked before every connection, so that a reconnect finds the successor. The answer may be old: a
+Sentinel may still name a primary that has been demoted, a node of a cluster may not know yet who
+serves a slot. Such a connection refuses what is asked on it, is given up, and the next one is asked
+for again.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+import asyncio
+import itertools
+from functools import partial
+from typing import NamedTuple
 
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
+import msgspec
+from redis.exceptions import ConnectionError as RedisConnectionError
 
+from .keys import Keys
+from .link import CONNECTION_FAILURES, Discover, Reply, connect, describe_failure, explained
 from .options import Address, RedisOptions
 
-PRIMARY: Final = b"master"
-"""What ROLE answers on one."""
+
+class Place(NamedTuple):
+    """Partitions that live together, and how their primary is found."""
+
+    partitions: tuple[int, ...]
+    discover: Discover
 
 
-async def discover(options: RedisOptions) -> Address:
-    """Return where to connect; raises redis' `MasterNotFoundError` when no Sentinel knows."""
-    address = options.endpoint
-    if not options.sentinels:
-        return address
-    ask: dict[str, Any] = {
-        "username": options.sentinel_user or None,
-        "password": options.sentinel_password or None,
-        "socket_timeout": options.connect_timeout_s,
-        "socket_connect_timeout": options.connect_timeout_s,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    sentinel: Any = Sentinel(options.sentinels, sentinel_kwargs=ask)  # type: ignore[no-untyped-call]
-    try:
-        host, port = await sentinel.discover_master(options.sentinel_master)
-    finally:
-        for asked in sentinel.sentinels:
-            await asked.aclose()
-    return address._replace(host=host, port=port, path="")
+def places(options: RedisOptions, keys: Keys) -> list[Place]:
+    """Where the partitions are: in a Redis Cluster each has a slot of its own, else all are one."""
+    partitions = tuple(range(keys.partitions))
+    if options.cluster_nodes:
+        cluster = ClusterMap(options)
+        return [
+            Place((each,), partial(cluster.primary_of, keys.slot_of(each))) for each in partitions
+        ]
+    if options.sentinels:
+        return [Place(partitions, Sentinels(options).primary)]
+    return [Place(partitions, partial(_configured, options))]
+
+
+async def _configured(options: RedisOptions) -> Address:
+    return options.endpoint
+
+
+class Sentinels:
+    """Asks Sentinels which server is the primary.
+
+    They are asked in turn, as the nodes of a cluster are. Bounds: each once, for a third of
+    `connect_timeout_s`.
+    """
+
+    def __init__(self, options: RedisOptions) -> None:
+        self._options = options
+        self._turns = itertools.cycle(options.sentinels)
+        # To a Sentinel we speak as to a Redis, with what is set for Sentinels.
+        self._asking = msgspec.structs.replace(
+            options,
+            address="redis://",
+            user=options.sentinel_user,
+            password=options.sentinel_password,
+            tls=options.sentinel_tls,
+            db=0,
+        )
+
+    async def primary(self) -> Address:
+        """Return where it is; raises redis' `ConnectionError` that says why nobody knows."""
+        name = self._options.sentinel_master
+        failures: list[str] = []
+        for _ in self._options.sentinels:
+            host, port = next(self._turns)
+            try:
+                place = await self._ask(host, port)
+            except CONNECTION_FAILURES as error:
+                failures.append(f"Sentinel {host}:{port}: {describe_failure(error)}")
+                continue
+            if place:
+                host, port = place[0].decode(), int(place[1])
+                return self._options.endpoint._replace(host=host, port=port, path="")
+            failures.append(f"Sentinel {host}:{port} knows no primary {name!r}")
+        raise RedisConnectionError("; ".join(failures))
+
+    async def _ask(self, host: str, port: int) -> Reply:
+        async with asyncio.timeout(self._options.connect_timeout_s / 3):
+            address = self._asking.endpoint._replace(host=host, port=port)
+            link = await connect(self._asking, address)
+            try:
+                with explained(self._asking):
+                    return await link.call(
+                        b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self._options.sentinel_master
+                    )
+            finally:
+                await link.abort()
+
+
+class _Range(NamedTuple):
+    """Slots and who serves them."""
+
+    first: int
+    last: int
+    primary: tuple[str, int]
+
+
+class ClusterMap:
+    """Asks the nodes of a Redis Cluster which of them serves a slot.
+
+    They are asked in turn, so that one that is dead, or knows less than the others, is not asked
+    again at once. Whoever wants to know while a question is out shares its answer. Bounds: one
+    question at a time, each node once, for a third of `connect_timeout_s` each.
+    """
+
+    def __init__(self, options: RedisOptions) -> None:
+        self._options = options
+        self._nodes = list(options.cluster_nodes)
+        self._turns = itertools.count()
+        self._asking: asyncio.Task[list[_Range]] | None = None
+
+    async def primary_of(self, slot: int) -> Address:
+        """Return who serves a slot; raises one of `CONNECTION_FAILURES` if nobody says."""
+        if self._asking is None:
+            self._asking = asyncio.get_running_loop().create_task(self._ask(), name="redis-cluster")
+            self._asking.add_done_callback(self._asked)
+        for served in await asyncio.shield(self._asking):
+            if served.first <= slot <= served.last:
+                return self._address(*served.primary)
+        raise RedisConnectionError(f"no node of the Redis Cluster serves slot {slot}")
+
+    def _asked(self, task: asyncio.Task[list[_Range]]) -> None:
+        self._asking = None
+        if not task.cancelled():
+            task.exception()  # those who waited have got it, or gave up before
+
+    def _address(self, host: str, port: int) -> Address:
+        return self._options.endpoint._replace(host=host, port=port, path="")
+
+    async def _ask(self) -> list[_Range]:
+        failure: BaseException = RedisConnectionError("the Redis Cluster has no nodes")
+        for _ in self._nodes:
+            host, port = self._nodes[next(self._turns) % len(self._nodes)]
+            try:
+                async with asyncio.timeout(self._options.connect_timeout_s / 3):
+                    link = await connect(self._options, self._address(host, port), "cluster")
+                    try:
+                        reply = await link.call(b"CLUSTER", b"SLOTS")
+                    finally:
+                        await link.abort()
+            except CONNECTION_FAILURES as error:
+                failure = error
+                continue
+            ranges, nodes = parse_slots(reply, host)
+            self._nodes = list(dict.fromkeys((*nodes, *self._options.cluster_nodes)))
+            return ranges
+        raise failure
+
+
+def parse_slots(reply: Reply, asked: str) -> tuple[list[_Range], list[tuple[str, int]]]:
+    """Read what CLUSTER SLOTS answers: who serves what, and all nodes.
+
+    A node that does not know its own address means the one that it was `asked` at.
+    """
+    ranges: list[_Range] = []
+    nodes: list[tuple[str, int]] = []
+    for first, last, *servers in reply:
+        places = [((server[0] or b"").decode() or asked, server[1]) for server in servers]
+        nodes += [place for place in places if place[0] != "?"]
+        if places and places[0][0] != "?":
+            ranges.append(_Range(first, last, places[0]))
+    return ranges, nodes

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.errors import BackplaneError
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Beats for every partition, once per interval."""
+    """Beats in the partitions of one shard, once per interval."""
 
     def __init__(  # noqa: PLR0913 - one composition root names them all
         self,
@@ -38,11 +38,14 @@ class Heartbeat:
         janitor: Janitor,
         liveness: Liveness,
         continuity: Continuity,
+        partitions: Sequence[int],
         node_id: Callable[[], str],
     ) -> None:
+        """Beat in `partitions`, which share a connection and so their fate."""
         self._interval_s = options.heartbeat_interval_s
         self._lease_ms = int(options.lease_s * 1000)
         self._keys = keys
+        self._partitions = partitions
         self._runner = runner
         self._writes = writes
         self._janitor = janitor
@@ -70,8 +73,7 @@ class Heartbeat:
                 sent_at = self._liveness.now()
                 description = encode_node(describe())
                 expired = [
-                    await self._beat(partition, description)
-                    for partition in range(self._keys.partitions)
+                    await self._beat(partition, description) for partition in self._partitions
                 ]
             except BackplaneError as error:
                 _log.warning("a heartbeat did not go through: %s", error)
@@ -79,7 +81,7 @@ class Heartbeat:
                 continue
             self._liveness.beat(sent_at)
             if self._liveness.may_judge():
-                for partition, nodes in enumerate(expired):
+                for partition, nodes in zip(self._partitions, expired, strict=True):
                     self._janitor.notice(partition, nodes)
 
     async def _beat(self, partition: int, description: bytes) -> list[str]:

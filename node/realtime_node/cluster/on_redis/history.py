@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from realtime_node.cluster.backplane import HistoryPage, StreamOptions
 from realtime_node.errors import UnrecoverablePositionError
@@ -34,10 +34,11 @@ class History:
         keys: Keys,
         runner: Runner,
         *,
-        reads: Commands,
-        writes: Commands,
+        reads: Sequence[Commands],
+        writes: Sequence[Commands],
         node_id: Callable[[], str],
     ) -> None:
+        """`reads` and `writes` are the connections by partition."""
         self._keys = keys
         self._runner = runner
         self._reads = reads
@@ -66,7 +67,8 @@ class History:
             (keys.generation, keys.meta, keys.history),
             (max(limit, -1), start, int(reverse), meta_ttl_ms(options)),
         )
-        _, offset, epoch, rows = await self._runner.run(self._reads, HISTORY, always(call))
+        reads = self._reads[self._keys.partition_of(channel)]
+        _, offset, epoch, rows = await self._runner.run(reads, HISTORY, always(call))
         top = StreamPosition(offset=int(offset), epoch=epoch.decode())
         if since is not None and since.epoch and since.epoch != top.epoch:
             raise UnrecoverablePositionError(
@@ -82,4 +84,4 @@ class History:
         def build() -> Call:
             return (self._keys.node(partition, self._node_id()).node, keys.history), ()
 
-        await self._runner.run(self._writes, REMOVE_HISTORY, build)
+        await self._runner.run(self._writes[partition], REMOVE_HISTORY, build)

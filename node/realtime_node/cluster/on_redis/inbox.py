@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from realtime_node.cluster.backplane import Entry, Receiver
 
@@ -63,9 +63,13 @@ class InboxReader:
         continuity: Continuity,
         repair: Repair,
         traces: Traces,
+        name: str,
         on_vanished: Callable[[], None],
     ) -> None:
-        """`on_vanished` is told when an inbox is gone; it shall `switch` to a new one."""
+        """`name` is the connection's.
+
+        `on_vanished` is told when an inbox is gone; it shall `switch` to a new one.
+        """
         self._options = options
         self._open_link = open_link
         self._receiver = receiver
@@ -73,8 +77,11 @@ class InboxReader:
         self._continuity = continuity
         self._repair = repair
         self._traces = traces
+        self._name = name
         self._on_vanished = on_vanished
         self._positions: dict[bytes, _Position] = {}
+        # Whose inboxes these are.
+        self._node = ""
         # Held while something is handed over, or compared: one of both at a time.
         self._handing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -82,16 +89,17 @@ class InboxReader:
         self._doubted: set[int] = set()
         self._comparing: asyncio.Task[None] | None = None
 
-    async def switch(self, inboxes: Sequence[bytes], *, lost: bool) -> None:
-        """Read these inboxes, one per partition, from their first entry on.
+    async def switch(self, inboxes: Mapping[int, bytes], *, lost: bool) -> None:
+        """Read these inboxes, by partition, from their first entry on.
 
         `lost`: what was published before that went to no inbox of this node.
         """
         await self.close()
         self._repair.forget()
-        self._positions = {key: _Position(partition, key) for partition, key in enumerate(inboxes)}
+        self._node = self._traces.node
+        self._positions = {key: _Position(partition, key) for partition, key in inboxes.items()}
         if lost:
-            self._doubted.update(range(len(inboxes)))
+            self._doubted.update(inboxes)
         self._task = asyncio.get_running_loop().create_task(self._run(), name="redis-inbox")
 
     async def close(self) -> None:
@@ -138,7 +146,7 @@ class InboxReader:
         known = ""
         while True:
             try:
-                link = await self._open_link("inbox")
+                link = await self._open_link(self._name)
                 try:
                     await self._resume(link)
                     backoff.reset()
@@ -159,7 +167,8 @@ class InboxReader:
 
     async def _resume(self, link: Link) -> None:
         async with asyncio.timeout(self._options.command_timeout_s):
-            await self._continuity.check(link)
+            partitions = [position.partition for position in self._positions.values()]
+            await self._continuity.check(link, partitions)
             for position in self._positions.values():
                 if not await self._can_go_on(link, position):
                     self._on_vanished()
@@ -187,7 +196,7 @@ class InboxReader:
 
     def _reached(self, position: _Position, sequence: int, fields: list[bytes]) -> None:
         position.sequence, position.fields = sequence, fields
-        self._traces[position.partition].read = sequence, fields
+        self._traces.took(self._node, position.partition, sequence, fields)
 
     # --- reading --------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from realtime_node.protocol.messages import Publication, StreamPosition
@@ -31,8 +31,9 @@ class Inspector:
     """Inspects channels on the connection for reads."""
 
     def __init__(
-        self, keys: Keys, runner: Runner, reads: Commands, *, node_id: Callable[[], str]
+        self, keys: Keys, runner: Runner, reads: Sequence[Commands], *, node_id: Callable[[], str]
     ) -> None:
+        """`reads` are the connections by partition."""
         self._keys = keys
         self._runner = runner
         self._reads = reads
@@ -54,7 +55,7 @@ class Inspector:
                 (node, since, limit),
             )
 
-        reply = await self._runner.run(self._reads, INSPECT, build)
+        reply = await self._runner.run(self._reads[partition], INSPECT, build)
         _, interested, offset, epoch, newest, rows = reply
         return Inspection(
             interested=bool(interested),

@@ -8,7 +8,7 @@ from typing import Protocol
 class Instruments(Protocol):
     """Called from the hot path: no method may block, raise or look anything up by name twice.
 
-    `connection` is one of `writes`, `reads` and `inbox`.
+    `connection` is one of `writes`, `reads` and `inbox`, whatever their number.
     """
 
     def reconnected(self, connection: str) -> None:
@@ -17,8 +17,8 @@ class Instruments(Protocol):
     def pipeline(self, connection: str, commands: int, seconds: float) -> None:
         """Observe a pipeline from its first byte sent to its last reply."""
 
-    def queue_length(self, connection: str, commands: int) -> None:
-        """Note how many commands wait behind the pipeline that is sent now."""
+    def queue_changed(self, connection: str, by: int) -> None:
+        """Note how many more commands wait behind the pipeline that is sent now than before."""
 
     def refused(self, connection: str) -> None:
         """Count a command that found the queue full."""
@@ -66,7 +66,7 @@ class NoInstruments:
     def pipeline(self, connection: str, commands: int, seconds: float) -> None:
         """Ignore."""
 
-    def queue_length(self, connection: str, commands: int) -> None:
+    def queue_changed(self, connection: str, by: int) -> None:
         """Ignore."""
 
     def refused(self, connection: str) -> None:

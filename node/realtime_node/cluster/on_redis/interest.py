@@ -16,7 +16,7 @@ import asyncio
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from realtime_node.cluster.backplane import WITHOUT_HISTORY, StreamOptions, Subscribed
@@ -44,10 +44,11 @@ class Interest:
         options: RedisOptions,
         keys: Keys,
         runner: Runner,
-        writes: Commands,
+        writes: Sequence[Commands],
         *,
         node_id: Callable[[], str],
     ) -> None:
+        """`writes` are the connections by partition."""
         self._options = options
         self._keys = keys
         self._runner = runner
@@ -125,12 +126,13 @@ class Interest:
         """Register a channel again that Redis forgot; raises `BackplaneUnavailableError`."""
         await self._add(channel, WITHOUT_HISTORY, None, 0)
 
-    async def reestablish(self) -> None:
-        """Register every held channel again, for a new identity or a Redis that forgot.
+    async def reestablish(self, partitions: Collection[int]) -> None:
+        """Register the held channels again, for a new identity or a Redis that forgot.
 
         Raises `BackplaneUnavailableError` when Redis does not take them all.
         """
-        held = iter(list(self._held))
+        partition_of = self._keys.partition_of
+        held = iter([channel for channel in self._held if partition_of(channel) in partitions])
         while chunk := list(itertools.islice(held, _ADDITIONS_AT_ONCE)):
             await asyncio.gather(
                 *(self.confirm(channel) for channel in chunk if channel in self._held)
@@ -157,7 +159,8 @@ class Interest:
                 ),
             )
 
-        reply = await self._runner.run(self._writes, SUBSCRIBE, build, may_repeat=True)
+        writes = self._writes[partition]
+        reply = await self._runner.run(writes, SUBSCRIBE, build, may_repeat=True)
         _, offset, epoch, rows = reply
         return Subscribed(
             top=StreamPosition(offset=int(offset), epoch=epoch.decode()),
@@ -209,7 +212,7 @@ class Interest:
             return (own.node, own.channels, keys.interest), (node, sequence, channel)
 
         try:
-            await self._runner.run(self._writes, UNSUBSCRIBE, build)
+            await self._runner.run(self._writes[partition], UNSUBSCRIBE, build)
         except BackplaneError as error:
             _log.info("interest in a channel could not be ended yet: %s", error)
             if not self._is_wanted(channel):

@@ -1,26 +1,27 @@
 """What is asked of Redis before it is used, and after every reconnect.
 
-At start: Redis 7 or Valkey, `maxmemory-policy noeviction` (an evicted interest is silence), and
-keys that were written in our format. With every connection: the format again, since Redis may have
-been emptied or exchanged, the scripts, whether it is still the process we knew, and whether it
-holds what it acknowledged (`continuity`).
+At start: Redis 7 or Valkey, a user that may do what we need, `maxmemory-policy noeviction` (an
+evicted interest is silence), and keys that were written in our format. With every connection: the
+format again, since Redis may have been emptied or exchanged, the scripts, whether it is still the
+process we knew, and whether it holds what it acknowledged (`continuity`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import NoPermissionError
 
-from realtime_node.errors import BackplaneError, ConfigError, SchemaMismatchError
+from realtime_node.errors import ConfigError, SchemaMismatchError
 
 from .continuity import Continuity
 from .keys import Keys
 from .link import Link
 from .options import RedisOptions
+from .permissions import check_permissions
 from .script import ALL_SCRIPTS
 
 _log = logging.getLogger(__name__)
@@ -39,17 +40,22 @@ class Schema(msgspec.Struct, frozen=True):
 
 
 class Introduction:
-    """Introduces this node to each new connection of the `writes` or `reads` commands."""
+    """Introduces this node to each new connection of one shard's `writes` or `reads`."""
 
     def __init__(
         self,
         options: RedisOptions,
         keys: Keys,
         continuity: Continuity,
+        partitions: Sequence[int],
         *,
-        on_restart: Callable[[], None],
+        on_restart: Callable[[Sequence[int]], None],
     ) -> None:
-        """`on_restart` is told when Redis is another process than before."""
+        """`partitions` are those that the connections are for.
+
+        `on_restart` is told of them when their Redis is another process than before.
+        """
+        self._partitions = partitions
         self._continuity = continuity
         self._options = options
         self._keys = keys
@@ -59,30 +65,35 @@ class Introduction:
 
     async def to_writes(self, link: Link) -> None:
         """Raise what forbids to use this Redis: `ConfigError`, `SchemaMismatchError`."""
-        server = await self._server(link)
+        server = await self._info(link, b"server")
         if self._is_first:
             self._check_version(server)
-            await self._check_eviction(link)
-        await self._check_schema(link)
+            await check_permissions(link, self._options)
+            self._check_eviction(await self._info(link, b"memory"))
+        for partition in self._partitions:
+            await self._check_schema(link, self._keys.partition(partition).schema)
         await load_scripts(link)
         run_id = server.get(b"run_id", b"")
         if not self._is_first and run_id != self._run_id:
             _log.warning("Redis at %s is another process now", self._options.server_name)
-            self._on_restart()
+            self._on_restart(self._partitions)
         self._run_id = run_id
         self._is_first = False
-        await self._continuity.check(link)
+        await self._continuity.check(link, self._partitions)
 
     async def to_reads(self, link: Link) -> None:
         """Make sure that no recovery is read from a Redis that has lost writes."""
         await load_scripts(link)
-        await self._continuity.check(link)
+        await self._continuity.check(link, self._partitions)
 
-    async def _server(self, link: Link) -> dict[bytes, bytes]:
+    async def _info(self, link: Link, section: bytes) -> dict[bytes, bytes]:
         try:
-            info: bytes = await link.call(b"INFO", b"server")
+            info: bytes = await link.call(b"INFO", section)
         except NoPermissionError:
-            _log.warning("our Redis user may not INFO: neither version nor restarts are seen")
+            _log.warning(
+                "our Redis user may not INFO: neither version nor maxmemory-policy are checked, nor"
+                " are restarts seen"
+            )
             return {}
         pairs = (line.partition(b":") for line in info.splitlines())
         return {name: value for name, _, value in pairs}
@@ -96,24 +107,17 @@ class Introduction:
                 f" Redis {_OLDEST_MAJOR} or newer, or Valkey, is needed"
             )
 
-    async def _check_eviction(self, link: Link) -> None:
-        try:
-            reply = await link.call(b"CONFIG", b"GET", b"maxmemory-policy")
-        except ResponseError as error:
-            # Hosted Redis often forbids CONFIG; what it is set to is then the operator's word.
-            _log.warning("cannot check that maxmemory-policy is noeviction: %s", error)
-            return
-        policy = reply[1].decode() if reply else ""
-        if policy and policy != "noeviction":
+    def _check_eviction(self, memory: dict[bytes, bytes]) -> None:
+        policy = memory.get(b"maxmemory_policy", b"noeviction").decode()
+        if policy != "noeviction":
             raise ConfigError(
                 f"Redis at {self._options.server_name} has maxmemory-policy {policy}: it could"
                 " evict who is interested in a channel, and publications would vanish silently."
                 " Set it: CONFIG SET maxmemory-policy noeviction"
             )
 
-    async def _check_schema(self, link: Link) -> None:
+    async def _check_schema(self, link: Link, key: bytes) -> None:
         ours = Schema(format=FORMAT, partitions=self._keys.partitions)
-        key = self._keys.schema
         await link.call(b"SET", key, msgspec.json.encode(ours), b"NX")
         found: bytes = await link.call(b"GET", key)
         try:
@@ -135,10 +139,5 @@ class Introduction:
 async def load_scripts(link: Link) -> None:
     """Make all scripts known, so that a call by hash rarely fails."""
     await link.write([script.pack_load() for script in ALL_SCRIPTS])
-    for script in ALL_SCRIPTS:
-        try:
-            await link.read()
-        except NoPermissionError as error:
-            raise BackplaneError(
-                f"the ACL of our Redis user forbids {script.name}: {error}"
-            ) from error
+    for _ in ALL_SCRIPTS:
+        await link.read()

@@ -43,11 +43,12 @@ class Janitor:
         options: RedisOptions,
         keys: Keys,
         runner: Runner,
-        writes: Commands,
+        writes: Sequence[Commands],
         instruments: Instruments,
         *,
         node_id: Callable[[], str],
     ) -> None:
+        """`writes` are the connections by partition."""
         self._lease_ms = int(options.lease_s * 1000)
         self._keys = keys
         self._runner = runner
@@ -75,15 +76,22 @@ class Janitor:
             self._wake.set()
 
     async def leave(self) -> None:
-        """Take this node out in order; raises `BackplaneUnavailableError` half-way or not at all.
+        """Take this node out in order, of every partition that can be reached.
 
-        From here on it is fenced.
+        Raises `BackplaneUnavailableError` if that were not all. From here on it is fenced.
         """
         node = self._node_id()
-        for partition in range(self._keys.partitions):
-            leave: Call = (self._keys.node(partition, node).node,), (_TOMBSTONE_TTL_MS,)
-            await self._runner.run(self._writes, LEAVE, always(leave))
-            await self._clean(partition, node)
+        partitions = range(self._keys.partitions)
+        departures = (self._leave(partition, node) for partition in partitions)
+        failures = await asyncio.gather(*departures, return_exceptions=True)
+        for failure in failures:
+            if failure is not None:
+                raise failure
+
+    async def _leave(self, partition: int, node: str) -> None:
+        leave: Call = (self._keys.node(partition, node).node,), (_TOMBSTONE_TTL_MS,)
+        await self._runner.run(self._writes[partition], LEAVE, always(leave))
+        await self._clean(partition, node)
 
     async def _work(self) -> None:
         while True:
@@ -112,7 +120,7 @@ class Janitor:
                 (dead, self._lease_ms, _TOMBSTONE_TTL_MS),
             )
 
-        reply = await self._runner.run(self._writes, DECLARE_DEAD, build)
+        reply = await self._runner.run(self._writes[partition], DECLARE_DEAD, build)
         return bool(reply[0] == _OK)
 
     async def _clean(self, partition: int, dead: str) -> None:
@@ -131,16 +139,17 @@ class Janitor:
             (dead,),
         )
         while True:
-            reply = await self._runner.run(self._writes, BURY, always(bury))
+            reply = await self._runner.run(self._writes[partition], BURY, always(bury))
             if reply[0] != _BUSY:
                 return
             await self._forget_some(partition, dead)
 
     async def _forget_some(self, partition: int, dead: str) -> None:
         keys = self._keys.node(partition, dead)
+        writes = self._writes[partition]
         channels, present = await asyncio.gather(
-            self._writes.execute(pack(b"SRANDMEMBER", keys.channels, _CHANNELS_AT_ONCE)),
-            self._writes.execute(pack(b"SRANDMEMBER", keys.present, _CHANNELS_AT_ONCE)),
+            writes.execute(pack(b"SRANDMEMBER", keys.channels, _CHANNELS_AT_ONCE)),
+            writes.execute(pack(b"SRANDMEMBER", keys.present, _CHANNELS_AT_ONCE)),
         )
         names = [name.decode() for name in {*channels, *present}]
         touched = [
@@ -149,4 +158,4 @@ class Janitor:
             for key in (self._keys.channel(name).interest, self._keys.channel(name).presence)
         ]
         call: Call = (keys.node, keys.channels, keys.present, *touched), (dead, *names)
-        await self._runner.run(self._writes, FORGET, always(call))
+        await self._runner.run(writes, FORGET, always(call))

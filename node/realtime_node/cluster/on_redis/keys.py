@@ -9,6 +9,8 @@ from __future__ import annotations
 import zlib
 from typing import NamedTuple
 
+from redis.crc import key_slot
+
 
 class ChannelKeys(NamedTuple):
     """The keys of a channel."""
@@ -38,6 +40,8 @@ class NodeKeys(NamedTuple):
 class PartitionKeys(NamedTuple):
     """The keys that all nodes of a partition share."""
 
+    schema: bytes
+    """Format version and number of partitions, the same for the whole cluster."""
     generation: bytes
     nodes: bytes
     """Sorted set of nodes by their last heartbeat, Redis time in ms."""
@@ -52,10 +56,9 @@ class Keys:
         self._prefix = prefix
         self.partitions = partitions
 
-    @property
-    def schema(self) -> bytes:
-        """Format version and number of partitions, the same for the whole cluster."""
-        return f"{self._prefix}:schema".encode()
+    def slot_of(self, partition: int) -> int:
+        """The slot of a Redis Cluster that holds all keys of a partition."""
+        return key_slot(self.partition(partition).generation)
 
     def partition_of(self, channel: str) -> int:
         """The partition of a channel: stable over releases and machines."""
@@ -90,6 +93,7 @@ class Keys:
         """The keys that the nodes of a partition share."""
         base = f"{self._prefix}:{{{partition}}}:"
         return PartitionKeys(
+            schema=f"{base}schema".encode(),
             generation=f"{base}generation".encode(),
             nodes=f"{base}nodes".encode(),
             described=f"{base}described".encode(),

@@ -7,22 +7,23 @@ happen twice) and cost several times as much per command as the pipelines of `co
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 from redis.asyncio.connection import (
     AbstractConnection,
     Connection,
-    SSLConnection,
     UnixDomainSocketConnection,
 )
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from .discovery import PRIMARY, discover
 from .options import Address, RedisOptions
 from .script import Argument, pack
+from .tls import TlsConnection, advice
 
 # redis-py types its replies as Any as well: their shape is each command's own.
 Reply = Any
@@ -36,14 +37,27 @@ def describe_failure(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+_PRIMARY: Final = b"master"
 _READ_SIZE: Final = 65_536
+
+Discover = Callable[[], Awaitable[Address]]
+"""Says where the primary is at this moment, or raises one of `CONNECTION_FAILURES`."""
 
 
 def is_refused_login(error: BaseException) -> bool:
-    """Whether Redis did not accept who we are; redis-py may wrap that in a `ConnectionError`."""
+    """Whether Redis did not accept who we are."""
+    return _is_caused_by(error, AuthenticationError)
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Whether Redis knows who we are and does not let us do what we need."""
+    return _is_caused_by(error, NoPermissionError)
+
+
+def _is_caused_by(error: BaseException, kind: type[RedisError]) -> bool:
     cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, AuthenticationError):
+    while cause is not None:  # redis-py may wrap it in a `ConnectionError`
+        if isinstance(cause, kind):
             return True
         cause = cause.__cause__
     return False
@@ -92,24 +106,46 @@ class Link:
         await self._connection.disconnect(nowait=True)
 
 
-async def open_link(options: RedisOptions, name: str) -> Link:
-    """Find the primary, connect, authenticate, choose the database; within `connect_timeout_s`."""
+async def open_link(options: RedisOptions, discover: Discover, name: str) -> Link:
+    """Find the primary and connect to it; within `connect_timeout_s`."""
     async with asyncio.timeout(options.connect_timeout_s):
-        connection = _connection(options, name, await discover(options))
+        link = await connect(options, await discover(), name)
         try:
-            await connection.connect()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
-            link = Link(connection)
             if options.sentinels:
                 await _demand_primary(link)
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await link.abort()
             raise
     return link
 
 
+async def connect(options: RedisOptions, address: Address, name: str = "") -> Link:
+    """Connect, authenticate, choose the database, and say our name if there is one."""
+    connection = _connection(options, name, address)
+    try:
+        with explained(options):
+            await connection.connect()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    return Link(connection)
+
+
+@contextmanager
+def explained(options: RedisOptions) -> Iterator[None]:
+    """Say of a connection that was refused what may be done about it."""
+    try:
+        yield
+    except CONNECTION_FAILURES as error:
+        failure = describe_failure(error)
+        if what_to_do := advice(failure, options.tls_in_use):
+            raise RedisConnectionError(f"{failure.rstrip('.')}: {what_to_do}") from error
+        raise
+
+
 async def _demand_primary(link: Link) -> None:
     role = await link.call(b"ROLE")
-    if role[0] != PRIMARY:
+    if role[0] != _PRIMARY:
         raise RedisConnectionError("Sentinel still names a primary that is one no more")
 
 
@@ -118,8 +154,10 @@ def _connection(options: RedisOptions, name: str, address: Address) -> AbstractC
         "db": options.db if address.db is None else address.db,
         "username": options.user or address.user or None,
         "password": options.password or address.password or None,
-        "client_name": f"{options.prefix}-{name}",
+        "client_name": f"{options.prefix}-{name}" if name else None,
         "protocol": 2,
+        # Our name tells enough, and an ACL need not allow CLIENT SETINFO.
+        "driver_info": None,
         # Deadlines are per command and kept by `commands`, and nothing is tried twice.
         "socket_timeout": None,
         "socket_connect_timeout": options.connect_timeout_s,
@@ -129,15 +167,5 @@ def _connection(options: RedisOptions, name: str, address: Address) -> AbstractC
     if address.path:
         return UnixDomainSocketConnection(path=address.path, **common)
     common |= {"host": address.host, "port": address.port}
-    tls = options.tls
-    if tls is None and not address.tls:
-        return Connection(**common)
-    if tls is not None:
-        common |= {
-            "ssl_ca_certs": tls.ca_file or None,
-            "ssl_certfile": tls.cert_file or None,
-            "ssl_keyfile": tls.key_file or None,
-            "ssl_cert_reqs": "required" if tls.verify else "none",
-            "ssl_check_hostname": tls.verify,
-        }
-    return SSLConnection(**common)
+    tls = options.tls_in_use
+    return Connection(**common) if tls is None else TlsConnection(tls=tls, **common)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from realtime_node.cluster.backplane import NodeInfo
@@ -44,17 +44,18 @@ class Membership:
         self,
         options: RedisOptions,
         keys: Keys,
-        writes: Commands,
+        writes: Sequence[Commands],
         instruments: Instruments,
         *,
         traces: Traces,
         continuity: Continuity,
-        reestablish: Callable[[], Awaitable[None]],
+        reestablish: Callable[[Collection[int]], Awaitable[None]],
         enter: Callable[[bool], Awaitable[None]],
     ) -> None:
         """Take what a new identity needs.
 
-        `reestablish` registers interest and presence again, `enter` turns the inbox reader to this
+        `writes` are the connections by partition. `reestablish` registers interest and presence of
+        partitions again, `enter` turns the inbox reader to this
         identity's inboxes; its argument tells whether entries were lost before.
         """
         self._options = options
@@ -71,6 +72,8 @@ class Membership:
         self._burnt = ""
         self._changed = asyncio.Event()
         self._rejoining: asyncio.Task[None] | None = None
+        # Partitions whose Redis is another process than before.
+        self._to_restore: set[int] = set()
         self._restoring: asyncio.Task[None] | None = None
 
     @property
@@ -114,8 +117,9 @@ class Membership:
         if self._joined:
             self._burn(self._node_id)
 
-    def restore(self) -> None:
+    def restore(self, partitions: Iterable[int]) -> None:
         """Register interest and presence again under the same identity, without waiting."""
+        self._to_restore.update(partitions)
         if self._joined and self._restoring is None:
             self._restoring = asyncio.get_running_loop().create_task(
                 self._restore(), name="redis-restore"
@@ -146,14 +150,16 @@ class Membership:
         self._node_id = node
         self._traces.begin(node)
         self._changed.set()
-        await self._persist(self._reestablish)
+        await self._persist(lambda: self._reestablish(range(self._keys.partitions)))
         await self._enter(True)  # noqa: FBT003 - the callback's only argument
         _log.info("node %s has joined again, all registered", node)
 
     async def _restore(self) -> None:
         try:
-            await self._persist(self._reestablish)
-            _log.info("Redis restarted: interest and presence are registered again")
+            while partitions := frozenset(self._to_restore):
+                self._to_restore.clear()
+                await self._persist(lambda: self._reestablish(partitions))
+                _log.info("Redis restarted: interest and presence are registered again")
         finally:
             self._restoring = None
 
@@ -169,15 +175,21 @@ class Membership:
     async def _register(self, node: str) -> None:
         description = encode_node(self._describe())
         nonce = secrets.token_hex(GENERATION_BYTES)
-        for partition in range(self._keys.partitions):
-            own = self._keys.node(partition, node)
-            shared = self._keys.partition(partition)
-            reply = await self._writes.execute(
+        replies = await asyncio.gather(
+            *(
                 # A repeated try finds the id in use, which is as good.
-                REGISTER.pack_with_source(
-                    (shared.generation, own.node, shared.nodes, shared.described, own.inbox),
-                    (node, description, nonce, encode_hello()),
-                )
+                writes.execute(self._registration(partition, node, description, nonce))
+                for partition, writes in enumerate(self._writes)
             )
+        )
+        for partition, reply in enumerate(replies):
             if reply[0] == _OK:
                 self._traces[partition].generation = reply[1]
+
+    def _registration(self, partition: int, node: str, description: bytes, nonce: str) -> bytes:
+        own = self._keys.node(partition, node)
+        shared = self._keys.partition(partition)
+        return REGISTER.pack_with_source(
+            (shared.generation, own.node, shared.nodes, shared.described, own.inbox),
+            (node, description, nonce, encode_hello()),
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from realtime_node.cluster.backplane import Control, NodeInfo
@@ -31,18 +31,19 @@ class Nodes:
         options: RedisOptions,
         keys: Keys,
         runner: Runner,
-        liveness: Liveness,
+        liveness: Sequence[Liveness],
         *,
-        reads: Commands,
-        writes: Commands,
+        reads: Sequence[Commands],
+        writes: Sequence[Commands],
         node_id: Callable[[], str],
     ) -> None:
-        self._liveness = liveness
+        """`liveness`, `reads` and `writes` are by partition."""
+        self._liveness = liveness[_PARTITION]
         self._inbox_bounds = (options.inbox_limit, options.inbox_bytes)
         self._keys = keys
         self._runner = runner
-        self._reads = reads
-        self._writes = writes
+        self._reads = reads[_PARTITION]
+        self._writes = writes[_PARTITION]
         self._node_id = node_id
         self._known: list[str] = []
 

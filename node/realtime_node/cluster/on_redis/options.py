@@ -1,4 +1,4 @@
-"""What the Redis backplane can be told, as plain values; `app` maps the settings onto it."""
+"""What the Redis backplane can be told, as plain values; `engine` maps the settings onto it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,33 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from redis.asyncio.connection import parse_url
 
+from realtime_node.config.addresses import REDIS_PORT
+from realtime_node.config.engine import MAX_PARTITIONS, PREFIX_PATTERN
 from realtime_node.errors import ConfigError
 
-_PREFIX: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-_MAX_PARTITIONS: Final = 256
-_DEFAULT_PORT: Final = 6379
+_PREFIX: Final = re.compile(PREFIX_PATTERN)
 
 
 class TlsOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How the server is verified and, with a client certificate, how we prove who we are."""
+    """How the server is verified and, with a client certificate, how we prove who we are.
 
-    ca_file: str = ""
+    Each `…_pem` is a path, the PEM itself, or the PEM in base64.
+    """
+
+    cert_pem: str = ""
+    key_pem: str = ""
+    server_ca_pem: str = ""
     """Certificates to trust; empty: the system's."""
-    cert_file: str = ""
-    key_file: str = ""
+    server_name: str = ""
+    """What the server's certificate must be for; empty: the host that is connected to."""
     verify: bool = True
     """False accepts any certificate: for tests only."""
+    section: str = "engine.redis.tls"
+    """Where these are set, for errors."""
+
+    def __repr__(self) -> str:
+        """Show no key."""
+        return f"TlsOptions({self.section})"
 
 
 class Address(NamedTuple):
@@ -50,6 +61,8 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Number of the logical database, unless the address names one."""
     tls: TlsOptions | None = None
     """Speaks TLS whatever the address says; None: only for `rediss://`."""
+    sentinel_tls: TlsOptions | None = None
+    """Speaks TLS with the Sentinels."""
 
     sentinels: tuple[tuple[str, int], ...] = ()
     """Host and port of Sentinels that know where the primary is; the address then only tells
@@ -58,6 +71,10 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The name under which they know it."""
     sentinel_user: str = ""
     sentinel_password: str = ""
+
+    cluster_nodes: tuple[tuple[str, int], ...] = ()
+    """Host and port of some nodes of a Redis Cluster, which know the others; the address then only
+    tells credentials and TLS."""
 
     prefix: str = "realtime"
     """First part of every key: one Redis may serve several clusters."""
@@ -108,19 +125,40 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(
                 f"redis prefix is {self.prefix!r}: up to 64 letters, digits and _ . : - are allowed"
             )
-        if not 1 <= self.partitions <= _MAX_PARTITIONS:
+        if not 1 <= self.partitions <= MAX_PARTITIONS:
             raise ConfigError(
-                f"redis partitions is {self.partitions}: from 1 to {_MAX_PARTITIONS} are allowed"
+                f"redis partitions is {self.partitions}: from 1 to {MAX_PARTITIONS} are allowed"
             )
         if self.sentinels and not self.sentinel_master:
             raise ConfigError(
                 "redis sentinels are named without the name of the primary they watch"
             )
+        if self.cluster_nodes:
+            self._check_cluster()
         if self.lease_s < 3 * self.heartbeat_interval_s:
             raise ConfigError(
                 f"redis lease is {self.lease_s} s: at least three heartbeats of"
                 f" {self.heartbeat_interval_s} s must fit into it"
             )
+
+    def _check_cluster(self) -> None:
+        address = self.endpoint
+        if self.sentinels:
+            raise ConfigError("redis cluster nodes and sentinels are named: only one can be asked")
+        if address.path:
+            raise ConfigError("redis cluster nodes are named: its address cannot be a unix socket")
+        if self.db if address.db is None else address.db:
+            raise ConfigError("redis cluster nodes are named: a Redis Cluster has only database 0")
+
+    @property
+    def user_in_use(self) -> str:
+        """Whom Redis knows us as."""
+        return self.user or self.endpoint.user or "default"
+
+    @property
+    def tls_in_use(self) -> TlsOptions | None:
+        """How TLS is spoken with Redis; None: not at all."""
+        return self.tls or (TlsOptions() if self.endpoint.tls else None)
 
     def __repr__(self) -> str:
         """Name the server and the keys, never the password."""
@@ -131,6 +169,9 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
         """The server as it may be written into a log: without user and password."""
         if self.sentinels:
             return f"primary {self.sentinel_master} of Sentinel"
+        if self.cluster_nodes:
+            nodes = ", ".join(f"{host}:{port}" for host, port in self.cluster_nodes)
+            return f"the Redis Cluster of {nodes}"
         address = self.endpoint
         return address.path or f"{address.host}:{address.port}"
 
@@ -156,7 +197,7 @@ def parse_address(address: str) -> Address:
         raise ConfigError("redis address names no socket: unix:///path/to/socket is allowed")
     return Address(
         host=parts.get("host", "127.0.0.1"),
-        port=parts.get("port", _DEFAULT_PORT),
+        port=parts.get("port", REDIS_PORT),
         path=parts.get("path", "") if unix else "",
         db=parts.get("db"),
         user=parts.get("username", ""),

@@ -12,6 +12,7 @@ Bound: at most the 256 publishes of a pipeline ask at once, each until its own d
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from realtime_node.errors import BackplaneError
@@ -43,8 +44,13 @@ class Outcomes:
     """Asks Redis for results that did not arrive."""
 
     def __init__(
-        self, keys: Keys, writes: Commands, traces: Traces, instruments: Instruments
+        self,
+        keys: Keys,
+        writes: Sequence[Commands],
+        traces: Traces,
+        instruments: Instruments,
     ) -> None:
+        """`writes` are the connections by partition."""
         self._keys = keys
         self._writes = writes
         self._traces = traces
@@ -52,8 +58,8 @@ class Outcomes:
 
     def sent(self, node: str, partition: int, sequence: int) -> Sent:
         """Note whom a publish is sent to, now."""
-        traces = self._traces
-        return Sent(node, partition, sequence, traces[partition].generation, traces.incarnation)
+        trace = self._traces[partition]
+        return Sent(node, partition, sequence, trace.generation, trace.incarnation)
 
     async def find(self, sent: Sent, cause: UnansweredError, deadline: float) -> Reply | None:
         """The publish's own answer; None if it was not executed and never will be.
@@ -81,11 +87,12 @@ class Outcomes:
         loop = asyncio.get_running_loop()
         while loop.time() < deadline:
             try:
-                return await self._writes.execute(packed, deadline, urgent=True)
+                return await self._writes[sent.partition].execute(packed, deadline, urgent=True)
             except UnansweredError:
                 # Asking twice changes nothing.
                 continue
         raise cause
 
     def _is_same_redis(self, sent: Sent, generation: bytes) -> bool:
-        return (generation, self._traces.incarnation) == (sent.generation, sent.incarnation)
+        incarnation = self._traces[sent.partition].incarnation
+        return (generation, incarnation) == (sent.generation, sent.incarnation)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from realtime_node.protocol.messages import ClientInfo
@@ -34,12 +34,13 @@ class RedisPresence:
         self,
         keys: Keys,
         runner: Runner,
-        liveness: Liveness,
+        liveness: Sequence[Liveness],
         *,
-        reads: Commands,
-        writes: Commands,
+        reads: Sequence[Commands],
+        writes: Sequence[Commands],
         node_id: Callable[[], str],
     ) -> None:
+        """`liveness`, `reads` and `writes` are by partition."""
         self._liveness = liveness
         self._keys = keys
         self._runner = runner
@@ -70,16 +71,16 @@ class RedisPresence:
                 (node, channel, client, is_last),
             )
 
-        await self._runner.run(self._writes, PRESENCE_REMOVE, build)
+        await self._runner.run(self._writes[partition], PRESENCE_REMOVE, build)
 
     async def get(self, channel: str) -> dict[str, ClientInfo]:
         """See `PresenceStore.get`."""
         partition = self._keys.partition_of(channel)
         call: Call = (
             (self._keys.partition(partition).nodes, self._keys.channel(channel).presence),
-            (self._liveness.silence_ms(),),
+            (self._liveness[partition].silence_ms(),),
         )
-        _, live, fields = await self._runner.run(self._reads, PRESENCE_GET, always(call))
+        _, live, fields = await self._runner.run(self._reads[partition], PRESENCE_GET, always(call))
         alive = set(live)
         present: dict[str, ClientInfo] = {}
         for client, value in zip(fields[::2], fields[1::2], strict=True):
@@ -97,7 +98,7 @@ class RedisPresence:
         present = await self.get(channel)
         return len(present), len({info.user for info in present.values()})
 
-    async def reestablish(self) -> None:
+    async def reestablish(self, partitions: Collection[int]) -> None:
         """Enter all clients of this node again.
 
         Raises `BackplaneUnavailableError` when Redis does not take them all.
@@ -105,6 +106,7 @@ class RedisPresence:
         everyone = (
             (channel, info)
             for channel, clients in list(self._own.items())
+            if self._keys.partition_of(channel) in partitions
             for info in list(clients.values())
         )
         while chunk := list(itertools.islice(everyone, _ADDITIONS_AT_ONCE)):
@@ -126,4 +128,4 @@ class RedisPresence:
                 (node, channel, info.client, payload),
             )
 
-        await self._runner.run(self._writes, PRESENCE_ADD, build)
+        await self._runner.run(self._writes[partition], PRESENCE_ADD, build)

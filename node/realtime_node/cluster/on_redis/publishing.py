@@ -47,13 +47,14 @@ class Publisher:
         options: RedisOptions,
         keys: Keys,
         runner: Runner,
-        writes: Commands,
+        writes: Sequence[Commands],
         *,
         traces: Traces,
         instruments: Instruments,
         node_id: Callable[[], str],
     ) -> None:
-        self._options = options
+        """`writes` are the connections by partition."""
+        self._inbox_bounds = (options.inbox_limit, options.inbox_bytes)
         self._keys = keys
         self._runner = runner
         self._writes = writes
@@ -78,21 +79,16 @@ class Publisher:
             stream = (options.history_size, options.history_ttl_ms, meta_ttl_ms(options))
         else:
             stream = (0, 0, 0)
-        key, dedup_ttl_ms = idempotency_key.encode(), _DEDUP_TTL_MS if idempotency_key else 0
+        key = idempotency_key.encode()
+        settings = (*stream, _DEDUP_TTL_MS if key else 0, *self._inbox_bounds)
 
         async def execute(node: str, route: Route, deadline: float) -> Reply:
             # The sequence is drawn when the call is queued, so that the mark only ever grows.
             sequence = next(self._sequences[route.partition])
-            packed = PUBLISH.pack(
-                (*route.keys, route.dedup + key, *route.inboxes),
-                (
-                    *(sequence, route.version, channel, payload, *stream, dedup_ttl_ms),
-                    *(self._options.inbox_limit, self._options.inbox_bytes, route.own),
-                ),
-            )
+            packed = route.pack_publish(sequence, payload, key, settings)
             sent = self._outcomes.sent(node, route.partition, sequence)
             try:
-                reply = await self._writes.execute(packed, deadline)
+                reply = await self._writes[route.partition].execute(packed, deadline)
             except UnansweredError as error:
                 reply = await self._outcomes.find(sent, error, deadline) or (_LATE,)
             if reply[0] == _OK:
@@ -116,9 +112,10 @@ class Publisher:
             keys: Sequence[bytes] = (route.node, route.interest, *route.inboxes)
             arguments: Sequence[Argument] = (
                 *(route.version, header, payload),
-                *(self._options.inbox_limit, self._options.inbox_bytes),
+                *self._inbox_bounds,
             )
-            return await self._writes.execute(ANNOUNCE.pack(keys, arguments), deadline)
+            packed = ANNOUNCE.pack(keys, arguments)
+            return await self._writes[route.partition].execute(packed, deadline)
 
         await self._call(channel, ANNOUNCE, execute)
 
@@ -142,7 +139,7 @@ class Publisher:
                 continue
             except ScriptMissingError:
                 attempts += 1
-                await self._runner.load(self._writes, script, deadline)
+                await self._runner.load(self._writes[route.partition], script, deadline)
                 continue
             status = reply[0]
             if status in (_OK, _DUPLICATE):

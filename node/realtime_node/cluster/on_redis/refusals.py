@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from redis.exceptions import (
+    AskError,
     BusyLoadingError,
     ClusterDownError,
     NoPermissionError,
@@ -87,6 +88,7 @@ _BY_KIND: Final[dict[type[RedisError], Callable[[str], BackplaneError]]] = {
     ReadOnlyError: lambda _: RefusedForNowError("Redis is a replica now: looking for the primary"),
     BusyLoadingError: lambda _: RefusedForNowError("Redis is loading its data"),
     ClusterDownError: lambda text: RefusedForNowError(f"the Redis Cluster is down: {text}"),
+    AskError: lambda text: RefusedForNowError(f"Redis moved a slot: {text}"),
     TryAgainError: lambda text: RefusedForNowError(f"Redis is moving a slot: {text}"),
     NoPermissionError: lambda text: BackplaneError(
         f"the ACL of our Redis user forbids what we need: {text}"

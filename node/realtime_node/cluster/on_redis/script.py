@@ -25,6 +25,12 @@ def pack(*arguments: Argument) -> bytes:
     return cast("bytes", hiredis.pack_command(arguments))  # type: ignore[arg-type] # its stub names 1-tuples
 
 
+def pack_parts(*arguments: Argument) -> bytes:
+    """Encode arguments as they stand within a command, for calls that are joined of ready parts."""
+    packed = pack(*arguments)
+    return packed[packed.index(b"\n") + 1 :]
+
+
 def _read(name: str) -> bytes:
     return resources.files(__package__).joinpath("scripts", f"{name}.lua").read_bytes()
 
@@ -41,6 +47,11 @@ class Script:
     def pack(self, keys: Sequence[bytes], arguments: Sequence[Argument]) -> bytes:
         """Encode a call by hash; it fails with NOSCRIPT if the server forgot the script."""
         return pack(b"EVALSHA", self.sha, len(keys), *keys, *arguments)
+
+    def pack_head(self, keys: int, arguments: int) -> bytes:
+        """Encode how such a call begins; so many keys and arguments have to follow as parts."""
+        head = (b"EVALSHA", self.sha, keys)
+        return b"*%d\r\n%b" % (len(head) + keys + arguments, pack_parts(*head))
 
     def pack_with_source(self, keys: Sequence[bytes], arguments: Sequence[Argument]) -> bytes:
         """Encode a call that cannot fail with NOSCRIPT, for calls too rare to care for size."""
@@ -61,6 +72,7 @@ HISTORY: Final = Script("history")
 INSPECT: Final = Script("inspect")
 LEAVE: Final = Script("leave")
 NODES: Final = Script("nodes")
+PERMISSIONS: Final = Script("permissions")
 PRESENCE_ADD: Final = Script("presence_add")
 PRESENCE_GET: Final = Script("presence_get")
 PRESENCE_REMOVE: Final = Script("presence_remove")
@@ -84,6 +96,7 @@ ALL_SCRIPTS: Final = (
     INSPECT,
     LEAVE,
     NODES,
+    PERMISSIONS,
     PRESENCE_ADD,
     PRESENCE_GET,
     PRESENCE_REMOVE,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Final, NamedTuple
 
@@ -67,13 +67,13 @@ class Sweep:
         self._round: deque[str] = deque()
         self._suspects: dict[str, _Suspicion] = {}
         self._receiver: Receiver
-        self._inbox: InboxReader
+        self._inboxes: Sequence[InboxReader]
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, receiver: Receiver, inbox: InboxReader) -> None:
-        """Begin to compare what `receiver` was given through `inbox`."""
+    def start(self, receiver: Receiver, inboxes: Sequence[InboxReader]) -> None:
+        """Begin to compare what `receiver` was given through the inboxes, by partition."""
         self._receiver = receiver
-        self._inbox = inbox
+        self._inboxes = inboxes
         self._task = asyncio.get_running_loop().create_task(self._sweep(), name="redis-sweep")
 
     async def close(self) -> None:
@@ -124,7 +124,8 @@ class Sweep:
         if suspicion.node != self._node_id() or not self._interest.is_held(channel):
             del self._suspects[channel]
             return
-        if self._inbox.sequence(self._keys.partition_of(channel)) < suspicion.newest:
+        partition = self._keys.partition_of(channel)
+        if self._inboxes[partition].sequence(partition) < suspicion.newest:
             return
         del self._suspects[channel]
         position = self._receiver.positions((channel,)).get(channel)
@@ -137,4 +138,5 @@ class Sweep:
         await self._compare(channel)
 
     async def _compare(self, channel: str) -> None:
-        await self._inbox.compare(self._keys.partition_of(channel), [channel])
+        partition = self._keys.partition_of(channel)
+        await self._inboxes[partition].compare(partition, [channel])

@@ -87,8 +87,8 @@ def following(publications: Sequence[Publication], offset: int, limit: int) -> l
 class Tails:
     """The tails of the channels that are being recovered."""
 
-    def __init__(self, *, is_leased: Callable[[], bool], clock: Callable[[], float]) -> None:
-        """`is_leased` tells whether this node is certain to be alive for the others."""
+    def __init__(self, *, is_leased: Callable[[str], bool], clock: Callable[[], float]) -> None:
+        """`is_leased`: whether this node is certain to be alive for a channel's publishers."""
         self._is_leased = is_leased
         self._clock = clock
         self._tails: dict[str, Tail] = {}
@@ -98,7 +98,7 @@ class Tails:
         tail = self._tails.get(channel)
         if tail is None:
             return None
-        if self._clock() >= tail.ends_at or not self._is_leased():
+        if self._clock() >= tail.ends_at or not self._is_leased(channel):
             del self._tails[channel]
             return None
         return tail.answer(since, limit)

@@ -23,10 +23,12 @@ class Seen(NamedTuple):
 class Trace:
     """One partition."""
 
-    __slots__ = ("generation", "published", "read")
+    __slots__ = ("generation", "incarnation", "published", "read")
 
     def __init__(self) -> None:
         self.generation = b""
+        self.incarnation = 0
+        """Grows whenever the partition's Redis turns out to be another process."""
         self.published = 0
         self.read: tuple[int, Sequence[bytes]] | None = None
 
@@ -46,8 +48,6 @@ class Traces:
     def __init__(self, partitions: int) -> None:
         self._traces = tuple(Trace() for _ in range(partitions))
         self._node = ""
-        self.incarnation = 0
-        """Grows whenever Redis turns out to be another process."""
 
     def __getitem__(self, partition: int) -> Trace:
         """The trace of a partition."""
@@ -58,6 +58,20 @@ class Traces:
         self._node = node
         for trace in self._traces:
             trace.forget()
+
+    @property
+    def node(self) -> str:
+        """The identity they belong to."""
+        return self._node
+
+    def took(self, node: str, partition: int, sequence: int, fields: Sequence[bytes]) -> None:
+        """Note the last entry taken from an inbox, unless it was another identity's.
+
+        An old inbox is read until the new identity is registered in every partition, and that may
+        take as long as one of them is away.
+        """
+        if node == self._node:
+            self._traces[partition].read = sequence, fields
 
     def acknowledged(self, node: str, partition: int, sequence: int) -> None:
         """Note a publish that Redis acknowledged, unless another identity made it."""

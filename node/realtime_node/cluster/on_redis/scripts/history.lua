@@ -1,6 +1,7 @@
-#!lua
+#!lua flags=allow-oom
 -- Reads a page of a channel's stream together with its position. A channel that was never used
--- gets its epoch here, so that the position means something.
+-- gets its epoch here, so that the position means something; that is little enough to be written
+-- into a full Redis too, where reading shall go on.
 --
 -- KEYS[1] generation of the partition
 -- KEYS[2] meta of the channel

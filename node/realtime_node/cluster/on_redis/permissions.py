@@ -1,0 +1,82 @@
+"""What our user of Redis has to be allowed, and whether it is.
+
+Most commands are run by scripts and some of them rarely, so an ACL that lacks one would be noticed
+late, by a client. Therefore Redis is asked for all of them before a node joins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from realtime_node.errors import ConfigError
+
+from .link import Link
+from .options import RedisOptions
+from .script import PERMISSIONS
+
+KEYLESS: Final = ("client setname x", "script load x", "time")
+KEYED: Final = (
+    "del @",
+    "eval x 1 @",
+    "evalsha x 1 @",
+    "exists @",
+    "get @",
+    "hdel @ x",
+    "hexists @ x",
+    "hget @ x",
+    "hgetall @",
+    "hkeys @",
+    "hlen @",
+    "hmget @ x",
+    "hset @ x x",
+    "memory usage @",
+    "pexpire @ 1",
+    "sadd @ x",
+    "set @ x",
+    "srandmember @ 1",
+    "srem @ x",
+    "xadd @ * x x",
+    "xlen @",
+    "xrange @ - +",
+    "xread streams @ 0",
+    "xrevrange @ + -",
+    "xtrim @ maxlen 1",
+    "zadd @ 1 x",
+    "zrangebyscore @ 0 1",
+    "zrem @ x",
+    "zscore @ x",
+)
+"""Commands as they are used, `@` in the place of a key of ours."""
+_WISHED: Final = ("info",)
+"""Without it a node works, but sees neither the version nor the eviction nor restarts of Redis."""
+_CONTAINERS: Final = frozenset({"client", "memory", "script"})
+
+
+def grants(commands: Iterable[str] = (*KEYLESS, *KEYED, *_WISHED)) -> list[str]:
+    """Return what an ACL rule allows commands with, all that a node needs: `+hset` and so on."""
+    return sorted(f"+{_name(command)}" for command in commands)
+
+
+async def check_permissions(link: Link, options: RedisOptions) -> None:
+    """Raise `ConfigError` that names what our user is not allowed, and how it will be."""
+    asked = [*KEYLESS, *(command.replace("@", f"{options.prefix}:x") for command in KEYED)]
+    await link.call_packed(PERMISSIONS.pack_load())
+    reply = await link.call_packed(PERMISSIONS.pack((), asked))
+    forbidden = [command.decode() for command in reply[1:]]
+    if not forbidden:
+        return
+    if len(forbidden) >= len(KEYED) and not set(forbidden) & set(KEYLESS):
+        missing, rule = f"the keys below {options.prefix}:", f"~{options.prefix}:*"
+    else:
+        missing, rule = ", ".join(map(_name, forbidden)), " ".join(grants(forbidden))
+    raise ConfigError(
+        f"Redis at {options.server_name} forbids its user {options.user_in_use} {missing}."
+        f" Allow it: ACL SETUSER {options.user_in_use} {rule}"
+    )
+
+
+def _name(command: str) -> str:
+    """As ACL rules name it: `memory|usage`."""
+    first, second = (*command.split(), "")[:2]
+    return f"{first}|{second}" if first in _CONTAINERS else first

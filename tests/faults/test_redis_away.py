@@ -1,0 +1,91 @@
+"""Redis, or the way to it, is away for a while and comes back with everything it had."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from realtime_node.cluster.on_redis.script import PUBLISH
+from tests.faults.world import World
+from tests.integration.backplane.helpers import client, cut_connections
+from tests.support.conditions import eventually
+from tests.support.redis_server import RedisServer
+from tests.support.reply_cutter import ReplyCutter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.faults.figures import Figures
+
+_ANSWER_WITHIN_S = 4.5
+"""The deadline of three seconds, on a machine that does all this at once."""
+
+
+@pytest.mark.parametrize("away_s", [5, 30])
+async def test_a_killed_redis_that_comes_back_with_its_file_disturbs_nobody(
+    away_s: float, tmp_path: Path, record: Callable[[str, Figures], None]
+) -> None:
+    """Publishes meanwhile are refused within their deadline; no client notices anything else."""
+    with RedisServer(aof=True) as redis:
+
+        async def fault() -> None:
+            await asyncio.to_thread(redis.kill)
+            await asyncio.sleep(away_s)
+            await asyncio.to_thread(redis.start)
+
+        async with World({"address": redis.url}, tmp_path) as world:
+            figures = await world.suffer(fault)
+    record(f"Redis SIGKILLed, restarted after {away_s} s (AOF)", figures)
+    figures.assert_undisturbed()
+    assert figures.refused > 0
+    assert figures.unknown == 0
+    assert figures.slowest_answer_s < _ANSWER_WITHIN_S
+
+
+async def test_cut_connections_disturb_nobody(
+    tmp_path: Path, record: Callable[[str, Figures], None]
+) -> None:
+    """All connections to Redis are cut ten times, and no client notices."""
+    with RedisServer() as redis:
+
+        async def fault() -> None:
+            async with client(redis.url) as admin:
+                for _ in range(10):
+                    await cut_connections(admin)
+                    await asyncio.sleep(0.5)
+
+        async with World({"address": redis.url}, tmp_path) as world:
+            figures = await world.suffer(fault)
+    record("all Redis connections cut ten times", figures)
+    figures.assert_undisturbed()
+    assert figures.slowest_answer_s < _ANSWER_WITHIN_S
+
+
+async def test_replies_cut_after_execution_double_nothing(
+    tmp_path: Path, record: Callable[[str, Figures], None]
+) -> None:
+    """Five pipelines of publishes are executed and their replies lost: each is there once."""
+    with RedisServer() as redis:
+        async with (
+            ReplyCutter(redis.socket) as cutter,
+            World({"address": cutter.url}, tmp_path) as world,
+        ):
+
+            async def fault() -> None:
+                for _ in range(5):
+                    await _cut_once(cutter)
+                    await asyncio.sleep(0.5)
+
+            figures = await world.suffer(fault)
+    record("replies cut after execution, five times", figures)
+    figures.assert_undisturbed()
+    assert figures.refused == figures.unknown == 0
+
+
+async def _cut_once(cutter: ReplyCutter) -> None:
+    before = cutter.cuts
+    cutter.arm(PUBLISH.sha)
+    await eventually(lambda: cutter.cuts > before, what="the next pipeline of publishes is cut")

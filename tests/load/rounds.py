@@ -1,0 +1,169 @@
+"""Runs scenarios round by round, with every subject in each round, and reports.
+
+Subjects take turns (A, B, A, B, …), so that a machine that is slower for a minute is slower for
+all of them. What is measured is a suite's: `suite` for servers, `backplane.suite` for what joins
+them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.load import machine, report
+from tests.load.generators import GeneratorError
+from tests.load.report import Target
+from tests.load.servers import MissingRedisError
+from tests.load.tools import ToolsNotBuiltError
+
+_TOLERABLE_WAITING_PERCENT = 10
+_REPORTS = Path(__file__).parents[2] / ".cache" / "bench"
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What every scenario needs."""
+
+    directory: Path  # for settings and logs
+    quick: bool  # shorter: to see that it works, not to compare
+
+    def seconds(self, full: float) -> float:
+        """Return how long to load."""
+        return full / 3 if self.quick else full
+
+
+OpenLab = Callable[[Path, bool], AbstractAsyncContextManager[Lab]]
+"""Makes a lab of a directory and `quick`."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One table of the report: its subjects are the columns."""
+
+    title: str
+    subjects: tuple[tuple[str, Callable[[Any], Awaitable[Any]]], ...]  # name, function of the lab
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What one program measures and reports."""
+
+    name: str  # of the report
+    scenarios: Mapping[str, Scenario]
+    targets: Sequence[Target]
+    ours: str  # the subject that the targets are about
+    head: Sequence[str]  # what was measured, and where it ran
+    warn: Callable[[report.Results], list[str]]  # of what spoils the figures
+
+
+def parse_arguments(
+    description: str, scenarios: Iterable[str], arguments: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """Read the command line that all benchmarks share."""
+    names = list(scenarios)
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="SCENARIO",
+        help=f"any of {', '.join(names)}, or the start of one; may be given repeatedly",
+    )
+    parser.add_argument("--rounds", type=int, help="of every scenario, instead of its own number")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one short round: shows that it works, compares nothing",
+    )
+    parsed = parser.parse_args(arguments)
+    if parsed.rounds is not None and parsed.rounds < 1:
+        parser.error(f"--rounds is {parsed.rounds}: give at least 1")
+    for start in parsed.only or []:
+        if not chosen(names, [start]):
+            parser.error(f"--only {start}: there is none of that name; {', '.join(names)}")
+    return parsed
+
+
+def chosen(names: Iterable[str], starts: Sequence[str]) -> list[str]:
+    """Return the scenarios whose names start with any of these, in their order."""
+    return [name for name in names if name.startswith(tuple(starts))]
+
+
+def main(suite: Suite, arguments: argparse.Namespace, open_lab: OpenLab) -> None:
+    """Measure, print the report and keep it under .cache/bench/; ends the program."""
+    machine.raise_open_files_limit()
+    begun = time.monotonic()
+    results: report.Results = {}
+    try:
+        with tempfile.TemporaryDirectory(prefix="realtime-bench-") as directory:
+            asyncio.run(
+                _measure_all(suite, open_lab(Path(directory), arguments.quick), arguments, results)
+            )
+    except (AssertionError, GeneratorError, MissingRedisError, ToolsNotBuiltError) as failure:
+        # What was measured before is still worth reading.
+        print(f"\n{failure}\n", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        status = 130  # as a shell reports it
+    else:
+        status = 0
+    head = _head(suite, results, quick=arguments.quick, seconds=time.monotonic() - begun)
+    verdicts = report.judge(results, suite.targets, suite.ours)
+    titles = {key: scenario.title for key, scenario in suite.scenarios.items()}
+    text = report.markdown(head, titles, results, verdicts)
+    path = _REPORTS / f"{suite.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    report.save(path, text, head, results, verdicts)
+    print(f"\n{text}\nKept as {path}.md and .json")
+    sys.exit(status)
+
+
+def warnings_of_waiting(who: str, percent: float) -> list[str]:
+    """Warn when a measurement was not undisturbed: `who` waited for its core for so much of it."""
+    if percent < _TOLERABLE_WAITING_PERCENT:
+        return []
+    warning = (
+        f"the machine was busy: other programs kept {who} from its core for {percent:.0f} % of the"
+        " time of one measurement; repeat on a quiet machine"
+    )
+    return [warning]
+
+
+async def _measure_all(
+    suite: Suite,
+    opening: AbstractAsyncContextManager[Lab],
+    arguments: argparse.Namespace,
+    results: report.Results,
+) -> None:
+    async with opening as lab:
+        for key in chosen(suite.scenarios, arguments.only or [""]):
+            scenario = suite.scenarios[key]
+            rounds = arguments.rounds or (1 if arguments.quick else scenario.rounds)
+            for number in range(1, rounds + 1):
+                for subject, measure in scenario.subjects:
+                    result = await measure(lab)
+                    results.setdefault(key, {}).setdefault(subject, []).append(result)
+                    print(
+                        f"{key} {number}/{rounds}  {subject}: {report.one_line(result)}", flush=True
+                    )
+
+
+def _head(suite: Suite, results: report.Results, *, quick: bool, seconds: float) -> list[str]:
+    what, *where = suite.head
+    head = [
+        f"{datetime.now(UTC):%Y-%m-%d}, {machine.describe()}",
+        f"{what}; took {seconds:.0f} s",
+        *where,
+        "median of the rounds (lowest to highest); ratios are taken within a round",
+    ]
+    if quick:
+        head.append("**quick run: the figures compare nothing**")
+    return head + [f"**{warning}**" for warning in suite.warn(results)]
