@@ -14,7 +14,6 @@ the reader stops reading and the backlog stays in the store, where it is bounded
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -363,8 +362,7 @@ class Hub:
         worth = self._worth_sending(channel, following)
         size = channel.flow.batch.max_messages
         for start in range(0, len(worth), size):
-            with contextlib.suppress(RuntimeError):  # its transport closed under our hands
-                self._slow.offer((subscriber,), self._batch(channel, worth[start : start + size]))
+            self._slow.offer((subscriber,), self._batch(channel, worth[start : start + size]))
         if channel.joiners.get(subscriber) is not joiner:
             return  # too slow even for this, and gone
         is_there = (joiner.position, joiner.epoch) == (channel.offset, channel.epoch)

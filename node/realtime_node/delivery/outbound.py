@@ -194,7 +194,8 @@ class Outbound:
         """Write a channel's frame, or treat it by the channel's policy; None if it was written."""
         congestion = self._congestion
         if self.pressure is Pressure.HEALTHY:
-            self.transport.write(batch.frame.data)
+            with contextlib.suppress(RuntimeError):  # it closed under our hands, and will tell
+                self.transport.write(batch.frame.data)
             return None
         if congestion is None or self.pressure is Pressure.ENDED:
             return Action.SKIP

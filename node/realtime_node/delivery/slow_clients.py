@@ -87,10 +87,7 @@ class SlowClients:
     # --- a fan-out's side ----------------------------------------------------------------------
 
     def offer(self, subscribers: Iterable[Subscriber], batch: Batch) -> None:
-        """Hand a batch to clients that may be congested.
-
-        Raises `RuntimeError` if a transport closed under our hands.
-        """
+        """Hand a batch to clients that may be congested."""
         now = self.now()
         kept = skipped = 0
         self.writing = batch.frame
