@@ -157,6 +157,7 @@ class RedisCluster:
             partitions=partitions,
             heartbeat_interval_s=0.1,
             lease_s=self.lease_s,
+            suspicion_s=0.5,
             release_linger_s=0.05,
             inbox_trim_interval_s=0.05,
             reconnect_max_delay_s=0.1,

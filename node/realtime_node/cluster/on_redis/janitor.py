@@ -1,9 +1,10 @@
 """The janitor: takes dead nodes out of Redis.
 
-A tombstone comes first: from then on every script refuses the dead node, should it wake up, and
-only then its interest and presence are taken out, in small steps that may run twice and on several
-nodes at once. Its keys go last, so a janitor that dies half-way leaves the rest to another.
-A node that leaves in order is its own janitor.
+A node whose lease has ended is suspected first, and has beaten when one of the next heartbeats
+brings it up again, or is declared dead. The tombstone comes before all else: from then on every
+script refuses the dead node, should it wake up, and only then its interest and presence are taken
+out, in small steps that may run twice and on several nodes at once. Its keys go last, so a janitor
+that dies half-way leaves the rest to another. A node that leaves in order is its own janitor.
 
 Bound: `_CHANNELS_AT_ONCE` channels per step; nodes to clean are at most those of the cluster.
 """
@@ -50,6 +51,7 @@ class Janitor:
     ) -> None:
         """`writes` are the connections by partition."""
         self._lease_ms = int(options.lease_s * 1000)
+        self._suspicion_ms = int(options.suspicion_s * 1000)
         self._keys = keys
         self._runner = runner
         self._writes = writes
@@ -117,7 +119,7 @@ class Janitor:
                     self._keys.node(partition, dead).node,
                     self._keys.partition(partition).nodes,
                 ),
-                (dead, self._lease_ms, _TOMBSTONE_TTL_MS),
+                (dead, self._lease_ms, _TOMBSTONE_TTL_MS, self._suspicion_ms),
             )
 
         reply = await self._runner.run(self._writes[partition], DECLARE_DEAD, build)

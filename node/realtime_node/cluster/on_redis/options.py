@@ -95,6 +95,8 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_interval_s: float = 3.0
     lease_s: float = 10.0
     """Silence after which the others declare a node dead. The same on all nodes."""
+    suspicion_s: float = 3.0
+    """What such a node is given to beat again, once another suspects it."""
     release_linger_s: float = 5.0
     """How long interest outlives the last local subscriber, so that a reload of a page is free."""
 
