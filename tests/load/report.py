@@ -49,6 +49,7 @@ class Target:
     limit: float
     at_least: bool = False
     relative_to: str | None = None
+    subject: str | None = None  # that it is about, if not about ours
 
     def is_met_by(self, value: float) -> bool:
         """Tell whether the value is on the right side of the limit."""
@@ -73,7 +74,9 @@ def judge(results: Results, targets: Sequence[Target], ours: str) -> list[Verdic
     verdicts = []
     for target in targets:
         subjects = results.get(target.scenario, {})
-        mine = [getattr(result, target.figure) for result in subjects.get(ours, [])]
+        mine = [
+            getattr(result, target.figure) for result in subjects.get(target.subject or ours, [])
+        ]
         if target.relative_to is not None:
             others = [
                 getattr(result, target.figure) for result in subjects.get(target.relative_to, [])

@@ -148,11 +148,12 @@ def main(name: str, arguments: argparse.Namespace, kinds: Sequence[Kind], notes:
         ),
         warn=_warnings,
     )
-    rounds.main(suite, arguments, _lab)
+    rounds.main(suite, arguments, open_lab)
 
 
 @contextlib.asynccontextmanager
-async def _lab(directory: Path, quick: bool) -> AsyncIterator[Lab]:
+async def open_lab(directory: Path, quick: bool) -> AsyncIterator[Lab]:
+    """Build the load tools."""
     yield Lab(directory, quick, build_tools())
 
 

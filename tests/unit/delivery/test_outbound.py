@@ -164,3 +164,15 @@ def test_a_transport_that_drains_after_the_end_is_counted_no_more() -> None:
     assert watched.slow.budget.bytes == 0
     watched.outbound.lost()
     assert watched.slow.budget.bytes == 0
+
+
+def test_a_transport_that_closed_under_our_hands_harms_nobody() -> None:
+    """Neither an offer to a client that is healthy again nor a drain raises."""
+    watched = Watched()
+    watched.fill()
+    watched.offer(b"one")
+    watched.transport.is_broken = True
+    watched.transport.drain()
+    assert watched.outbound.pressure is Pressure.HEALTHY
+    assert watched.offer(b"two") is None
+    assert len(watched.transport.written) == 1
