@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.contract.wire.conversation import Transcript
-    from tests.support.redis_server import RedisServer
+    from tests.support.stores import Stores
 
 _GOLDEN = {path.stem: read(path) for path in sorted(GOLDEN.glob("*.json"))}
 
@@ -62,8 +62,8 @@ async def nodes(
     """Nodes on memory, and on Redis where a test asks for it."""
 
     def redis_address() -> str:
-        server: RedisServer = request.getfixturevalue("redis_server")
-        return server.url
+        stores: Stores = request.getfixturevalue("stores")
+        return stores.get("redis").url
 
     nodes = Nodes(tmp_path_factory.mktemp("golden"), redis_address)
     yield nodes
