@@ -22,19 +22,13 @@ from typing import Final
 from realtime_node.cluster.backplane import Control, Entry, EntryKind
 from realtime_node.delivery.agenda import Agenda
 from realtime_node.delivery.batching import Audience, Batch, Waiting, newest
-from realtime_node.delivery.channel import (
-    NOBODY,
-    Channel,
-    Fanout,
-    Joiner,
-    Subscriber,
-    beyond,
-    continues,
-    position_after,
-)
+from realtime_node.delivery.channel import Channel
+from realtime_node.delivery.fanout import Fanout
 from realtime_node.delivery.flow import Flow
 from realtime_node.delivery.frames import Framer
+from realtime_node.delivery.joining import Joiner, beyond, continues, position_after
 from realtime_node.delivery.slow_clients import SlowClients
+from realtime_node.delivery.subscribers import NOBODY, Subscriber
 from realtime_node.protocol.codec import Codec
 from realtime_node.protocol.messages import JoinLeave, Push, StreamPosition
 from realtime_node.telemetry.metrics import DeliveryMetrics

@@ -25,9 +25,9 @@ from realtime_node.protocol.deflate import Wire
 
 if TYPE_CHECKING:
     from realtime_node.delivery.batching import Batch
-    from realtime_node.delivery.channel import Subscriber
     from realtime_node.delivery.flow import Policy
     from realtime_node.delivery.outbound import Congestion, Outbound
+    from realtime_node.delivery.subscribers import Subscriber
     from realtime_node.telemetry.metrics import DeliveryMetrics, SlowClientMetrics
 
 CHECK_EVERY_S: Final = 0.5

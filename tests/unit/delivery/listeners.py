@@ -9,8 +9,8 @@ from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
 from tests.support.fakes import FakeTransport, offsets_of
 
 if TYPE_CHECKING:
-    from realtime_node.delivery.channel import Joiner
     from realtime_node.delivery.hub import Hub
+    from realtime_node.delivery.joining import Joiner
     from realtime_node.delivery.policies import Reason
     from realtime_node.protocol.messages import StreamPosition
 

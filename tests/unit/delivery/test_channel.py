@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime_node.delivery.batching import Audience, Batch, Waiting
-from realtime_node.delivery.channel import (
+from realtime_node.delivery.channel import Channel
+from realtime_node.delivery.fanout import Fanout
+from realtime_node.delivery.flow import Flow, Policy, SlowRule
+from realtime_node.delivery.frames import Framer
+from realtime_node.delivery.joining import (
     MAX_KEPT_MESSAGES,
-    Channel,
-    Fanout,
     Joiner,
     beyond,
     continues,
     position_after,
 )
-from realtime_node.delivery.flow import Flow, Policy, SlowRule
-from realtime_node.delivery.frames import Framer
 from realtime_node.delivery.outbound import Outbound
 from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
 from realtime_node.telemetry.metrics import Metrics, total

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime_node.delivery.channel import SMALLEST_COHORT, pace
+from realtime_node.delivery.fanout import SMALLEST_COHORT, pace
 from realtime_node.delivery.flow import PLAIN, BatchRule, Flow, Policy, SlowRule
 from realtime_node.delivery.hub import Hub
 from realtime_node.delivery.policies import Reason

@@ -9,9 +9,9 @@ import pytest
 
 from realtime_node.cluster.backplane import Control, DisconnectUser, Entry, EntryKind
 from realtime_node.delivery import hub as hub_module
-from realtime_node.delivery.channel import MAX_KEPT_MESSAGES
 from realtime_node.delivery.flow import PLAIN, Flow
 from realtime_node.delivery.hub import Hub
+from realtime_node.delivery.joining import MAX_KEPT_MESSAGES
 from realtime_node.delivery.outbound import Pressure
 from realtime_node.delivery.policies import Reason
 from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
