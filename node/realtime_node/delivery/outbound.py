@@ -204,7 +204,8 @@ class Outbound:
         congestion = self._congestion
         if self.pressure is Pressure.HEALTHY:
             frame = self._slow.writing = batch.frame.on(self.wire)
-            self.transport.write(frame.data)
+            with contextlib.suppress(RuntimeError):  # it closed under our hands, and will tell
+                self.transport.write(frame.data)
             self._slow.writing = None
             return None
         if congestion is None or self.pressure is Pressure.ENDED:

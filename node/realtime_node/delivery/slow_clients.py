@@ -92,13 +92,9 @@ class SlowClients:
         now = self.now()
         kept = skipped = 0
         for subscriber in subscribers:
-            try:
-                action = subscriber.outbound.offer(batch, now)
-            except RuntimeError:  # its transport closed under our hands
-                continue
+            action = subscriber.outbound.offer(batch, now)
             kept += action is Action.KEEP
             skipped += action is Action.SKIP
-        self.writing = None
         self._metrics.kept(batch.rule.policy, kept * len(batch.messages))
         self._metrics.skipped(batch.rule.policy, skipped * len(batch.messages))
 

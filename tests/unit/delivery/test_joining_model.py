@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from realtime_node.delivery import channel as channel_module
 from realtime_node.delivery import hub as hub_module
+from realtime_node.delivery import joining as joining_module
 from realtime_node.delivery.hub import Hub
 from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
 from realtime_node.protocol.json_codec import JsonCodec
@@ -113,7 +113,7 @@ class JoiningModel(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.patches = [
             mock.patch.object(hub_module, "WRITES_PER_PASS", 2),
-            mock.patch.object(channel_module, "MAX_KEPT_MESSAGES", 6),
+            mock.patch.object(joining_module, "MAX_KEPT_MESSAGES", 6),
         ]
         for patch in self.patches:
             patch.start()
