@@ -14,7 +14,7 @@ from realtime_node.cluster.backplane import WITHOUT_HISTORY, EntryKind, StreamOp
 from realtime_node.cluster.on_redis.script import ANNOUNCE, PUBLISH
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import ClientInfo
-from tests.integration.backplane.helpers import Counting, client, keys_of, parts_of
+from tests.integration.backplane.helpers import Counting, client, cut_connections, keys_of, parts_of
 from tests.support.backplanes import HISTORY, Node, RedisCluster
 from tests.support.conditions import eventually
 from tests.support.reply_cutter import ReplyCutter
@@ -199,6 +199,31 @@ async def test_a_full_redis_refuses_and_writes_nothing(
     await a.publish("news", "after")
     assert await b.receiver.has("news", 2) == ["before", "after"]
     assert b.receiver.losses == []
+
+
+async def test_a_full_redis_lets_clients_and_nodes_come_and_go(
+    own_cluster: RedisCluster, own_server: RedisServer
+) -> None:
+    """Only what fills it is refused: subscribers, presence and nodes are bounded by the clients."""
+    a = await own_cluster.node("a")
+    await a.publish("news", "before")
+    async with client(own_server.url) as redis:
+        await redis.config_set("maxmemory", "1mb")
+        try:
+            await cut_connections(redis)
+            await eventually(a.backplane.is_available, what="a is connected again")
+            b = await own_cluster.node("b")
+            subscribed = await b.backplane.subscribe("news", HISTORY)
+            assert subscribed.top.offset == 1
+            await b.presence.add("news", ClientInfo(user="u", client="c"))
+            assert list(await a.presence.get("news")) == ["c"]
+            await b.presence.remove("news", "c")
+            with pytest.raises(BackplaneUnavailableError, match="maxmemory"):
+                await a.publish("news", "refused")
+        finally:
+            await redis.config_set("maxmemory", "0")
+    await a.publish("news", "after")
+    assert await b.receiver.has("news", 1) == ["after"]
 
 
 async def test_a_busy_redis_is_asked_again(

@@ -118,8 +118,11 @@ class Introduction:
 
     async def _check_schema(self, link: Link, key: bytes) -> None:
         ours = Schema(format=FORMAT, partitions=self._keys.partitions)
-        await link.call(b"SET", key, msgspec.json.encode(ours), b"NX")
-        found: bytes = await link.call(b"GET", key)
+        found: bytes | None = await link.call(b"GET", key)
+        if found is None:
+            # Only then: a Redis at its maxmemory refuses every SET.
+            await link.call(b"SET", key, msgspec.json.encode(ours), b"NX")
+            found = await link.call(b"GET", key) or b""
         try:
             theirs = msgspec.json.decode(found, type=Schema)
         except msgspec.DecodeError as error:

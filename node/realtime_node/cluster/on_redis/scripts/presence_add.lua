@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Enters a client as present in a channel, on behalf of the calling node.
 --
 -- KEYS[1] the caller's node hash

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Enters a new node into a partition: its lease begins, its inbox exists from here on.
 --
 -- KEYS[1] generation of the partition; made here if there is none

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Makes a node interested in a channel and reads the channel's state in the same instant.
 --
 -- KEYS[1] generation of the partition
