@@ -96,13 +96,13 @@ faults: $(READY) ## Break things under load, and show what each fault did (five 
 bench: $(READY) ## Measure one node, then a cluster
 	@$(BIN)/python -m tests.load.bench $(ARGS)
 
-.PHONY: bench-flow
-bench-flow: $(READY) ## Measure slow clients, intervals and stagger
-	@$(BIN)/python -m tests.load.bench_flow $(ARGS)
-
 .PHONY: bench-backplane
 bench-backplane: $(READY) ## Measure what joins the nodes, on a Redis of its own
 	@$(BIN)/python -m tests.load.bench_backplane $(ARGS)
+
+.PHONY: bench-flow
+bench-flow: $(READY) ## Measure slow clients, intervals and stagger
+	@$(BIN)/python -m tests.load.bench_flow $(ARGS)
 
 .PHONY: bench-peers
 bench-peers: $(READY) ## Measure side by side with Centrifugo, built from its source (needs Go)

@@ -21,6 +21,7 @@ from aiohttp import web
 from realtime_node import __version__
 from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.config import ClientSettings, Settings
+from realtime_node.delivery.frames import Compression, Framer
 from realtime_node.delivery.hub import Hub
 from realtime_node.delivery.slow_clients import SlowClients, SlowLimits
 from realtime_node.engine import choose_engine
@@ -77,11 +78,17 @@ class Node:
         self.metrics = Metrics()
         self._backplane, self._presence = choose_engine(settings.engine, self.metrics)
         codec = JsonCodec()
+        websocket = settings.websocket
+        framer = Framer(
+            self.metrics.compression,
+            is_text=codec.is_text,
+            compression=Compression(websocket.compression_min_size, websocket.compression_level),
+        )
         rules = ChannelRules(settings.channel)
         self._registry = SessionRegistry(time.monotonic)
         self._slow_clients = SlowClients(
             _slow_limits(settings.client),
-            lambda messages: message_frame(codec.join(messages), is_text=codec.is_text),
+            lambda messages, wire: framer.single(codec.join(messages), wire),
             metrics=self.metrics.slow,
             delivery_metrics=self.metrics.delivery,
             now=time.monotonic,
@@ -92,6 +99,7 @@ class Node:
             codec,
             self.metrics.delivery,
             self._slow_clients,
+            framer=framer,
             flow_of=rules.flow,
             on_deserted=self._backplane.release,
             on_control=self._registry.apply,
@@ -103,6 +111,7 @@ class Node:
             rules=rules,
             limits=_limits(settings.client),
             codec=codec,
+            framer=framer,
             ping_frame=message_frame(codec.server_ping, is_text=codec.is_text),
             hub=self._hub,
             slow_clients=self._slow_clients,
@@ -121,11 +130,12 @@ class Node:
         self._websockets = WebSocketEndpoint(
             self._services,
             allowed_origins=settings.client.allowed_origins,
-            max_message_bytes=settings.websocket.message_size_limit,
+            max_message_bytes=websocket.message_size_limit,
+            compresses=websocket.compression,
             buffers=BufferBounds(
-                high_water=settings.websocket.high_water_mark,
-                send_buffer=settings.websocket.send_buffer_size,
-                unsent=settings.websocket.unsent_low_water_mark,
+                high_water=websocket.high_water_mark,
+                send_buffer=websocket.send_buffer_size,
+                unsent=websocket.unsent_low_water_mark,
             ),
         )
         self._api = HttpApi(
@@ -231,6 +241,7 @@ class Node:
         session.subscriptions.set_function(lambda: self._registry.num_subscriptions)
         session.pending_departures.set_function(lambda: len(self._departures))
         delivery.backlog.set_function(lambda: self._hub.backlog)
+        self.metrics.compression.clients.set_function(lambda: self._websockets.num_compressed)
         delivery.channels.set_function(lambda: self._hub.num_channels)
         slow = self.metrics.slow
         slow.clients.set_function(lambda: len(self._slow_clients))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,14 +10,17 @@ import pytest
 from aiohttp import web
 from playwright.async_api import expect
 
+from tests.integration.sdk.clients import PythonSdk, hears
 from tests.support.conditions import eventually
+from tests.support.dev_cluster import DevCluster
 from tests.support.prerequisites import require
+from tests.support.scrape import scrape
+from tests.support.wire_client import WireClient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from tests.browser.conftest import OpenTab
-    from tests.support.dev_cluster import DevCluster
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -85,6 +88,48 @@ async def test_a_page_of_a_local_application_uses_the_cluster(
         await two_nodes.api("publish", channel="news", data={"text": "from a backend"})
         for page in (first, second):
             await expect(page.locator("#heard li")).to_have_text(["from a page", "from a backend"])
+
+
+def _texts(client: WireClient) -> Iterator[str]:
+    for message in client.inbox:
+        if "pub" in message.get("push", {}):  # a page's coming and going is told too
+            yield message["push"]["pub"]["data"]["text"]
+
+
+async def test_a_page_reads_what_is_compressed_for_it(tmp_path: Path, open_tab: OpenTab) -> None:
+    """Chromium, an SDK that compresses and a client that does not share a channel's frames."""
+    file = tmp_path / "settings.json"
+    file.write_text('{"websocket": {"compression": true}}')
+    texts = ["short", "a longer text, with ů and 🐎, again and again. " * 30, "short again"]
+    async with (
+        application() as port,
+        DevCluster(tmp_path, "--nodes", "1", "--config", str(file)) as cluster,
+        AsyncExitStack() as stack,
+    ):
+        url, token = cluster.banner.row("WebSocket")[0], cluster.banner.row("Token")[0]
+        node_url = cluster.banner.nodes[0].api_url
+        page = await open_tab(address_of("127.0.0.1", port, cluster))
+        await expect(page.locator("#state")).to_have_text("connected subscribed")
+        assert (await scrape(node_url))["realtime_compressed_clients"] == 1
+        sdk = PythonSdk()
+        stack.push_async_callback(sdk.close)
+        await sdk.connect(url, token)
+        await sdk.subscribe("news")
+        plain = await stack.enter_async_context(await WireClient.open(url))
+        await plain.call({"id": 1, "connect": {"token": token}})
+        await plain.call({"id": 2, "subscribe": {"channel": "news"}})
+        before = (await scrape(node_url))["realtime_frames_compressed_total"]
+        heard = page.locator("#heard li")
+        await cluster.api("publish", channel="news", data={"text": texts[0]})
+        await expect(heard).to_have_count(1)
+        await page.evaluate("text => news.publish({ text })", texts[1])
+        await expect(heard).to_have_count(2)
+        await cluster.api("publish", channel="news", data={"text": texts[2]})
+        await expect(heard).to_have_count(3)
+        assert await heard.all_text_contents() == texts
+        await hears(sdk, "news", [{"text": text} for text in texts])
+        await eventually(lambda: [*_texts(plain)] == texts, what="the same for a plain client")
+        assert (await scrape(node_url))["realtime_frames_compressed_total"] == before + 1
 
 
 async def test_a_page_of_a_foreign_origin_is_refused(

@@ -53,6 +53,19 @@ class Sending:
 
 
 @dataclass(frozen=True)
+class Compressing:
+    """The same publications delivered with and without compression, in one run."""
+
+    bytes_ratio: float = figure("bytes, compressed ÷ plain", digits=2)
+    cpu_ratio: float = figure("CPU, compressed ÷ plain", digits=2)
+    plain_bytes: float = figure("bytes per delivery, plain")
+    compressed_bytes: float = figure("bytes per delivery, compressed")
+    plain_us: float = figure("CPU per delivery, plain", "µs", 2)
+    compressed_us: float = figure("CPU per delivery, compressed", "µs", 2)
+    whole_percent: float = figure("clients that received everything once", "%", 1)
+
+
+@dataclass(frozen=True)
 class Connections:
     """Clients that connected and subscribed."""
 

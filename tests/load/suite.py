@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tests.load import report, rounds, scenarios
+from tests.load import compression, report, rounds, scenarios
 from tests.load.report import Target
 from tests.load.results import Delivery
 from tests.load.rounds import Scenario, Suite
@@ -67,6 +67,11 @@ SCENARIOS: dict[str, ServerScenario] = {
             (UVLOOP, scenarios.uvloop_send_loop_of_batches),
         ),
     ),
+    "compression": ServerScenario(
+        "Compression: 20 publications/s of 1 KB of JSON to 1,000 clients, with and without",
+        compression.compressing,
+        rounds=3,
+    ),
     "connections": ServerScenario("Connections: 8,000 clients", scenarios.connections, rounds=1),
     "http": ServerScenario("HTTP publish, one by one", scenarios.http_publish, rounds=2),
     **{
@@ -109,6 +114,8 @@ TARGETS = (
         at_least=True,
     ),
     Target("ceiling: publications in the fullest frame", "ceiling", "most_per_frame", 16),
+    Target("compression: bytes, compressed ÷ plain", "compression", "bytes_ratio", 0.5),
+    Target("compression: CPU, compressed ÷ plain", "compression", "cpu_ratio", 1.2),
     Target(
         "ceiling: CPU per delivery ÷ Centrifugo's",
         "ceiling",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -28,13 +29,16 @@ from realtime_node.cluster.backplane import (
     Subscribed,
 )
 from realtime_node.config import ChannelSettings, ClientSettings
+from realtime_node.delivery.budget import Shared
 from realtime_node.delivery.flow import PLAIN, Flow
+from realtime_node.delivery.frames import Compression, Frame, Framer
 from realtime_node.delivery.hub import Hub
 from realtime_node.delivery.outbound import Outbound
 from realtime_node.delivery.policies import Reason
 from realtime_node.delivery.slow_clients import SlowClients, SlowLimits
 from realtime_node.errors import TokenError, UnrecoverablePositionError
 from realtime_node.protocol import codes
+from realtime_node.protocol.deflate import Wire
 from realtime_node.protocol.framing import message_frame
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosition
@@ -92,7 +96,7 @@ class FakeSlowClients(SlowClients):
         )
         super().__init__(
             limits,
-            lambda messages: message_frame(JsonCodec().join(messages), is_text=True),
+            lambda messages, wire: framer_of().single(JsonCodec().join(messages), wire),
             metrics=self.metrics.slow,
             delivery_metrics=self.metrics.delivery,
             now=self.clock,
@@ -117,10 +121,17 @@ def plain_flow(_channel: str) -> Flow:
 
 
 def payload_of(frame: bytes) -> bytes:
-    """The payload of an unmasked, unfragmented WebSocket frame."""
+    """The payload of an unmasked, unfragmented WebSocket frame, decompressed if it has to be."""
     length = frame[1]
     start = 2 if length < 126 else 4 if length == 126 else 10
+    if is_compressed(frame):
+        return zlib.decompress(frame[start:] + b"\x00\x00\xff\xff\x03\x00", wbits=-15)
     return frame[start:]
+
+
+def is_compressed(frame: bytes) -> bool:
+    """Whether a WebSocket frame is marked as compressed (RSV1)."""
+    return bool(frame[0] & 0x40)
 
 
 def messages_of(frame: bytes) -> list[dict[str, Any]]:
@@ -492,10 +503,12 @@ class FakeNode:
             node_bytes=settings.queues_max_size,
             write_timeout_s=settings.write_timeout.total_seconds(),
         )
+        framer = framer_of(self.metrics)
         self.hub = Hub(
             codec,
             self.metrics.delivery,
             self.slow_clients,
+            framer=framer,
             flow_of=rules.flow,
             on_deserted=self.backplane.release,
             on_control=self.registry.apply,
@@ -508,6 +521,7 @@ class FakeNode:
             rules=rules,
             limits=LIMITS,
             codec=codec,
+            framer=framer,
             ping_frame=message_frame(codec.server_ping, is_text=True),
             hub=self.hub,
             slow_clients=self.slow_clients,
@@ -616,6 +630,25 @@ class FakeClient:
             for message in self.transport.messages
             if kind in message.get("push", {})
         ]
+
+
+def framer_of(metrics: Metrics | None = None, *, min_bytes: int = 0, level: int = 1) -> Framer:
+    """Make frames in JSON; who has agreed to compression gets all of them compressed."""
+    compression = Compression(min_bytes, level)
+    return Framer((metrics or Metrics()).compression, is_text=True, compression=compression)
+
+
+class ReadyFrame(Frame):
+    """Bytes that are a frame, whoever reads it."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(framer_of(), b"")
+        self._ready = Shared(data)
+
+    def on(self, wire: Wire) -> Shared:
+        """The same on every wire."""
+        del wire
+        return self._ready
 
 
 async def settle(passes: int = 25) -> None:

@@ -37,6 +37,14 @@ class Store:
     options: dict[str, Any] = field(default_factory=dict)
     """What `RedisOptions` need beside the address."""
 
+    def settings(self, prefix: str) -> dict[str, Any]:
+        """`engine.redis` of nodes that are processes of their own."""
+        seeds = self.options.get("cluster_nodes", ())
+        where: dict[str, Any] = {"address": self.url}
+        if seeds:
+            where = {"cluster_address": [f"{host}:{port}" for host, port in seeds]}
+        return {**where, "prefix": prefix, "partitions": self.partitions}
+
     def nodes(self) -> RedisCluster:
         """A cluster of nodes on this store, empty so far."""
         cluster = RedisCluster(self.url, partitions=self.partitions)

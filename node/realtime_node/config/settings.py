@@ -181,7 +181,19 @@ class WebSocketSettings(Section):
     """Path that clients connect to."""
 
     message_size_limit: Bytes = 65_536
-    """Largest message that a client may send; a larger one closes its connection (1009)."""
+    """Largest message that a client may send; a larger one closes its connection (1009). What was
+    compressed is measured by what it becomes, and never decompressed further than this."""
+
+    compression: bool = False
+    """Agree to compress messages (permessage-deflate) with clients that offer it, as browsers do.
+    For everybody on a channel a message is compressed once."""
+
+    compression_min_size: SomeBytes = 128
+    """Shorter messages are not compressed: it saves little beside the packet around them. What is
+    longer than 256 KiB is not either, since everybody would wait for it."""
+
+    compression_level: Annotated[int, Field(ge=1, le=9)] = 1
+    """From 1, the fastest, to 9, the smallest, which takes up to twenty times as long."""
 
     high_water_mark: Bytes = 65_536
     """What may wait in a connection's write buffer before its client counts as slow and the

@@ -28,12 +28,13 @@ from realtime_node.delivery.policies import (
     Verdict,
     decide,
 )
+from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
 
 FRAMES: Final = BatchRule()
 """Bounds of the frames that values are written in."""
 
-Framing = Callable[[Sequence[bytes]], bytes]
-"""Makes one frame of encoded messages."""
+Framing = Callable[[Sequence[bytes], Wire], bytes]
+"""Makes one frame of encoded messages, for one client on a wire."""
 
 
 class Lane:
@@ -84,13 +85,28 @@ class Taken(NamedTuple):
 class Backlog:
     """The line of one client."""
 
-    __slots__ = ("_budget", "_framing", "_lanes", "_limit_bytes", "_line", "bytes", "replaced")
+    __slots__ = (
+        "_budget",
+        "_framing",
+        "_lanes",
+        "_limit_bytes",
+        "_line",
+        "_wire",
+        "bytes",
+        "replaced",
+    )
 
-    def __init__(self, budget: Budget, framing: Framing, limit_bytes: int) -> None:
-        """Hold frames on account of `budget`; at most `limit_bytes` may wait, over everything."""
+    def __init__(
+        self, budget: Budget, framing: Framing, limit_bytes: int, wire: Wire = UNCOMPRESSED
+    ) -> None:
+        """Hold frames on account of `budget`; at most `limit_bytes` may wait, over everything.
+
+        What is held of a batch is the form that the client on `wire` reads.
+        """
         self._budget = budget
         self._framing = framing
         self._limit_bytes = limit_bytes
+        self._wire = wire
         self._line: deque[_Frame | _Values] = deque()
         self._lanes: dict[str, Lane] = {}
         self.bytes = 0
@@ -116,9 +132,10 @@ class Backlog:
         if rule.policy is Policy.LATEST:
             self._replace(lane, batch.values())
         else:
+            frame = batch.frame.on(self._wire)
             lane.arrivals.append(now)
-            self._budget.hold(batch.frame)
-            self._line.append(_Frame(batch.frame, lane, len(batch.messages)))
+            self._budget.hold(frame)
+            self._line.append(_Frame(frame, lane, len(batch.messages)))
         return verdict
 
     def add_own(self, frame: bytes) -> bool:
@@ -135,8 +152,10 @@ class Backlog:
         return self.bytes > 0 and growth > 0 and self.bytes + growth > self._limit_bytes
 
     def _growth(self, lane: Lane, batch: Batch) -> Growth:
+        if batch.rule.policy is Policy.QUEUE:
+            return Growth(len(batch.messages), len(batch.frame.on(self._wire).data))
         if batch.rule.policy is not Policy.LATEST:
-            return Growth(len(batch.messages), len(batch.frame.data))
+            return NO_GROWTH  # nothing is kept, so no form of the frame need be made
         waiting = lane.values.newest if lane.values is not None else {}
         messages = size = 0
         for key, value in batch.values().items():
@@ -177,7 +196,7 @@ class Backlog:
 
     def _take_values(self, place: _Values) -> Taken:
         payloads = [value.data for value in place.newest.values()]
-        frames = [Shared(self._framing(run)) for run in in_frames(payloads, FRAMES)]
+        frames = [Shared(self._framing(run, self._wire)) for run in in_frames(payloads, FRAMES)]
         for frame in frames:
             self._budget.hold(frame)
         for value in place.newest.values():

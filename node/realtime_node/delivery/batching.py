@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from realtime_node.delivery.budget import Shared
 from realtime_node.delivery.flow import BatchRule, SlowRule
+from realtime_node.delivery.frames import Frame
 
 
 class Audience(Enum):
@@ -107,12 +108,12 @@ class Batch:
     __slots__ = ("_values", "channel", "frame", "messages", "rule")
 
     def __init__(
-        self, channel: str, rule: SlowRule, frame: bytes, messages: Sequence[Waiting]
+        self, channel: str, rule: SlowRule, frame: Frame, messages: Sequence[Waiting]
     ) -> None:
-        """Take messages of a channel, already framed; where it conflates, one of each key."""
+        """Take messages of a channel and their frame; where it conflates, one of each key."""
         self.channel = channel
         self.rule = rule
-        self.frame = Shared(frame)
+        self.frame = frame
         self.messages = messages
         self._values: dict[Key, Shared] | None = None
 

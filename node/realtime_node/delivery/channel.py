@@ -1,134 +1,37 @@
 """A channel on this node: its subscribers, who is joining, and what waits to be written.
 
-**Joining.** A subscriber learns its position from the backplane's answer, while publications reach
-the node through the inbox, and either may be ahead of the other. So a subscription begins as a
-`Joiner`, registered before the question is asked:
-
-- without an answer it keeps whatever is delivered meanwhile, since it may lie beyond its position;
-- the answer gives it a position. From then on it takes from each batch what follows its position.
-
-As soon as its position is the channel's, it becomes a member and shares every frame. The channel's
-own position is that of the first answer: if the inbox lags behind it, members are not given what
-they already know. That holds only while everybody follows the stream; *loose* subscribers have no
-position and know nothing, so as long as there are any, the position comes from the inbox itself.
+Its position is that of the first answer that a joiner got (see `joining`): if the inbox lags behind
+it, members are not given what they already know. That holds only while everybody follows the
+stream; *loose* subscribers have no position and know nothing, so as long as there are any, the
+position comes from the inbox itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from itertools import accumulate
+from operator import attrgetter
+from typing import Final
 
-from realtime_node.delivery.batching import Audience, Batch, Waiting, take_batch
+from realtime_node.delivery.batching import Audience, Waiting, take_batch
+from realtime_node.delivery.fanout import Fanout
 from realtime_node.delivery.flow import PLAIN, Flow
-from realtime_node.delivery.outbound import Outbound, Pressure
+from realtime_node.delivery.joining import Joiner
+from realtime_node.delivery.outbound import Pressure
+from realtime_node.delivery.subscribers import Members, Run, Send, Subscriber
+from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
 from realtime_node.protocol.messages import StreamPosition
 
-if TYPE_CHECKING:
-    from realtime_node.delivery.slow_clients import SlowClients
-
-MAX_KEPT_MESSAGES: Final = 1024
-"""Kept for one joiner while its answer is awaited; beyond, its subscribe fails and is repeated."""
-
-SMALLEST_COHORT: Final = 50
-"""Members below which it is not worth to spread them further."""
-SHORTEST_GAP_S: Final = 0.002
-"""Between two cohorts: timers are not much finer than a millisecond."""
-
-Send = Callable[[bytes], None]
-
-
-class Subscriber(Protocol):
-    """What the hub knows of a session."""
-
-    @property
-    def outbound(self) -> Outbound:
-        """Where its frames go."""
-
-    def lose_position(self, channel: str) -> bool:
-        """Learn that messages of a channel were missed; return whether that ends the subscription.
-
-        It does if the client was promised a position: the client recovers by subscribing again.
-        The caller takes it out of the channel then.
-        """
-
-
-class Members(NamedTuple):
-    """A snapshot of subscribers: the healthy ones first, then those that are congested."""
-
-    subscribers: tuple[Subscriber, ...]
-    sends: tuple[Send, ...]
-    """How to write to each healthy one, at the same index."""
-
-
-NOBODY: Final = Members((), ())
-
-
-class Joiner:
-    """A subscriber between its question to the backplane and its first shared frame."""
-
-    __slots__ = ("epoch", "is_incomplete", "kept", "position", "subscriber", "wants_join_leave")
-
-    def __init__(self, subscriber: Subscriber, *, wants_join_leave: bool) -> None:
-        """Start without an answer: everything delivered from now on is kept."""
-        self.subscriber = subscriber
-        self.wants_join_leave = wants_join_leave
-        self.position: int | None = None
-        self.epoch = ""
-        self.kept: list[Waiting] = []
-        self.is_incomplete = False
-
-    def keep(self, batch: Sequence[Waiting]) -> None:
-        """Keep a batch that may lie beyond the position still to come."""
-        if len(self.kept) + len(batch) > MAX_KEPT_MESSAGES:
-            self.give_up_keeping()
-        if not self.is_incomplete:
-            self.kept.extend(batch)
-
-    def give_up_keeping(self) -> None:
-        """Note that not everything delivered meanwhile could be kept."""
-        self.is_incomplete = True
-        self.kept.clear()
-
-    def answer(self, top: StreamPosition) -> None:
-        """Take the position that the subscriber was told."""
-        self.position = top.offset
-        self.epoch = top.epoch
-
-
-def beyond(batch: Sequence[Waiting], offset: int, epoch: str) -> list[Waiting]:
-    """Return the messages of a batch that someone at `offset` of `epoch` has not seen.
-
-    Messages without a place in this stream count as unseen; `continues` tells whether that is well.
-    """
-    return [
-        message
-        for message in batch
-        if not message.offset or message.offset > offset or message.epoch != epoch
-    ]
-
-
-def continues(batch: Sequence[Waiting], offset: int, epoch: str) -> bool:
-    """Whether a batch already cut by `beyond` goes on right after `offset` of `epoch`."""
-    following = offset + 1
-    for message in batch:
-        if message.offset:
-            if message.offset != following or message.epoch != epoch:
-                return False
-            following += 1
-    return True
-
-
-def position_after(offset: int, epoch: str, batch: Sequence[Waiting]) -> int:
-    """Return where someone at `offset` of `epoch` stands after a batch."""
-    return max(offset, *(message.offset for message in batch if message.epoch == epoch), 0)
+_wire_of: Final[Callable[[Subscriber], Wire]] = attrgetter("outbound.wire")
 
 
 class Channel:
     """The subscribers of one channel on this node and the messages waiting for them."""
 
     __slots__ = (
+        "_reads_compressed",
         "_snapshot",
         "congested",
         "due",
@@ -144,6 +47,7 @@ class Channel:
         "name",
         "next_frame_at",
         "offset",
+        "revision",
         "sequence",
         "waiters",
         "waiting",
@@ -172,12 +76,17 @@ class Channel:
         self.epoch = ""
         self.sequence = -1
         self.waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self.revision = 0
+        """Changes with the members and the ways to write to them."""
         self._snapshot: Members | None = None
+        self._reads_compressed = False
 
     def add_member(self, subscriber: Subscriber, *, wants_join_leave: bool) -> None:
         """Let a subscriber share the frames from the next one on."""
         if wants_join_leave:
             self.join_leave_members.add(subscriber)
+        if subscriber.outbound.wire != UNCOMPRESSED:
+            self._reads_compressed = True
         self._take_pressure(subscriber)
 
     def remove(self, subscriber: Subscriber) -> None:
@@ -188,7 +97,7 @@ class Channel:
         subscriber.outbound.forget(self.name)
         self.joiners.pop(subscriber, None)
         if self.members.pop(subscriber, None) is not None:
-            self._snapshot = None
+            self._changed()
             if self.fanout is not None:
                 self.fanout.skip(subscriber)
 
@@ -203,6 +112,10 @@ class Channel:
             self.congested.add(subscriber)
         else:
             self.congested.discard(subscriber)
+        self._changed()
+
+    def _changed(self) -> None:
+        self.revision += 1
         self._snapshot = None
 
     def audience(self, audience: Audience) -> Members:
@@ -214,10 +127,20 @@ class Channel:
         return self._snapshot
 
     def _members(self, chosen: Iterable[Subscriber]) -> Members:
+        """Sort members by what they read, so that nobody has to ask that at every frame."""
         congested = self.congested
-        healthy = tuple(each for each in chosen if each not in congested)
-        sends = tuple(map(self.members.__getitem__, healthy))
-        return Members(healthy + tuple(each for each in chosen if each in congested), sends)
+        healthy = [each for each in chosen if each not in congested] if congested else [*chosen]
+        runs = [Run(UNCOMPRESSED, len(healthy))] if healthy else []
+        if self._reads_compressed:
+            healthy.sort(key=_wire_of)
+            sizes = Counter(map(_wire_of, healthy))
+            runs = list(map(Run, sizes, accumulate(sizes.values())))
+        return Members(
+            (*healthy, *(each for each in chosen if each in congested)),
+            tuple(map(self.members.__getitem__, healthy)),
+            tuple(runs),
+            self.revision,
+        )
 
     def gather(self, message: Waiting) -> None:
         """Let a message wait for the next frame."""
@@ -260,101 +183,3 @@ class Channel:
     def is_deserted(self) -> bool:
         """Whether nobody is subscribed or subscribing."""
         return not self.members and not self.joiners
-
-
-class Pace(NamedTuple):
-    """How a frame's way to many members is spread over time."""
-
-    cohort: int
-    """Members written to at one moment."""
-    gap_s: float
-    """From one cohort to the next; 0: as fast as the loop lets."""
-
-
-def pace(members: int, stagger_s: float) -> Pace:
-    """Return how a frame reaches `members` within `stagger_s`."""
-    cohorts = min(members // SMALLEST_COHORT, int(stagger_s / SHORTEST_GAP_S))
-    if cohorts <= 1:
-        return Pace(max(members, 1), 0.0)
-    return Pace(-(-members // cohorts), stagger_s / cohorts)
-
-
-class Fanout:
-    """One frame on its way to the members it was made for, slice by slice.
-
-    It walks over a snapshot, so who joins meanwhile is not in it (a joiner got the batch already)
-    and who leaves has to be skipped: it may be back, further on in the stream, before the last
-    slice. Order holds because a channel has one fan-out at a time.
-    """
-
-    __slots__ = ("_batch", "_begun_at", "_channel", "_left", "_members", "_next", "_pace", "_slow")
-
-    def __init__(
-        self, channel: Channel, batch: Batch, members: Members, slow: SlowClients, now: float
-    ) -> None:
-        """Prepare to write a batch's frame to each of `members`, from `now` on."""
-        self._channel = channel
-        self._batch = batch
-        self._members = members
-        self._slow = slow
-        self._begun_at = now
-        self._pace = pace(len(members.subscribers), channel.flow.stagger_s)
-        self._left: set[Subscriber] = set()
-        self._next = 0
-
-    def skip(self, subscriber: Subscriber) -> None:
-        """Leave out a member that is gone."""
-        self._left.add(subscriber)
-
-    def write_slice(self, limit: int) -> int:
-        """Write to at most `limit` members of one cohort; return how many were reached."""
-        start = self._next
-        subscribers, sends = self._members
-        left_of_cohort = self._pace.cohort - start % self._pace.cohort
-        self._next = end = min(start + limit, start + left_of_cohort, len(subscribers))
-        if start == 0:
-            # Nothing ran between the snapshot and this slice, so it is the truth.
-            sends, congested = sends[:end], subscribers[len(sends) : end]
-        else:
-            sends, congested = self._present(subscribers[start:end])
-        self._write(sends)
-        if congested:
-            self._slow.offer(congested, self._batch)
-        return end - start
-
-    def _present(
-        self, part: Iterable[Subscriber]
-    ) -> tuple[tuple[Send, ...], tuple[Subscriber, ...]]:
-        """Tell the members that are still there by what they are now."""
-        members, congested = self._channel.members, self._channel.congested
-        there = [each for each in part if each in members and each not in self._left]
-        return (
-            tuple(members[each] for each in there if each not in congested),
-            tuple(each for each in there if each in congested) if congested else (),
-        )
-
-    def _write(self, sends: Iterable[Send]) -> None:
-        shared = self._slow.writing = self._batch.frame
-        frame = shared.data
-        remaining = iter(sends)
-        while True:
-            try:
-                for send in remaining:
-                    send(frame)
-            except RuntimeError:
-                # A transport closed under our hands. The iterator stands behind it: the rest of
-                # the members are served as if nothing had happened.
-                continue
-            self._slow.writing = None
-            return
-
-    @property
-    def next_at(self) -> float:
-        """When the next slice is due; a time in the past: at once."""
-        cohort, gap_s = self._pace
-        return self._begun_at + self._next // cohort * gap_s
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether every member was written to."""
-        return self._next >= len(self._members.subscribers)

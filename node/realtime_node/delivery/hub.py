@@ -22,20 +22,14 @@ from typing import Final
 from realtime_node.cluster.backplane import Control, Entry, EntryKind
 from realtime_node.delivery.agenda import Agenda
 from realtime_node.delivery.batching import Audience, Batch, Waiting, newest
-from realtime_node.delivery.channel import (
-    NOBODY,
-    Channel,
-    Fanout,
-    Joiner,
-    Subscriber,
-    beyond,
-    continues,
-    position_after,
-)
+from realtime_node.delivery.channel import Channel
+from realtime_node.delivery.fanout import Fanout
 from realtime_node.delivery.flow import Flow
+from realtime_node.delivery.frames import Framer
+from realtime_node.delivery.joining import Joiner, beyond, continues, position_after
 from realtime_node.delivery.slow_clients import SlowClients
+from realtime_node.delivery.subscribers import NOBODY, Subscriber
 from realtime_node.protocol.codec import Codec
-from realtime_node.protocol.framing import message_frame
 from realtime_node.protocol.messages import JoinLeave, Push, StreamPosition
 from realtime_node.telemetry.metrics import DeliveryMetrics
 
@@ -45,6 +39,9 @@ WRITES_PER_PASS: Final = 1000
 """About 4 ms of writes on one core: the longest the loop is kept from reading sockets."""
 MAX_BACKLOG: Final = 20_000
 """Messages that may wait for their frames on one node."""
+
+BatchOf = Callable[[Channel, Sequence[Waiting]], Batch]
+"""Makes a batch of some of a channel's messages, or finds the one that was made of them."""
 
 
 class Hub:
@@ -56,6 +53,7 @@ class Hub:
         metrics: DeliveryMetrics,
         slow: SlowClients,
         *,
+        framer: Framer,
         flow_of: Callable[[str], Flow],
         on_deserted: Callable[[str], None],
         on_control: Callable[[Control], None],
@@ -66,6 +64,7 @@ class Hub:
         """
         self._codec = codec
         self._metrics = metrics
+        self._framer = framer
         self._slow = slow
         self._flow_of = flow_of
         self._on_deserted = on_deserted
@@ -112,7 +111,7 @@ class Hub:
         if top.epoch and channel.offset is None and not channel.loose:
             channel.offset = position_after(top.offset, top.epoch, kept)
             channel.epoch = top.epoch
-        self._serve_joiner(channel, joiner, kept)
+        self._serve_joiner(channel, joiner, kept, self._batch)
 
     def leave(self, name: str, subscriber: Subscriber) -> None:
         """End a subscription, or give up one that is being made."""
@@ -273,9 +272,11 @@ class Hub:
             if channel.fanout is None and not channel.waiting:
                 channel.is_queued = False  # deserted since it was queued
                 continue
+            spent_before = self._framer.spent_writes
             fanout = channel.fanout or self._begin_fanout(channel)
             # Framing costs about a write, so a pass over many small channels ends in time as well.
             budget -= 1 + fanout.write_slice(budget)
+            budget -= self._framer.spent_writes - spent_before
             if fanout.is_finished:
                 channel.fanout = None
                 self._release_waiters(channel)
@@ -300,15 +301,16 @@ class Hub:
         audience = batch[0].audience
         for_members = self._advance(channel, batch)
         members = channel.audience(audience)
+        batch_of = _Shared(self._batch)
         if audience is Audience.EVERYONE and channel.joiners:
             for joiner in list(channel.joiners.values()):
                 if joiner.position is None:
                     joiner.keep(batch)
                 else:
-                    self._serve_joiner(channel, joiner, batch)
+                    self._serve_joiner(channel, joiner, batch, batch_of)
         if not for_members or not members.subscribers:
             return Fanout(channel, self._batch(channel, ()), NOBODY, self._slow, now)
-        shared = self._batch(channel, self._worth_sending(channel, for_members))
+        shared = batch_of(channel, self._worth_sending(channel, for_members))
         self._metrics.frames_built.inc()
         self._metrics.deliveries.inc(len(members.sends) * len(shared.messages))
         fanout = channel.fanout = Fanout(channel, shared, members, self._slow, now)
@@ -346,7 +348,13 @@ class Hub:
             channel.offset, channel.epoch = last.offset, last.epoch
         return fresh
 
-    def _serve_joiner(self, channel: Channel, joiner: Joiner, batch: Sequence[Waiting]) -> None:
+    def _serve_joiner(
+        self,
+        channel: Channel,
+        joiner: Joiner,
+        batch: Sequence[Waiting],
+        batch_of: BatchOf,
+    ) -> None:
         """Give an answered joiner what follows its position, and membership when it caught up."""
         assert joiner.position is not None, "an unanswered joiner keeps its messages"
         subscriber = joiner.subscriber
@@ -362,7 +370,7 @@ class Hub:
         worth = self._worth_sending(channel, following)
         size = channel.flow.batch.max_messages
         for start in range(0, len(worth), size):
-            self._slow.offer((subscriber,), self._batch(channel, worth[start : start + size]))
+            self._slow.offer((subscriber,), batch_of(channel, worth[start : start + size]))
         if channel.joiners.get(subscriber) is not joiner:
             return  # too slow even for this, and gone
         is_there = (joiner.position, joiner.epoch) == (channel.offset, channel.epoch)
@@ -371,8 +379,7 @@ class Hub:
             channel.add_member(subscriber, wants_join_leave=joiner.wants_join_leave)
 
     def _batch(self, channel: Channel, messages: Sequence[Waiting]) -> Batch:
-        payload = self._codec.join([message.payload for message in messages])
-        frame = message_frame(payload, is_text=self._codec.is_text)
+        frame = self._framer.frame(self._codec.join([message.payload for message in messages]))
         return Batch(channel.name, channel.flow.slow, frame, messages)
 
     def _lose_position(self, channel: Channel) -> None:
@@ -409,3 +416,21 @@ class Hub:
         for _, future in channel.waiters:
             future.cancel()
         self._on_deserted(channel.name)
+
+
+class _Shared:
+    """Frames the parts of one batch, each part once, whoever is to get it.
+
+    Joiners stand at different positions, but many stand at the same one.
+    """
+
+    def __init__(self, batch_of: BatchOf) -> None:
+        self._batch_of = batch_of
+        self._made: dict[tuple[int, ...], Batch] = {}
+
+    def __call__(self, channel: Channel, part: Sequence[Waiting]) -> Batch:
+        key = tuple(map(id, part))
+        made = self._made.get(key)
+        if made is None:
+            made = self._made[key] = self._batch_of(channel, part)
+        return made

@@ -24,6 +24,7 @@ from realtime_node.delivery.backlog import Backlog
 from realtime_node.delivery.batching import Batch
 from realtime_node.delivery.budget import Shared
 from realtime_node.delivery.policies import Action, Reason
+from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
 
 if TYPE_CHECKING:
     from realtime_node.delivery.flow import Policy
@@ -102,6 +103,7 @@ class Outbound:
         "pressure",
         "send",
         "transport",
+        "wire",
     )
 
     def __init__(
@@ -111,9 +113,14 @@ class Outbound:
         *,
         on_pressure: Callable[[], None],
         on_slow: Callable[[Reason], None],
+        wire: Wire = UNCOMPRESSED,
     ) -> None:
-        """Write to `transport`; call `on_slow` once if the client has to go, and write no more."""
+        """Write to `transport`; call `on_slow` once if the client has to go, and write no more.
+
+        `wire` is the form of frames that the client reads; it never changes.
+        """
         self.transport = transport
+        self.wire = wire
         self._slow = slow
         self._on_pressure = on_pressure
         self._on_slow = on_slow
@@ -129,7 +136,9 @@ class Outbound:
         if self.pressure is Pressure.CONGESTED and congestion is not None:
             congestion.is_blocked = True
         elif self.pressure is Pressure.HEALTHY:
-            congestion = self._congestion = Congestion(self._slow.backlog(), self._slow.now())
+            congestion = self._congestion = Congestion(
+                self._slow.backlog(self.wire), self._slow.now()
+            )
             congestion.unsent_bytes = self._slow.unsent_bytes(self.transport)
             self._hold_buffered(congestion)
             self._slow.congested(self)
@@ -194,8 +203,10 @@ class Outbound:
         """Write a channel's frame, or treat it by the channel's policy; None if it was written."""
         congestion = self._congestion
         if self.pressure is Pressure.HEALTHY:
+            frame = self._slow.writing = batch.frame.on(self.wire)
             with contextlib.suppress(RuntimeError):  # it closed under our hands, and will tell
-                self.transport.write(batch.frame.data)
+                self.transport.write(frame.data)
+            self._slow.writing = None
             return None
         if congestion is None or self.pressure is Pressure.ENDED:
             return Action.SKIP

@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Final
 from realtime_node.delivery.backlog import Backlog, Framing
 from realtime_node.delivery.budget import Budget, Shared
 from realtime_node.delivery.policies import Action, Reason
+from realtime_node.protocol.deflate import Wire
 
 if TYPE_CHECKING:
     from realtime_node.delivery.batching import Batch
-    from realtime_node.delivery.channel import Subscriber
     from realtime_node.delivery.flow import Policy
     from realtime_node.delivery.outbound import Congestion, Outbound
+    from realtime_node.delivery.subscribers import Subscriber
     from realtime_node.telemetry.metrics import DeliveryMetrics, SlowClientMetrics
 
 CHECK_EVERY_S: Final = 0.5
@@ -90,20 +91,18 @@ class SlowClients:
         """Hand a batch to clients that may be congested."""
         now = self.now()
         kept = skipped = 0
-        self.writing = batch.frame
         for subscriber in subscribers:
             action = subscriber.outbound.offer(batch, now)
             kept += action is Action.KEEP
             skipped += action is Action.SKIP
-        self.writing = None
         self._metrics.kept(batch.rule.policy, kept * len(batch.messages))
         self._metrics.skipped(batch.rule.policy, skipped * len(batch.messages))
 
     # --- an outbound's side --------------------------------------------------------------------
 
-    def backlog(self) -> Backlog:
-        """Return an empty backlog for a client."""
-        return Backlog(self.budget, self._framing, self.limits.client_bytes)
+    def backlog(self, wire: Wire) -> Backlog:
+        """Return an empty backlog for a client that reads frames as `wire` says."""
+        return Backlog(self.budget, self._framing, self.limits.client_bytes, wire)
 
     def congested(self, outbound: Outbound) -> None:
         """Know a client that became congested."""

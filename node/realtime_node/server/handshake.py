@@ -13,6 +13,10 @@ from http import HTTPStatus
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from websockets.exceptions import InvalidHeader
+
+from realtime_node.protocol.deflate import UNCOMPRESSED, Wire, agree
+
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES: Final = 16
 
@@ -23,6 +27,8 @@ class Accepted(NamedTuple):
     response: bytes
     """Everything the server sends before the first frame."""
     subprotocol: str
+    wire: Wire
+    """How the client reads messages; if not `UNCOMPRESSED`, it may send compressed ones too."""
 
 
 class Refused(NamedTuple):
@@ -33,12 +39,17 @@ class Refused(NamedTuple):
 
 
 def negotiate(
-    headers: Mapping[str, str], *, subprotocols: Sequence[str], allowed_origins: Sequence[str]
+    headers: Mapping[str, str],
+    *,
+    subprotocols: Sequence[str],
+    allowed_origins: Sequence[str],
+    extension_offers: str = "",
 ) -> Accepted | Refused:
     """Decide an upgrade; `headers` has to ignore case, as HTTP's names do.
 
     `subprotocols` are those we speak, the preferred one first; a client that names none gets that
-    one, unconfirmed, as the protocol allows.
+    one, unconfirmed, as the protocol allows. `extension_offers` are all lines of
+    `Sec-WebSocket-Extensions`, joined by commas; none, and there is no extension.
     """
     if not (
         _has_token(headers, "Upgrade", "websocket") and _has_token(headers, "Connection", "upgrade")
@@ -57,6 +68,11 @@ def negotiate(
             HTTPStatus.FORBIDDEN,
             f"origin {origin!a} is not among client.allowed_origins",
         )
+    try:
+        agreement = agree(extension_offers)
+    except InvalidHeader:
+        # RFC 6455, 9.1: what does not follow its grammar must fail the connection.
+        return Refused(HTTPStatus.BAD_REQUEST, "Sec-WebSocket-Extensions is malformed")
     offered = [name.strip() for name in headers.get("Sec-WebSocket-Protocol", "").split(",")]
     chosen = next((name for name in subprotocols if name in offered), "")
     accept = base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest())
@@ -68,7 +84,13 @@ def negotiate(
     ]
     if chosen:
         lines.append(b"Sec-WebSocket-Protocol: " + chosen.encode())
-    return Accepted(b"\r\n".join(lines) + b"\r\n\r\n", chosen or subprotocols[0])
+    if agreement is not None:
+        lines.append(b"Sec-WebSocket-Extensions: " + agreement.answer.encode())
+    return Accepted(
+        b"\r\n".join(lines) + b"\r\n\r\n",
+        subprotocol=chosen or subprotocols[0],
+        wire=UNCOMPRESSED if agreement is None else agreement.wire,
+    )
 
 
 def is_allowed_origin(origin: str, host: str, allowed: Sequence[str]) -> bool:

@@ -22,6 +22,7 @@ from realtime_node.delivery.outbound import Outbound
 from realtime_node.delivery.policies import Reason
 from realtime_node.errors import Disconnect
 from realtime_node.protocol import codes
+from realtime_node.protocol.deflate import UNCOMPRESSED, Inflater, Wire
 from realtime_node.server.handshake import Refused, negotiate
 from realtime_node.server.sockets import BufferBounds, bound_buffers, reset_on_close
 from realtime_node.session.services import Services
@@ -54,11 +55,17 @@ class WebSocketConnection(asyncio.Protocol):
         *,
         max_message_bytes: int,
         on_lost: Callable[[WebSocketConnection], None],
+        wire: Wire = UNCOMPRESSED,
     ) -> None:
-        """Open a session on an upgraded transport."""
+        """Open a session on an upgraded transport.
+
+        On a `wire` that is not plain the client may compress too, to any window.
+        """
         self._transport = transport
         self._on_lost = on_lost
         self._ws = Protocol(SERVER, state=OPEN, max_size=max_message_bytes, logger=frame_logger)
+        if wire != UNCOMPRESSED:
+            self._ws.extensions = [Inflater()]
         self._fragments: bytearray | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._outbound = Outbound(
@@ -66,8 +73,14 @@ class WebSocketConnection(asyncio.Protocol):
             services.slow_clients,
             on_pressure=self._refresh_pressure,
             on_slow=self._end_slow,
+            wire=wire,
         )
         self._session = Session(services, self, self._outbound)
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether permessage-deflate was agreed on."""
+        return self._outbound.wire != UNCOMPRESSED
 
     # --- asyncio's side ------------------------------------------------------------------------
 
@@ -219,23 +232,31 @@ class WebSocketEndpoint:
         *,
         allowed_origins: tuple[str, ...],
         max_message_bytes: int,
+        compresses: bool,
         buffers: BufferBounds,
     ) -> None:
-        """Serve `services`; messages of more than `max_message_bytes` close with 1009."""
+        """Serve `services`; messages of more than `max_message_bytes` close with 1009.
+
+        `compresses` agrees to permessage-deflate with clients that offer it.
+        """
         self._buffers = buffers
         self._services = services
         self._allowed_origins = allowed_origins
         self._max_message_bytes = max_message_bytes
+        self._compresses = compresses
+        self._num_compressed = 0
         self._connections: set[WebSocketConnection] = set()
         self._nobody = asyncio.Event()
         self._nobody.set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Upgrade a request, or refuse it with a reason a person can act on."""
+        offers = request.headers.getall("Sec-WebSocket-Extensions", ()) if self._compresses else ()
         answer = negotiate(
             request.headers,
             subprotocols=(self._services.codec.subprotocol,),
             allowed_origins=self._allowed_origins,
+            extension_offers=", ".join(offers),
         )
         transport = request.transport
         if isinstance(answer, Refused):
@@ -253,8 +274,10 @@ class WebSocketEndpoint:
             self._services,
             max_message_bytes=self._max_message_bytes,
             on_lost=self._lost,
+            wire=answer.wire,
         )
         self._connections.add(connection)
+        self._num_compressed += connection.is_compressed
         self._nobody.clear()
         transport.set_protocol(connection)
         # For aiohttp the connection is over: told so, it frees what it holds. Without its
@@ -265,11 +288,17 @@ class WebSocketEndpoint:
             connection.data_received(early.data)
         return _HandedOver()
 
+    @property
+    def num_compressed(self) -> int:
+        """Connections that agreed on permessage-deflate."""
+        return self._num_compressed
+
     async def wait_closed(self) -> None:
         """Return when the last connection is gone."""
         await self._nobody.wait()
 
     def _lost(self, connection: WebSocketConnection) -> None:
         self._connections.discard(connection)
+        self._num_compressed -= connection.is_compressed
         if not self._connections:
             self._nobody.set()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from realtime_node.cluster.backplane import Backplane
 from realtime_node.cluster.presence import PresenceStore
 from realtime_node.config import ClientSettings
+from realtime_node.delivery.frames import Framer
 from realtime_node.delivery.hub import Hub
 from realtime_node.delivery.slow_clients import SlowClients
 from realtime_node.protocol.codec import Codec
@@ -33,6 +34,7 @@ class Services:
     rules: ChannelRules
     limits: Limits
     codec: Codec
+    framer: Framer
     ping_frame: bytes
     """The ping of `codec`, framed: the same bytes for every client."""
     hub: Hub

@@ -19,7 +19,6 @@ from realtime_node.delivery.outbound import Outbound, Pressure
 from realtime_node.errors import BackplaneError, Disconnect, ReplyError
 from realtime_node.protocol import codes
 from realtime_node.protocol.codes import CloseCode, UnsubscribeCode
-from realtime_node.protocol.framing import message_frame
 from realtime_node.protocol.messages import (
     ClientInfo,
     Command,
@@ -218,7 +217,7 @@ class Session:
         self._send(self.services.codec.encode_push(push))
 
     def _send(self, payload: bytes) -> None:
-        self.outbound.send(message_frame(payload, is_text=self.services.codec.is_text))
+        self.outbound.send(self.services.framer.single(payload, self.outbound.wire))
 
     def on_pressure(self) -> None:
         """Let the hub use the way to this client that fits its pressure."""

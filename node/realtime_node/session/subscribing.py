@@ -27,7 +27,7 @@ from realtime_node.session.recovery import Reason, Recovery, fit, recover
 from realtime_node.session.subscription import Grant, Subscription, decide_subscription
 
 if TYPE_CHECKING:
-    from realtime_node.delivery.channel import Joiner
+    from realtime_node.delivery.joining import Joiner
     from realtime_node.session.session import Session
 
 logger = logging.getLogger(__name__)

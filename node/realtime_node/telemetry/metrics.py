@@ -63,6 +63,26 @@ class DeliveryMetrics:
         self.channels = make.gauge("channels", "Channels with a subscriber on this node.")
 
 
+class CompressionMetrics:
+    """Instruments of `delivery.frames`."""
+
+    def __init__(self, make: _Maker) -> None:
+        self.frames = make.counter(
+            "frames_compressed", "Frames compressed, once for all clients of a window size."
+        )
+        self.bytes_in = make.counter("compression_in_bytes", "Bytes of payloads compressed.")
+        self.bytes_out = make.counter("compression_out_bytes", "Bytes that became of them.")
+        self.clients = make.gauge(
+            "compressed_clients", "Connections that agreed on permessage-deflate."
+        )
+
+    def compressed(self, bytes_in: int, bytes_out: int) -> None:
+        """Count a payload that was compressed, worthwhile or not."""
+        self.frames.inc()
+        self.bytes_in.inc(bytes_in)
+        self.bytes_out.inc(bytes_out)
+
+
 class SlowClientMetrics:
     """Instruments of the clients that do not take what is sent to them."""
 
@@ -269,6 +289,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         make = _Maker(self._registry)
         self.delivery = DeliveryMetrics(make)
+        self.compression = CompressionMetrics(make)
         self.slow = SlowClientMetrics(make)
         self.session = SessionMetrics(make)
         self.backplane = BackplaneMetrics(make)

@@ -6,7 +6,7 @@ different is listed in `differences`, and a row there that is no longer true fai
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import pytest_asyncio
@@ -19,8 +19,10 @@ from tests.contract.wire.transcripts import GOLDEN, describe, differences, read
 from tests.support.node_process import NodeProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+    from _pytest.mark import ParameterSet
 
     from tests.contract.wire.conversation import Transcript
     from tests.support.stores import Stores
@@ -31,19 +33,20 @@ _GOLDEN = {path.stem: read(path) for path in sorted(GOLDEN.glob("*.json"))}
 class Nodes:
     """The nodes of this module, each started when the first conversation needs it."""
 
-    def __init__(self, directory: Path, redis_address: Callable[[], str]) -> None:
+    def __init__(self, directory: Path, stores: Stores) -> None:
         """Start nodes with settings and logs in `directory`."""
         self._directory = directory
-        self._redis_address = redis_address
+        self._stores = stores
         self._started: dict[str, NodeProcess] = {}
 
     async def get(self, server: str, engine: str) -> NodeProcess:
         """Return the node with these settings on this engine."""
         name = f"{server}-{engine}"
         if name not in self._started:
-            how: dict[str, Any] = {"type": engine}
-            if engine == "redis":
-                how["redis"] = {"address": self._redis_address(), "prefix": f"golden-{server}"}
+            how: dict[str, Any] = {"type": "memory"}
+            if engine != "memory":
+                store = self._stores.get(engine)
+                how = {"type": "redis", "redis": store.settings(f"golden-{server}")}
             node = NodeProcess({**settings(server), "engine": how}, self._directory, name=name)
             self._started[name] = node
             await node.start()
@@ -56,22 +59,30 @@ class Nodes:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def nodes(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Nodes]:
-    """Nodes on memory, and on Redis where a test asks for it."""
-
-    def redis_address() -> str:
-        stores: Stores = request.getfixturevalue("stores")
-        return stores.get("redis").url
-
-    nodes = Nodes(tmp_path_factory.mktemp("golden"), redis_address)
+async def nodes(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Nodes]:
+    """Nodes on memory, and on a store where a test asks for it."""
+    nodes = Nodes(tmp_path_factory.mktemp("golden"), stores)
     yield nodes
     await nodes.stop()
 
 
-@pytest.mark.parametrize("engine", ["memory", "redis"])
-@pytest.mark.parametrize("golden", _GOLDEN.values(), ids=_GOLDEN)
+_ENGINES: Final = ("memory", "redis")
+_OTHER_STORES: Final = ("valkey", "redis cluster")
+_STORED: Final = ("api-history", "history", "join", "presence", "publish", "recovery")
+"""Conversations about what a store keeps or brings: only there can one store differ from another.
+
+The rest waits for timers or tests what a node answers by itself, and is slow for nothing.
+"""
+
+
+def _cases() -> Iterator[ParameterSet]:
+    for name, golden in _GOLDEN.items():
+        stores = _OTHER_STORES if name.startswith(_STORED) else ()
+        for engine in (*_ENGINES, *stores):
+            yield pytest.param(golden, engine, id=f"{name}-{engine}")
+
+
+@pytest.mark.parametrize(("golden", "engine"), list(_cases()))
 async def test_our_node_says_what_the_recorded_server_said(
     nodes: Nodes, golden: Transcript, engine: str
 ) -> None:

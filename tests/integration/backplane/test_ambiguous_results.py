@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from realtime_node.cluster.backplane import WITHOUT_HISTORY, StreamOptions
-from realtime_node.cluster.on_redis.script import PUBLISH
+from realtime_node.cluster.backplane import WITHOUT_HISTORY, EntryKind, StreamOptions
+from realtime_node.cluster.on_redis.script import ANNOUNCE, PUBLISH
 from realtime_node.errors import BackplaneUnavailableError
+from realtime_node.protocol.messages import ClientInfo
 from tests.integration.backplane.helpers import Counting, client, keys_of, parts_of
 from tests.support.backplanes import HISTORY, Node, RedisCluster
 from tests.support.conditions import eventually
@@ -62,6 +63,23 @@ async def test_a_reply_cut_after_execution_is_found_in_the_mark(
     assert counting.outcomes == {"done": 5}
     assert await b.receiver.has("news", 6) == ["first", *"01234"]
     assert b.receiver.losses == a.receiver.losses == []
+
+
+@pytest.mark.parametrize(("forward", "joins"), [(True, 1), (False, 0)], ids=["done", "not done"])
+async def test_a_join_whose_answer_was_lost_is_not_sent_again(
+    own_cluster: RedisCluster, cutter: ReplyCutter, forward: bool, joins: int
+) -> None:
+    """Joins and leaves are at most once: nobody looks them up, and nobody repeats them."""
+    a, b = await _pair(own_cluster, cutter, Counting())
+    info = ClientInfo(user="u", client="c")
+    await a.backplane.announce("news", EntryKind.LEAVE, info)
+    cutter.arm(ANNOUNCE.sha, forward=forward)
+    with pytest.raises(BackplaneUnavailableError):
+        await a.backplane.announce("news", EntryKind.JOIN, info)
+    await a.publish("news", "after")
+    await b.receiver.has("news", 1)
+    kinds = [entry.kind for entry in b.receiver.of("news")]
+    assert kinds == [EntryKind.LEAVE, *([EntryKind.JOIN] * joins), EntryKind.PUBLICATION]
 
 
 async def test_a_request_that_never_arrived_is_sent_once_more(

@@ -16,7 +16,7 @@ from realtime_node.telemetry.metrics import Metrics
 from tests.integration.backplane.helpers import Counting, stop_heartbeats, wait_until_buried
 from tests.support.backplanes import HISTORY, Node, RedisCluster
 from tests.support.conditions import eventually
-from tests.support.fakes import FakeSlowClients, plain_flow
+from tests.support.fakes import FakeSlowClients, framer_of, plain_flow
 from tests.unit.delivery.listeners import Listener
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class _Audience:
             JsonCodec(),
             self.metrics,
             FakeSlowClients(),
+            framer=framer_of(),
             flow_of=plain_flow,
             on_deserted=self.backplane.release,
             on_control=lambda _: None,

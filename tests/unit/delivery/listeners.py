@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from realtime_node.delivery.outbound import Outbound
+from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
 from tests.support.fakes import FakeTransport, offsets_of
 
 if TYPE_CHECKING:
-    from realtime_node.delivery.channel import Joiner
     from realtime_node.delivery.hub import Hub
+    from realtime_node.delivery.joining import Joiner
     from realtime_node.delivery.policies import Reason
     from realtime_node.protocol.messages import StreamPosition
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class Listener:
     """One client's subscription to one channel, and what it saw of it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a client differs from another in so much
         self,
         hub: Hub,
         channel: str = "a",
@@ -25,6 +26,7 @@ class Listener:
         follows_stream: bool = False,
         joins: bool = False,
         high_water: int = 1000,
+        wire: Wire = UNCOMPRESSED,
     ) -> None:
         self.hub = hub
         self.channel = channel
@@ -40,6 +42,7 @@ class Listener:
             hub._slow,
             on_pressure=self._on_pressure,
             on_slow=self._on_slow,
+            wire=wire,
         )
 
     def pause_writing(self) -> None:

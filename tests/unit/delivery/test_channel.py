@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime_node.delivery.batching import Audience, Batch, Waiting
-from realtime_node.delivery.channel import (
+from realtime_node.delivery.channel import Channel
+from realtime_node.delivery.fanout import Fanout
+from realtime_node.delivery.flow import Flow, Policy, SlowRule
+from realtime_node.delivery.frames import Framer
+from realtime_node.delivery.joining import (
     MAX_KEPT_MESSAGES,
-    Channel,
-    Fanout,
     Joiner,
     beyond,
     continues,
     position_after,
 )
 from realtime_node.delivery.outbound import Outbound
-from tests.support.fakes import FakeSlowClients, FakeTransport
+from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
+from realtime_node.telemetry.metrics import Metrics, total
+from tests.support.fakes import (
+    FakeSlowClients,
+    FakeTransport,
+    framer_of,
+    is_compressed,
+    payload_of,
+)
 
 SLOW = FakeSlowClients()
 
@@ -24,13 +35,14 @@ SLOW = FakeSlowClients()
 class Member:
     """A subscriber and what was written to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, wire: Wire = UNCOMPRESSED) -> None:
         self.transport = FakeTransport()
         self.outbound = Outbound(
             self.transport,
             SLOW,
             on_pressure=lambda: None,
             on_slow=lambda _reason: None,
+            wire=wire,
         )
 
     def lose_position(self, _channel: str) -> bool:
@@ -40,7 +52,7 @@ class Member:
     @property
     def frames(self) -> list[bytes]:
         """What it got."""
-        return self.transport.written
+        return [payload_of(frame) for frame in self.transport.written]
 
 
 def message(offset: int, epoch: str = "e") -> Waiting:
@@ -57,8 +69,9 @@ def channel_of(count: int) -> tuple[Channel, list[Member]]:
     return channel, members
 
 
-def fan_out(channel: Channel, frame: bytes = b"frame") -> Fanout:
+def fan_out(channel: Channel, payload: bytes = b"frame", framer: Framer | None = None) -> Fanout:
     """A frame on its way to everybody."""
+    frame = (framer or framer_of()).frame(payload)
     members = channel.audience(Audience.EVERYONE)
     batch = Batch(channel.name, channel.flow.slow, frame, [message(0)])
     channel.fanout = Fanout(channel, batch, members, SLOW, SLOW.now())
@@ -194,6 +207,108 @@ def test_later_slices_use_the_present_way_to_a_member() -> None:
     channel.refresh_send(members[1])
     fanout.write_slice(1)
     assert members[1].frames == []
+
+
+def mixed(*wires: Wire) -> tuple[Channel, list[Member]]:
+    """A channel whose members read different forms."""
+    channel = Channel("a")
+    members = [Member(wire) for wire in wires]
+    for member in members:
+        channel.add_member(member, wants_join_leave=False)
+    return channel, members
+
+
+def test_members_are_grouped_by_what_they_read() -> None:
+    """Each group gets the form it reads, and every member of it the same bytes object."""
+    channel, members = mixed(UNCOMPRESSED, 15, 10, 15, UNCOMPRESSED)
+    assert channel.audience(Audience.EVERYONE).runs == ((UNCOMPRESSED, 2), (10, 3), (15, 5))
+    fanout = fan_out(channel, b"frame " * 500)
+    reached = []
+    while not fanout.is_finished:
+        reached.append(fanout.write_slice(10))
+    assert reached == [2, 1, 2]
+    assert [member.frames for member in members] == [[b"frame " * 500]] * 5
+    plain, large, small, large_too, plain_too = (member.transport.written[0] for member in members)
+    assert plain is plain_too
+    assert large is large_too
+    assert not is_compressed(plain)
+    assert is_compressed(large)
+    assert is_compressed(small)
+    assert large is not small
+
+
+def test_a_member_that_leaves_before_its_group_is_reached_gets_nothing() -> None:
+    """Between two groups anything may happen, as between two slices."""
+    channel, members = mixed(UNCOMPRESSED, 15, 15)
+    fanout = fan_out(channel)
+    assert fanout.write_slice(10) == 1
+    channel.remove(members[1])
+    members[2].outbound.end()
+    channel.refresh_send(members[2])
+    assert fanout.write_slice(10) == 2
+    assert fanout.is_finished
+    assert [len(member.frames) for member in members] == [1, 0, 0]
+
+
+def test_congested_members_are_kept_what_they_read() -> None:
+    """Whatever a slow client reads, it stands behind the healthy ones and keeps its own form."""
+    channel, members = mixed(UNCOMPRESSED, 15, 15, UNCOMPRESSED)
+    for slow in (members[0], members[1]):
+        slow.outbound.pause()
+        channel.refresh_send(slow)
+    assert channel.audience(Audience.EVERYONE).runs == ((UNCOMPRESSED, 1), (15, 2))
+    fanout = fan_out(channel, b"frame " * 50)
+    while not fanout.is_finished:
+        fanout.write_slice(10)
+    assert [len(member.frames) for member in members] == [0, 0, 1, 1]
+    for slow in (members[0], members[1]):
+        slow.outbound.resume()
+    assert [member.frames for member in members] == [[b"frame " * 50]] * 4
+    plain, compressed, shared, shared_plain = (member.transport.written[0] for member in members)
+    assert (plain, compressed) == (shared_plain, shared)
+    assert not is_compressed(plain)
+    assert is_compressed(compressed)
+
+
+def test_a_member_that_drains_before_its_turn_is_written_what_it_reads() -> None:
+    """Who was congested when the fan-out began, and is not any more, is not given plain frames."""
+    channel, members = mixed(UNCOMPRESSED, 15)
+    members[1].outbound.pause()
+    channel.refresh_send(members[1])
+    fanout = fan_out(channel, b"frame " * 50)
+    fanout.write_slice(10)
+    members[1].outbound.resume()
+    channel.refresh_send(members[1])
+    fanout.write_slice(10)
+    assert fanout.is_finished
+    assert [member.frames for member in members] == [[b"frame " * 50]] * 2
+    assert is_compressed(members[1].transport.written[0])
+
+
+@pytest.mark.parametrize("policy", [Policy.DROP, Policy.DISCONNECT, Policy.LATEST])
+def test_a_form_that_is_not_kept_is_not_made(policy: Policy) -> None:
+    """A policy that keeps no frames costs no deflate for clients that are congested."""
+    channel, (slow,) = mixed(15)
+    slow.outbound.pause()
+    channel.refresh_send(slow)
+    channel.flow = Flow(slow=SlowRule(policy=policy))
+    metrics = Metrics()
+    fanout = fan_out(channel, b"frame " * 50, framer_of(metrics))
+    fanout.write_slice(10)
+    assert fanout.is_finished
+    assert total(metrics.compression.frames) == 0
+
+
+def test_a_form_that_nobody_is_left_to_read_is_not_made() -> None:
+    """The last reader of a window is gone before its turn: nothing is compressed."""
+    channel, members = mixed(UNCOMPRESSED, 15)
+    metrics = Metrics()
+    fanout = fan_out(channel, b"frame " * 50, framer_of(metrics))
+    fanout.write_slice(10)
+    channel.remove(members[1])
+    fanout.write_slice(10)
+    assert fanout.is_finished
+    assert total(metrics.compression.frames) == 0
 
 
 def test_joins_go_to_those_who_asked_for_them() -> None:

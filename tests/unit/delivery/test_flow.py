@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime_node.delivery.channel import SMALLEST_COHORT, pace
+from realtime_node.delivery.fanout import SMALLEST_COHORT, pace
 from realtime_node.delivery.flow import PLAIN, BatchRule, Flow, Policy, SlowRule
 from realtime_node.delivery.hub import Hub
 from realtime_node.delivery.policies import Reason
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.protocol.messages import StreamPosition
 from realtime_node.telemetry.metrics import Metrics, total
-from tests.support.fakes import FakeClock, FakeSlowClients, entry, settle
+from tests.support.fakes import FakeClock, FakeSlowClients, entry, framer_of, settle
 from tests.unit.delivery.listeners import Listener
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Watched:
             JsonCodec(),
             self.metrics,
             self.slow,
+            framer=framer_of(metrics),
             flow_of=lambda _channel: flow,
             on_deserted=lambda _channel: None,
             on_control=lambda _control: None,

@@ -9,15 +9,16 @@ import pytest
 
 from realtime_node.cluster.backplane import Control, DisconnectUser, Entry, EntryKind
 from realtime_node.delivery import hub as hub_module
-from realtime_node.delivery.channel import MAX_KEPT_MESSAGES
 from realtime_node.delivery.flow import PLAIN, Flow
 from realtime_node.delivery.hub import Hub
+from realtime_node.delivery.joining import MAX_KEPT_MESSAGES
 from realtime_node.delivery.outbound import Pressure
 from realtime_node.delivery.policies import Reason
+from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.protocol.messages import StreamPosition
 from realtime_node.telemetry.metrics import Metrics, total
-from tests.support.fakes import FakeClock, FakeSlowClients, entry, join_entry, settle
+from tests.support.fakes import FakeClock, FakeSlowClients, entry, framer_of, join_entry, settle
 from tests.unit.delivery.listeners import Listener
 
 NOWHERE = StreamPosition()
@@ -30,6 +31,7 @@ class Watched:
     def __init__(self, flow: Flow = PLAIN) -> None:
         metrics = Metrics()
         self.metrics = metrics.delivery
+        self.compression = metrics.compression
         self.clock = FakeClock()
         self.slow = FakeSlowClients(self.clock, metrics)
         self.deserted: list[str] = []
@@ -38,6 +40,7 @@ class Watched:
             JsonCodec(),
             self.metrics,
             self.slow,
+            framer=framer_of(metrics),
             flow_of=lambda _channel: flow,
             on_deserted=self.deserted.append,
             on_control=self.controls.append,
@@ -50,6 +53,7 @@ class Watched:
         top: StreamPosition = NOWHERE,
         joins: bool = False,
         high_water: int = 1000,
+        wire: Wire = UNCOMPRESSED,
     ) -> Listener:
         """A member of a channel, positioned if `top` is a position."""
         listener = Listener(
@@ -58,6 +62,7 @@ class Watched:
             follows_stream=bool(top.epoch),
             joins=joins,
             high_water=high_water,
+            wire=wire,
         )
         listener.join(top)
         return listener
@@ -458,3 +463,83 @@ async def test_waiting_ends_with_the_channel(watched: Watched) -> None:
     assert delivered is not None
     listener.leave()
     assert delivered.cancelled()
+
+
+# --- compression ------------------------------------------------------------------------------
+
+LONG = "all work and no play " * 100
+
+
+async def test_a_frame_is_compressed_once_for_each_window(watched: Watched) -> None:
+    """One client or three hundred: as many deflates as there are windows, and shared bytes."""
+    wires = (UNCOMPRESSED, 15, 10, 9)
+    listeners = [watched.listener(wire=wire, high_water=10_000) for wire in wires * 100]
+    await watched.receive(entry("a", LONG))
+    assert total(watched.compression.frames) == 3
+    assert [listener.data for listener in listeners] == [[LONG]] * 400
+    for start, wire in enumerate(wires):
+        objects = {id(listener.frames[0]) for listener in listeners[start :: len(wires)]}
+        assert len(objects) == 1, f"clients on wire {wire} share one object"
+    assert total(watched.compression.bytes_in) > 10 * total(watched.compression.bytes_out)
+
+
+async def test_a_short_frame_is_compressed_once_for_all_windows(watched: Watched) -> None:
+    """What fits the smallest window serves the larger ones."""
+    listeners = [watched.listener(wire=wire) for wire in (9, 10, 12, 15)]
+    await watched.receive(entry("a", "short " * 20))
+    assert total(watched.compression.frames) == 1
+    assert len({id(listener.frames[0]) for listener in listeners}) == 1
+    assert [listener.data for listener in listeners] == [["short " * 20]] * 4
+
+
+async def test_nothing_is_compressed_where_nobody_reads_it(watched: Watched) -> None:
+    """A channel of plain clients costs no deflate, whatever other channels' clients read."""
+    watched.listener("a")
+    watched.listener("b", wire=15)
+    await watched.receive(entry("a", LONG))
+    assert total(watched.compression.frames) == 0
+
+
+async def test_the_write_of_a_compressed_client_is_its_transports(watched: Watched) -> None:
+    """A healthy client costs one call of `transport.write` for each frame, and nothing of ours."""
+    listener = watched.listener(wire=15)
+    assert listener.outbound.send == listener.transport.write
+    await watched.receive(entry("a", LONG), entry("a", 2))
+    assert listener.data == [LONG, 2]
+    assert len(listener.frames) == 1
+
+
+async def test_joiners_share_what_they_are_given(watched: Watched) -> None:
+    """A crowd that joins behind one position costs a deflate, not one for each."""
+    watched.listener(top=at(2), wire=15, high_water=10_000)
+    late = [
+        Listener(watched.hub, follows_stream=True, wire=15, high_water=10_000) for _ in range(50)
+    ]
+    for listener in late:
+        # The answer is older than what was received here meanwhile: they join behind the others.
+        listener.hub.finish_join("a", listener.ask(), at(1))
+    await watched.receive(
+        entry("a", LONG, sequence=2, offset=2, epoch="e"),
+        entry("a", LONG, sequence=3, offset=3, epoch="e"),
+    )
+    assert [listener.offsets for listener in late] == [[2, 3]] * 50
+    assert total(watched.compression.frames) == 2
+
+
+async def test_compressing_is_part_of_a_passes_budget(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many channels with large frames do not keep the loop from everything else."""
+    monkeypatch.setattr(hub_module, "WRITES_PER_PASS", 50)
+    names = [f"channel {number}" for number in range(20)]
+    for name in names:
+        watched.listener(name, wire=15, high_water=100_000)
+    await watched.hub.receive([entry(name, LONG * 10) for name in names])
+    most = 0
+    while watched.hub.backlog:
+        before = total(watched.compression.frames)
+        await asyncio.sleep(0)
+        most = max(most, int(total(watched.compression.frames) - before))
+    await settle()
+    assert total(watched.compression.frames) == len(names)
+    assert most <= 2

@@ -21,17 +21,20 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from realtime_node.delivery import channel as channel_module
 from realtime_node.delivery import hub as hub_module
+from realtime_node.delivery import joining as joining_module
 from realtime_node.delivery.hub import Hub
+from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.protocol.messages import StreamPosition
 from realtime_node.telemetry.metrics import Metrics
-from tests.support.fakes import FakeSlowClients, entry, plain_flow
+from tests.support.fakes import FakeSlowClients, entry, framer_of, plain_flow
 from tests.unit.delivery.listeners import Listener
 
 CLIENTS = 4
 LIMIT_BYTES = 300
+WIRES = (UNCOMPRESSED, 15, 9, 15)
+"""What each client reads."""
 LARGEST_FRAME = 16 * 80
 """A few publications."""
 clients = st.integers(0, CLIENTS - 1)
@@ -49,15 +52,19 @@ class Published:
 class Client:
     """One subscription after the other of one client, and what it may see."""
 
-    def __init__(self, model: JoiningModel, *, follows_stream: bool) -> None:
+    def __init__(self, model: JoiningModel, *, follows_stream: bool, wire: Wire) -> None:
         self.model = model
+        self.wire = wire
         self.follows_stream = follows_stream
         self.begin_anew()
 
     def begin_anew(self) -> None:
         """Be away, with a new connection."""
         self.listener = Listener(
-            self.model.hub, follows_stream=self.follows_stream, high_water=LIMIT_BYTES // 2
+            self.model.hub,
+            follows_stream=self.follows_stream,
+            high_water=LIMIT_BYTES // 2,
+            wire=self.wire,
         )
         self.joiner: Any = None
         self.answer: StreamPosition | None = None
@@ -106,7 +113,7 @@ class JoiningModel(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.patches = [
             mock.patch.object(hub_module, "WRITES_PER_PASS", 2),
-            mock.patch.object(channel_module, "MAX_KEPT_MESSAGES", 6),
+            mock.patch.object(joining_module, "MAX_KEPT_MESSAGES", 6),
         ]
         for patch in self.patches:
             patch.start()
@@ -123,6 +130,7 @@ class JoiningModel(RuleBasedStateMachine):
             JsonCodec(),
             Metrics().delivery,
             FakeSlowClients(client_bytes=LIMIT_BYTES),
+            framer=framer_of(),
             flow_of=plain_flow,
             on_deserted=self._on_deserted,
             on_control=lambda _control: None,
@@ -135,7 +143,9 @@ class JoiningModel(RuleBasedStateMachine):
     def meet(self, loose: set[int], *, may_lose: bool, may_begin_anew: bool) -> None:
         """Some clients are promised no position; and some runs are calm ones."""
         self.may_lose, self.may_begin_anew = may_lose, may_begin_anew
-        self.clients = [Client(self, follows_stream=i not in loose) for i in range(CLIENTS)]
+        self.clients = [
+            Client(self, follows_stream=i not in loose, wire=wire) for i, wire in enumerate(WIRES)
+        ]
 
     def teardown(self) -> None:
         """Let everything arrive, and see that nobody is left behind."""

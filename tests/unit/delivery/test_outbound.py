@@ -6,7 +6,7 @@ from realtime_node.delivery.batching import Audience, Batch, Waiting
 from realtime_node.delivery.flow import Policy, SlowRule
 from realtime_node.delivery.outbound import Outbound, Pressure
 from realtime_node.delivery.policies import Action, Reason
-from tests.support.fakes import FakeSlowClients, FakeTransport
+from tests.support.fakes import FakeSlowClients, FakeTransport, ReadyFrame
 
 
 class Watched:
@@ -41,7 +41,7 @@ class Watched:
     def offer(self, text: bytes, rule: SlowRule | None = None, key: str = "") -> Action | None:
         """Offer a channel's message."""
         waiting = Waiting(text, Audience.EVERYONE, 0, "", 0, key)
-        batch = Batch("a", rule or SlowRule(), text, [waiting])
+        batch = Batch("a", rule or SlowRule(), ReadyFrame(text), [waiting])
         return self.outbound.offer(batch, self.slow.now())
 
 

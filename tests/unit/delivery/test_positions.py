@@ -6,7 +6,14 @@ from realtime_node.delivery.hub import Hub
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.protocol.messages import StreamPosition
 from realtime_node.telemetry.metrics import Metrics
-from tests.support.fakes import FakeSlowClients, entry, join_entry, plain_flow, settle
+from tests.support.fakes import (
+    FakeSlowClients,
+    entry,
+    framer_of,
+    join_entry,
+    plain_flow,
+    settle,
+)
 from tests.unit.delivery.listeners import Listener
 
 
@@ -15,6 +22,7 @@ def _hub() -> Hub:
         JsonCodec(),
         Metrics().delivery,
         FakeSlowClients(),
+        framer=framer_of(),
         flow_of=plain_flow,
         on_deserted=lambda _: None,
         on_control=lambda _: None,

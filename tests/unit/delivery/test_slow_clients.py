@@ -7,7 +7,8 @@ from realtime_node.delivery.budget import HOLDING_BYTES, Budget, Shared
 from realtime_node.delivery.flow import Policy, SlowRule
 from realtime_node.delivery.outbound import Outbound, Pressure
 from realtime_node.delivery.policies import Action, Reason
-from tests.support.fakes import FakeSlowClients, FakeTransport
+from realtime_node.protocol.deflate import UNCOMPRESSED
+from tests.support.fakes import FakeSlowClients, FakeTransport, ReadyFrame
 
 QUEUE = SlowRule(max_age_s=5, max_bytes=1_000_000)
 LATEST = SlowRule(policy=Policy.LATEST)
@@ -42,7 +43,7 @@ class Client:
 
 def batch(frame: bytes, rule: SlowRule = QUEUE) -> Batch:
     """A frame of one message."""
-    return Batch("a", rule, frame, [Waiting(frame, Audience.EVERYONE, 0, "", 0)])
+    return Batch("a", rule, ReadyFrame(frame), [Waiting(frame, Audience.EVERYONE, 0, "", 0)])
 
 
 def pass_time(slow: FakeSlowClients, seconds: float) -> None:
@@ -69,7 +70,6 @@ def test_the_frame_that_fills_a_buffer_is_known_as_shared() -> None:
     slow = FakeSlowClients()
     clients = [Client(slow, buffered=10) for _ in range(300)]
     frame = batch(b"y" * 10_000)
-    slow.writing = frame.frame
     for client in clients:
         client.outbound.offer(frame, slow.now())
     assert len(slow) == 300
@@ -81,7 +81,7 @@ def test_a_frame_that_was_sent_in_part_is_still_one_frame() -> None:
     slow = FakeSlowClients()
     client = Client(slow, buffered=10)
     frame = batch(b"y" * 10_000)
-    slow.writing = frame.frame
+    slow.writing = frame.frame.on(UNCOMPRESSED)
     client.transport.buffered = 9_000
     client.outbound.pause()
     assert slow.budget.bytes == 10_000 + HOLDING_BYTES

@@ -16,7 +16,8 @@ from realtime_node.delivery.budget import HOLDING_BYTES, Shared
 from realtime_node.delivery.flow import Policy, SlowRule
 from realtime_node.delivery.outbound import Outbound, Pressure
 from realtime_node.delivery.policies import Reason
-from tests.support.fakes import FakeSlowClients, FakeTransport, payload_of
+from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
+from tests.support.fakes import FakeSlowClients, FakeTransport, framer_of, payload_of
 
 HIGH_WATER = 60
 CLIENT_BYTES = 600
@@ -25,7 +26,10 @@ RULES = {
     policy.value: SlowRule(policy=policy, max_messages=8, max_bytes=300, max_age_s=5)
     for policy in Policy
 }
-CLIENTS = 3
+WIRES = (UNCOMPRESSED, 15, 9)
+"""What each client reads."""
+CLIENTS = len(WIRES)
+FRAMER = framer_of()
 clients = st.integers(0, CLIENTS - 1)
 channels = st.sampled_from(sorted(RULES))
 
@@ -33,13 +37,13 @@ channels = st.sampled_from(sorted(RULES))
 class Client:
     """One client of every channel."""
 
-    def __init__(self, slow: FakeSlowClients) -> None:
+    def __init__(self, slow: FakeSlowClients, wire: Wire) -> None:
         self.transport = FakeTransport(HIGH_WATER)
         self.transport.set_protocol(self)
         self.transport.stall()
         self.ends: list[Reason] = []
         self.outbound = Outbound(
-            self.transport, slow, on_pressure=lambda: None, on_slow=self.ends.append
+            self.transport, slow, on_pressure=lambda: None, on_slow=self.ends.append, wire=wire
         )
         self.offered: dict[str, list[tuple[str, int]]] = {channel: [] for channel in RULES}
         """By channel: key and number of every message it was offered, in order."""
@@ -71,12 +75,9 @@ class SlowModel(RuleBasedStateMachine):
         self.slow = FakeSlowClients(
             client_bytes=CLIENT_BYTES, node_bytes=NODE_BYTES, write_timeout_s=20
         )
-        self.clients = [Client(self.slow) for _ in range(CLIENTS)]
+        self.clients = [Client(self.slow, wire) for wire in WIRES]
         self.number = 0
         self.channels = sorted(RULES)
-
-    def _frame(self, lines: list[bytes]) -> bytes:
-        return self.slow._framing(lines)
 
     @initialize(channels=st.sets(channels, min_size=1))
     def use(self, channels: set[str]) -> None:
@@ -99,14 +100,12 @@ class SlowModel(RuleBasedStateMachine):
             self.number += 1
             payload = f"{channel} {key} {self.number} {'.' * size}".encode()
             waiting.append(Waiting(payload, Audience.EVERYONE, self.number, "e", 0, key))
-        frame = self._frame([message.payload for message in waiting])
+        frame = FRAMER.frame(b"\n".join(message.payload for message in waiting))
         batch = Batch(channel, RULES[channel], frame, waiting)
-        self.slow.writing = batch.frame
         for client in self.clients:
             if client.outbound.pressure is not Pressure.ENDED:
                 client.offered[channel] += [(each.key, each.offset) for each in waiting]
                 client.outbound.offer(batch, self.slow.now())
-        self.slow.writing = None
 
     @rule(which=clients, size=st.sampled_from([0, 50, 100]))
     def reply(self, which: int, size: int) -> None:
@@ -114,7 +113,8 @@ class SlowModel(RuleBasedStateMachine):
         client = self.clients[which]
         if client.outbound.pressure is not Pressure.ENDED:
             client.own += 1
-            client.outbound.send(self._frame([f"own - {client.own} {'.' * size}".encode()]))
+            payload = f"own - {client.own} {'.' * size}".encode()
+            client.outbound.send(FRAMER.single(payload, client.outbound.wire))
 
     @rule(which=clients, left=st.sampled_from([0, 0, 10, 50]))
     def read(self, which: int, left: int) -> None:
@@ -131,7 +131,7 @@ class SlowModel(RuleBasedStateMachine):
     def lose(self, which: int) -> None:
         """A connection is lost, and another client comes."""
         self.clients[which].outbound.lost()
-        self.clients[which] = Client(self.slow)
+        self.clients[which] = Client(self.slow, WIRES[which])
 
     @invariant()
     def what_is_written_is_promised(self) -> None:

@@ -39,6 +39,15 @@ def test_length_is_written_in_the_shortest_form(length: int, header: bytes) -> N
     assert message_frame(payload, is_text=True) == header + payload
 
 
+@pytest.mark.parametrize("length", [0, 200, 70_000])
+def test_a_compressed_payload_is_marked(length: int) -> None:
+    """Compression shows in one bit of the first byte, and in nothing else."""
+    payload = b"x" * length
+    plain = message_frame(payload, is_text=True)
+    marked = message_frame(payload, is_text=True, is_compressed=True)
+    assert (plain[0], marked[0], marked[1:]) == (0x81, 0xC1, plain[1:])
+
+
 def test_binary_payloads_have_their_own_opcode() -> None:
     """A codec that is not text writes binary frames."""
     assert parsed(message_frame(b"\x00", is_text=False)) == [(Opcode.BINARY, True, b"\x00")]

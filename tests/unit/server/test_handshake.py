@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from realtime_node.protocol.deflate import UNCOMPRESSED
 from realtime_node.server.handshake import Accepted, Refused, is_allowed_origin, negotiate
 
 RFC = {
@@ -26,6 +27,7 @@ def ask(
     *,
     allowed: tuple[str, ...] = (),
     subprotocols: tuple[str, ...] = ("centrifuge-json",),
+    offers: str = "",
 ) -> Accepted | Refused:
     """Negotiate the RFC's request with some headers changed, or removed (None)."""
     headers: CIMultiDict[str] = CIMultiDict(RFC)
@@ -33,7 +35,9 @@ def ask(
         headers.popall(name, None)
         if value is not None:
             headers[name] = value
-    return negotiate(headers, subprotocols=subprotocols, allowed_origins=allowed)
+    return negotiate(
+        headers, subprotocols=subprotocols, allowed_origins=allowed, extension_offers=offers
+    )
 
 
 def test_answers_the_example_of_the_rfc() -> None:
@@ -172,3 +176,33 @@ def test_subprotocol_is_the_preferred_one_of_those_offered(
     header = f"\r\nSec-WebSocket-Protocol: {chosen}\r\n".encode()
     assert (header in answer.response) is confirmed
     assert (b"Sec-WebSocket-Protocol" in answer.response) is confirmed
+
+
+# --- extensions -------------------------------------------------------------------------------
+
+
+def test_compression_is_answered() -> None:
+    """An offer that can be honoured has its answer in the response."""
+    answer = ask(offers="x-other, permessage-deflate; server_max_window_bits=10")
+    assert isinstance(answer, Accepted)
+    assert answer.wire == 10
+    assert (
+        b"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover;"
+        b" client_no_context_takeover; server_max_window_bits=10\r\n"
+    ) in answer.response
+    assert answer.response.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("offers", ["", "permessage-deflate; mood=good"])
+def test_without_an_agreement_there_is_no_extension(offers: str) -> None:
+    """The client is upgraded all the same."""
+    answer = ask(offers=offers)
+    assert isinstance(answer, Accepted)
+    assert answer.wire == UNCOMPRESSED
+    assert b"Extensions" not in answer.response
+
+
+def test_malformed_extensions_are_refused() -> None:
+    """RFC 6455, 9.1: what is not a list of extensions fails the connection."""
+    answer = ask(offers="permessage-deflate;;")
+    assert answer == Refused(HTTPStatus.BAD_REQUEST, "Sec-WebSocket-Extensions is malformed")

@@ -7,13 +7,24 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import CLIENT, OPEN, Protocol
 
 from realtime_node.protocol import codes
+from realtime_node.protocol.deflate import UNCOMPRESSED, Wire, deflate
+from realtime_node.protocol.messages import Push
 from realtime_node.server import websocket
 from realtime_node.server.websocket import WebSocketConnection
-from tests.support.fakes import FakeNode, FakeTransport, publication, settle
+from realtime_node.telemetry.metrics import total
+from tests.support.fakes import (
+    FakeNode,
+    FakeTransport,
+    entry,
+    is_compressed,
+    publication,
+    settle,
+)
 
 if TYPE_CHECKING:
     from websockets.protocol import Event
@@ -24,15 +35,21 @@ MAX_BYTES = 1000
 class Browser:
     """A client's end of the connection: it masks what it sends and parses what it gets."""
 
-    def __init__(self, node: FakeNode) -> None:
+    def __init__(self, node: FakeNode, wire: Wire = UNCOMPRESSED) -> None:
         self.transport = FakeTransport()
         self.lost: list[WebSocketConnection] = []
         self.connection = WebSocketConnection(
-            self.transport, node.services, max_message_bytes=MAX_BYTES, on_lost=self.lost.append
+            self.transport,
+            node.services,
+            max_message_bytes=MAX_BYTES,
+            on_lost=self.lost.append,
+            wire=wire,
         )
         self.transport.set_protocol(self.connection)
         self.session = self.connection._session
         self._ws = Protocol(CLIENT, state=OPEN, max_size=None)
+        if wire != UNCOMPRESSED:
+            self._ws.extensions = [PerMessageDeflate(True, True, wire, 15)]
         self._read = 0
 
     def send(self, *frames: Frame) -> None:
@@ -357,3 +374,136 @@ async def test_slow_client_is_told_and_closed(browser: Browser, node: FakeNode) 
     assert browser.close_received() == (3008, "slow")
     assert browser.transport.buffered < 4000
     assert node.hub.num_channels == 0
+
+
+# --- compression ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def compressing(node: FakeNode) -> AsyncIterator[Browser]:
+    """A connected client that has agreed to compression."""
+    browser = Browser(node, wire=15)
+    browser.say(id=1, connect={})
+    await settle()
+    assert browser.messages()[0]["id"] == 1
+    yield browser
+    if not browser.lost:
+        browser.connection.connection_lost(None)
+
+
+def packed(payload: bytes, *, fin: bool = True) -> bytes:
+    """A frame of a client that marks its payload as compressed."""
+    frame = Frame(Opcode.TEXT, payload, fin=fin).serialize(mask=True)
+    return bytes([frame[0] | 0x40]) + frame[1:]
+
+
+async def test_compressed_commands_are_read(compressing: Browser) -> None:
+    """A client compresses what it likes; both kinds are answered in order."""
+    compressing.send_bytes(packed(deflate(b'{"id":2,"ping":{}}', 15, 1)))
+    compressing.say(id=3, ping={})
+    await settle()
+    assert [each["id"] for each in compressing.messages()] == [2, 3]
+
+
+async def test_a_compressed_command_comes_in_fragments(compressing: Browser) -> None:
+    """A compressed message may be cut anywhere, with a ping in between, which is never packed."""
+    data = deflate(b'{"id":2,"ping":{}}', 15, 1)
+    compressing.send_bytes(packed(data[:5], fin=False))
+    compressing.send(Frame(Opcode.PING, b"data"), Frame(Opcode.CONT, data[5:]))
+    await settle()
+    pong, reply = compressing.frames()
+    assert (pong.opcode, bytes(pong.data)) == (Opcode.PONG, b"data")
+    assert json.loads(bytes(reply.data)) == {"id": 2, "ping": {}}
+
+
+async def test_replies_are_compressed_for_who_reads_that(
+    browser: Browser, compressing: Browser
+) -> None:
+    """A reply of the client's own is packed by the same rule as a channel's frame."""
+    for client in (browser, compressing):
+        client.session.send_push(Push(channel="a", pub=publication("reply " * 50)))
+    plain, small = (client.transport.written[-1] for client in (browser, compressing))
+    assert (is_compressed(plain), is_compressed(small)) == (False, True)
+    assert len(small) < len(plain)
+    assert browser.messages() == compressing.messages()
+
+
+async def test_shared_frames_mix_with_replies(
+    node: FakeNode, browser: Browser, compressing: Browser
+) -> None:
+    """Frames that all share and replies in between are read in one conversation, by everybody."""
+    data = {"text": "all work and no play " * 20}
+    for client in (browser, compressing):
+        client.say(id=2, subscribe={"channel": "a"})
+    await settle()
+    for number in range(3, 6):
+        await node.hub.receive([entry("a", data, sequence=number)])
+        for client in (browser, compressing):
+            client.say(id=number, ping={})
+        await settle()
+    for client in (browser, compressing):
+        _, *later = client.messages()
+        assert [each["push"]["pub"]["data"] for each in later if "push" in each] == [data] * 3
+        assert [each["id"] for each in later if "id" in each] == [3, 4, 5]
+    assert total(node.metrics.compression.frames) >= 3
+
+
+async def test_a_close_is_never_compressed(compressing: Browser) -> None:
+    """Control frames go as they are."""
+    compressing.session.close(codes.SHUTDOWN)
+    assert compressing.transport.written[-1][0] == 0x88
+    assert compressing.close_received() == (3001, "shutdown")
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (packed(deflate(bytes(MAX_BYTES + 1), 15, 9)), 1009),
+        (packed(deflate(bytes(1 << 24), 15, 9))[:8], 1009),
+        (packed(deflate(bytes(500 << 10), 15, 9)), 1009),
+        (
+            packed(deflate(bytes(MAX_BYTES), 15, 9), fin=False)
+            + Frame(Opcode.CONT, deflate(b"x", 15, 9)).serialize(mask=True),
+            1009,
+        ),
+        (packed(b"\xff\xff\xff"), 1002),
+        (
+            packed(deflate(b"{", 15, 9), fin=False)
+            + bytes([0xC0])
+            + Frame(Opcode.CONT, b"\xff\xff").serialize(mask=True)[1:],
+            1002,
+        ),
+        (bytes([0xC9]) + Frame(Opcode.PING, b"x").serialize(mask=True)[1:], 1002),
+        (packed(b""), 3501),
+        (packed(deflate(b'{"id":2,"ping":{}}', 15, 1)[:-9]), 3501),
+    ],
+    ids=[
+        "a byte too large",
+        "a packed message larger than a message may be",
+        "a bomb",
+        "a bomb in fragments",
+        "garbage",
+        "a marked continuation",
+        "a marked ping",
+        "nothing at all",
+        "a truncated command",
+    ],
+)
+async def test_hostile_compression_ends_the_connection(
+    compressing: Browser, node: FakeNode, data: bytes, code: int
+) -> None:
+    """Who sends a bomb is told 1009, and who sends no compressed data 1002; the session ends."""
+    compressing.send_bytes(data)
+    await settle()
+    close = compressing.close_received()
+    assert close is not None
+    assert close[0] == code
+    assert node.registry.num_clients == 0
+
+
+async def test_compression_that_was_not_agreed_on_is_an_error(browser: Browser) -> None:
+    """The bit is reserved for those who have negotiated it."""
+    browser.send_bytes(packed(deflate(b'{"id":2,"ping":{}}', 15, 1)))
+    close = browser.close_received()
+    assert close is not None
+    assert close[0] == 1002

@@ -1,0 +1,146 @@
+"""A fan-out: one frame on its way to everybody who listens to a channel, slice by slice.
+
+The hub asks for a slice whenever it has time; a channel with `stagger` spreads them, cohort by
+cohort, over its window. Healthy members get the same bytes with one call each, congested ones are
+handed to `slow_clients`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from realtime_node.delivery.batching import Batch
+from realtime_node.delivery.subscribers import Members, Send, Subscriber
+from realtime_node.protocol.deflate import Wire
+
+if TYPE_CHECKING:
+    from realtime_node.delivery.channel import Channel
+    from realtime_node.delivery.slow_clients import SlowClients
+
+SMALLEST_COHORT: Final = 50
+"""Members below which it is not worth to spread them further."""
+SHORTEST_GAP_S: Final = 0.002
+"""Between two cohorts: timers are not much finer than a millisecond."""
+
+
+class Pace(NamedTuple):
+    """How a frame's way to many members is spread over time."""
+
+    cohort: int
+    """Members written to at one moment."""
+    gap_s: float
+    """From one cohort to the next; 0: as fast as the loop lets."""
+
+
+def pace(members: int, stagger_s: float) -> Pace:
+    """Return how a frame reaches `members` within `stagger_s`."""
+    cohorts = min(members // SMALLEST_COHORT, int(stagger_s / SHORTEST_GAP_S))
+    if cohorts <= 1:
+        return Pace(max(members, 1), 0.0)
+    return Pace(-(-members // cohorts), stagger_s / cohorts)
+
+
+class Fanout:
+    """One frame on its way to the members it was made for, slice by slice.
+
+    It walks over a snapshot, run by run, so who joins meanwhile is not in it (a joiner got the
+    batch already) and who leaves has to be skipped: it may be back, further on in the stream,
+    before the last slice. Order holds because a channel has one fan-out at a time.
+    """
+
+    __slots__ = (
+        "_batch",
+        "_begun_at",
+        "_channel",
+        "_left",
+        "_members",
+        "_next",
+        "_pace",
+        "_run",
+        "_slow",
+    )
+
+    def __init__(
+        self, channel: Channel, batch: Batch, members: Members, slow: SlowClients, now: float
+    ) -> None:
+        """Prepare to write a batch's frame to each of `members`, from `now` on."""
+        self._channel = channel
+        self._batch = batch
+        self._members = members
+        self._slow = slow
+        self._begun_at = now
+        self._pace = pace(len(members.subscribers), channel.flow.stagger_s)
+        self._left: set[Subscriber] = set()
+        self._run = 0
+        self._next = 0
+
+    def skip(self, subscriber: Subscriber) -> None:
+        """Leave out a member that is gone."""
+        self._left.add(subscriber)
+
+    def write_slice(self, limit: int) -> int:
+        """Write to at most `limit` members of one cohort and run; return how many were reached.
+
+        Of one run, because the next may be the first to need its form of the frame: what making it
+        costs is to be counted before more is done.
+        """
+        start = self._next
+        subscribers, sends, runs, revision = self._members
+        run = runs[self._run] if self._run < len(runs) else None
+        left_of_cohort = self._pace.cohort - start % self._pace.cohort
+        end_of_run = run.end if run is not None else len(subscribers)
+        self._next = end = min(start + limit, start + left_of_cohort, end_of_run)
+        if end == end_of_run:
+            self._run += 1
+        if run is None:
+            # Whoever of these has drained since then writes what it reads by itself.
+            self._slow.offer(self._present(subscribers[start:end]), self._batch)
+        elif revision == self._channel.revision:
+            self._write(sends[start:end], run.wire)
+        else:
+            self._write_present(subscribers[start:end], run.wire)
+        return end - start
+
+    def _present(self, part: Iterable[Subscriber]) -> list[Subscriber]:
+        """Leave out those that are gone, or were meanwhile."""
+        members = self._channel.members
+        return [each for each in part if each in members and each not in self._left]
+
+    def _write_present(self, part: Iterable[Subscriber], wire: Wire) -> None:
+        """Write to those that are still there, by what they are now."""
+        there, congested = self._present(part), self._channel.congested
+        members = self._channel.members
+        # Told apart before anything is written: whoever this very frame congests has it.
+        slow = [each for each in there if each in congested] if congested else []
+        self._write([members[each] for each in there if each not in congested], wire)
+        if slow:
+            self._slow.offer(slow, self._batch)
+
+    def _write(self, sends: Sequence[Send], wire: Wire) -> None:
+        if not sends:
+            return
+        shared = self._slow.writing = self._batch.frame.on(wire)
+        frame = shared.data
+        remaining = iter(sends)
+        while True:
+            try:
+                for send in remaining:
+                    send(frame)
+            except RuntimeError:
+                # A transport closed under our hands. The iterator stands behind it: the rest of
+                # the members are served as if nothing had happened.
+                continue
+            self._slow.writing = None
+            return
+
+    @property
+    def next_at(self) -> float:
+        """When the next slice is due; a time in the past: at once."""
+        cohort, gap_s = self._pace
+        return self._begun_at + self._next // cohort * gap_s
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every member was written to."""
+        return self._next >= len(self._members.subscribers)
