@@ -110,25 +110,30 @@ async def spread(lab: Lab, kind: Kind) -> Spreading:
         received = await asyncio.gather(*(load.expect(published.accepted) for load in loads))
         spent = server.clock() - begun
 
-    def mean(values: Sequence[float]) -> float:
-        return sum(values) / len(values)
-
-    def decile(tenth: int) -> float:
-        return mean([each.deciles_ms[tenth - 1] for each in received])
-
+    deciles = merged_deciles([each.deciles_ms for each in received])
     publications = sum(each.publications for each in received)
     complete = sum(each.complete or 0 for each in received)
     return Spreading(
-        p10_ms=decile(1),
-        p30_ms=decile(3),
-        p50_ms=decile(5),
-        p70_ms=decile(7),
-        p90_ms=decile(9),
-        p99_ms=mean([each.p99_ms for each in received]),
+        p10_ms=deciles[0],
+        p30_ms=deciles[2],
+        p50_ms=deciles[4],
+        p70_ms=deciles[6],
+        p90_ms=deciles[8],
+        p99_ms=max(each.p99_ms for each in received),
         whole_percent=100 * complete / (SPREAD_PROCESSES * clients),
         us_per_delivery=spent.cpu / max(publications, 1) * 1e6,
         waiting_percent=100 * spent.waiting / max(received[0].active_s, 1e-9),
     )
+
+
+def merged_deciles(deciles: Sequence[Sequence[float]]) -> list[float]:
+    """Return the deciles of several samples of one size, from the deciles of each.
+
+    Each process holds clients that subscribed one after the other, so that their parts of the
+    window differ, and a mean would hide it.
+    """
+    points = sorted(point for each in deciles for point in each)
+    return [points[tenth * len(points) // 10] for tenth in range(1, 10)]
 
 
 class _Held(NamedTuple):
