@@ -27,6 +27,7 @@ _API_KEY: Final = "slow"
 _RECEIVE_BUFFER: Final = 16_384
 _KIB: Final = 1024
 _LARGE: Final = 1000 * _KIB
+_STALLED: Final = 300
 _BUDGET: Final = 16 * _KIB * _KIB
 _OPEN: Final = {"allow_subscribe_for_client": True}
 _KEPT: Final = {**_OPEN, "history_size": 2000, "history_ttl": "300s", "force_recovery": True}
@@ -250,18 +251,18 @@ async def test_a_strict_channel_closes_at_once(node: Node) -> None:
 async def test_memory_has_a_budget_and_nobody_healthy_pays_for_it(node: Node) -> None:
     """Many that choke on large frames take no more than the budget, and are cut off for it."""
     healthy = node.client("huge:a")
-    for _ in range(60):
+    for _ in range(_STALLED):
         node.client("huge:a")
+    before = most = node.process.resident_bytes()
     await node.publish("huge:a", 0, _LARGE)
     await in_thread(lambda: healthy.read_until(0))
-    await node.until("slow_clients ", 60)
-    before = most = node.process.resident_bytes()
+    await node.until("slow_clients ", _STALLED)
     for number in range(1, 40):
         await node.publish("huge:a", number, _LARGE)
         await in_thread(partial(healthy.read_until, number))
         most = max(most, node.process.resident_bytes())
     assert healthy.seen == list(range(40))
     closed = r'slow_client_closes_total{policy="",reason="node_bytes"}'
-    await node.until(closed, 60)
+    await node.until(closed, _STALLED)
     assert await node.metric("clients ") == 1
     assert most - before <= _BUDGET * 1.2
