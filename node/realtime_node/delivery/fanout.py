@@ -7,21 +7,42 @@ handed to `slow_clients`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from realtime_node.delivery.batching import Batch
 from realtime_node.delivery.subscribers import Members, Send, Subscriber
 from realtime_node.protocol.deflate import Wire
 
 if TYPE_CHECKING:
-    from realtime_node.delivery.channel import Channel
+    from realtime_node.delivery.flow import Flow
     from realtime_node.delivery.slow_clients import SlowClients
 
 SMALLEST_COHORT: Final = 50
 """Members below which it is not worth to spread them further."""
 SHORTEST_GAP_S: Final = 0.002
 """Between two cohorts: timers are not much finer than a millisecond."""
+
+
+class Present(Protocol):
+    """Who is in a channel at this moment: others than when the fan-out's snapshot was taken."""
+
+    @property
+    def members(self) -> Mapping[Subscriber, Send]:
+        """Everybody, and how to write to each."""
+
+    @property
+    def congested(self) -> AbstractSet[Subscriber]:
+        """Those of them that are written to no more for now."""
+
+    @property
+    def revision(self) -> int:
+        """Changes with any of this."""
+
+    @property
+    def flow(self) -> Flow:
+        """The channel's rules."""
 
 
 class Pace(NamedTuple):
@@ -52,25 +73,25 @@ class Fanout:
     __slots__ = (
         "_batch",
         "_begun_at",
-        "_channel",
         "_left",
         "_members",
         "_next",
         "_pace",
+        "_present",
         "_run",
         "_slow",
     )
 
     def __init__(
-        self, channel: Channel, batch: Batch, members: Members, slow: SlowClients, now: float
+        self, present: Present, batch: Batch, members: Members, slow: SlowClients, now: float
     ) -> None:
         """Prepare to write a batch's frame to each of `members`, from `now` on."""
-        self._channel = channel
+        self._present = present
         self._batch = batch
         self._members = members
         self._slow = slow
         self._begun_at = now
-        self._pace = pace(len(members.subscribers), channel.flow.stagger_s)
+        self._pace = pace(len(members.subscribers), present.flow.stagger_s)
         self._left: set[Subscriber] = set()
         self._run = 0
         self._next = 0
@@ -95,22 +116,22 @@ class Fanout:
             self._run += 1
         if run is None:
             # Whoever of these has drained since then writes what it reads by itself.
-            self._slow.offer(self._present(subscribers[start:end]), self._batch)
-        elif revision == self._channel.revision:
+            self._slow.offer(self._still_there(subscribers[start:end]), self._batch)
+        elif revision == self._present.revision:
             self._write(sends[start:end], run.wire)
         else:
             self._write_present(subscribers[start:end], run.wire)
         return end - start
 
-    def _present(self, part: Iterable[Subscriber]) -> list[Subscriber]:
+    def _still_there(self, part: Iterable[Subscriber]) -> list[Subscriber]:
         """Leave out those that are gone, or were meanwhile."""
-        members = self._channel.members
+        members = self._present.members
         return [each for each in part if each in members and each not in self._left]
 
     def _write_present(self, part: Iterable[Subscriber], wire: Wire) -> None:
         """Write to those that are still there, by what they are now."""
-        there, congested = self._present(part), self._channel.congested
-        members = self._channel.members
+        there, congested = self._still_there(part), self._present.congested
+        members = self._present.members
         # Told apart before anything is written: whoever this very frame congests has it.
         slow = [each for each in there if each in congested] if congested else []
         self._write([members[each] for each in there if each not in congested], wire)
