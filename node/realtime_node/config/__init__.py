@@ -5,6 +5,7 @@ from __future__ import annotations
 from realtime_node.config.channels import ChannelNamespace, ChannelOptions, ChannelSettings
 from realtime_node.config.engine import EngineSettings, RedisSettings
 from realtime_node.config.loading import load_settings
+from realtime_node.config.proxies import ProxySettings, RpcSettings
 from realtime_node.config.settings import (
     ClientSettings,
     HttpApiSettings,
@@ -28,7 +29,9 @@ __all__ = [
     "HttpServerSettings",
     "LogSettings",
     "NodeSettings",
+    "ProxySettings",
     "RedisSettings",
+    "RpcSettings",
     "Settings",
     "ShutdownSettings",
     "SubscriptionTokenSettings",

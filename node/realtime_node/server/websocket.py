@@ -25,6 +25,7 @@ from realtime_node.delivery.policies import Reason
 from realtime_node.errors import Disconnect
 from realtime_node.protocol import codes
 from realtime_node.protocol.deflate import UNCOMPRESSED, Inflater, Wire
+from realtime_node.proxy.headers import NOTHING_KEPT, Kept, TooManyHeadersError
 from realtime_node.server.handshake import Refused, negotiate
 from realtime_node.server.sockets import BufferBounds, bound_buffers, reset_on_close
 from realtime_node.session.services import Services
@@ -50,7 +51,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_ws",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a connection is made of
         self,
         transport: asyncio.Transport,
         services: Services,
@@ -58,6 +59,7 @@ class WebSocketConnection(asyncio.Protocol):
         max_message_bytes: int,
         on_lost: Callable[[WebSocketConnection], None],
         wire: Wire = UNCOMPRESSED,
+        kept: Kept = NOTHING_KEPT,
     ) -> None:
         """Open a session on an upgraded transport.
 
@@ -77,7 +79,7 @@ class WebSocketConnection(asyncio.Protocol):
             on_slow=self._end_slow,
             wire=wire,
         )
-        self._session = Session(services, self, self._outbound)
+        self._session = Session(services, self, self._outbound, kept)
 
     @property
     def is_compressed(self) -> bool:
@@ -274,6 +276,10 @@ class WebSocketEndpoint:
             return web.Response(status=answer.status, text=f"{answer.reason}\n")
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
+        try:
+            kept = self._services.proxies.keep(request.headers.items())
+        except TooManyHeadersError:
+            return web.Response(status=HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         self._door.accepted()
         bound_buffers(transport, self._buffers)
         early = _EarlyBytes()
@@ -286,6 +292,7 @@ class WebSocketEndpoint:
             max_message_bytes=self._max_message_bytes,
             on_lost=self._lost,
             wire=answer.wire,
+            kept=kept,
         )
         self._connections.add(connection)
         self._num_compressed += connection.is_compressed

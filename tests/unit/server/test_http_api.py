@@ -19,6 +19,7 @@ from realtime_node.cluster.backplane import (
     SubscribeUser,
     UnsubscribeUser,
 )
+from realtime_node.cluster.in_memory.verdicts import InMemoryVerdicts
 from realtime_node.config import ChannelSettings
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import ClientInfo, StreamPosition
@@ -54,7 +55,8 @@ class Api:
         self.presence = FakePresence()
         self.metrics = Metrics()
         rules = ChannelRules(ChannelSettings.model_validate(CHANNELS))
-        self.cluster = Cluster(rules, self.backplane, self.presence)
+        self.verdicts = InMemoryVerdicts()
+        self.cluster = Cluster(rules, self.backplane, self.presence, self.verdicts)
         self.http = HttpApi(self.cluster, self.metrics.api, key=key, insecure=insecure)
         app = web.Application()
         app.add_routes(self.http.routes())
