@@ -79,15 +79,17 @@ class Cached(Generic[V]):
         # Who leaves must not take the answer from those who wait as well.
         return await asyncio.shield(task)
 
-    async def renew(self, key: bytes, user: str, change: Callable[[V], V]) -> None:
-        """Change what is kept, if anything is, when the backend has said something newer."""
+    async def stamp(self, key: bytes) -> int | None:
+        """Return what `renew` needs of the time before the backend is asked; None: no store."""
         try:
             async with asyncio.timeout(STORE_PATIENCE_S):
-                found = await self.store.find(key)
-                if (verdict := self._decoded(found.verdict)) is not None:
-                    await self._keep(key, change(verdict), user, found.stamp)
-        except (BackplaneError, TimeoutError) as error:
-            logger.info("a verdict is not renewed: %s", str(error) or "no answer")
+                return (await self.store.find(key)).stamp
+        except (BackplaneError, TimeoutError):
+            return None
+
+    async def renew(self, key: bytes, verdict: V, user: str, stamp: int) -> None:
+        """Keep what the backend has said newly about a client that is here."""
+        await self._keep_quietly(key, verdict, user, stamp)
 
     async def forget(self, key: bytes) -> None:
         """Drop what is kept."""

@@ -148,7 +148,8 @@ class GuardedBackend:
         state = self._breaker.state
         if state is self._shown:
             return
+        # A probe that fails, twice a minute in a long outage, is no news.
+        if State.CLOSED in (state, self._shown):
+            logger.warning("%s: the circuit is %s", self._name, state.value)
         self._shown = state
         self._instruments.circuit(state.value)
-        if state is not State.HALF_OPEN:
-            logger.warning("%s: the circuit is %s", self._name, state.value)

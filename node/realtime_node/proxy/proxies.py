@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Raw, UnsetType
 
-from realtime_node.errors import ReplyError
+from realtime_node.errors import Disconnect, ReplyError
 from realtime_node.protocol import codes
 from realtime_node.proxy.answers import (
     ConnectVerdict,
@@ -39,6 +39,7 @@ from realtime_node.proxy.messages import (
     PublishResult,
     RefreshRequest,
     RefreshResult,
+    Request,
     RpcRequest,
     RpcResult,
     SubRefreshRequest,
@@ -62,16 +63,41 @@ class Caller(NamedTuple):
     kept: Kept = NOTHING_KEPT
 
 
-class Hold(NamedTuple):
+class Hold:
     """A verdict that stands behind a connection or a subscription, kept alive until `release`."""
 
-    keeper: Keeper
-    cached: Cached[Any]
-    key: bytes
+    __slots__ = ("_cached", "_keeper", "_key", "_verdict")
+
+    def __init__(
+        self,
+        cached: Cached[Any],
+        keeper: Keeper,
+        key: bytes,
+        verdict: ConnectVerdict | SubscribeVerdict,
+    ) -> None:
+        keeper.hold(key, verdict.expire_at)
+        self._cached = cached
+        self._keeper = keeper
+        self._key = key
+        self._verdict = verdict
 
     def release(self) -> None:
         """Let it end."""
-        self.keeper.release(self.key)
+        self._keeper.release(self._key)
+
+    async def stamp(self) -> int | None:
+        """Return what `renew` needs of the time before the backend is asked."""
+        return await self._cached.stamp(self._key)
+
+    async def renew(self, news: RefreshVerdict, user: str, stamp: int | None) -> None:
+        """Let what is kept say what the backend says now."""
+        if news.expired or stamp is None:
+            await self._cached.forget(self._key)
+            return
+        info = self._verdict.info if news.info is None else news.info
+        self._verdict = msgspec.structs.replace(self._verdict, expire_at=news.expire_at, info=info)
+        await self._cached.renew(self._key, self._verdict, user, stamp)
+        self._keeper.extend(self._key, news.expire_at)
 
 
 class CachedProxy(NamedTuple):
@@ -81,12 +107,13 @@ class CachedProxy(NamedTuple):
     cached: Cached[Any] | None = None
     keeper: Keeper | None = None
 
-    def hold(self, key: bytes | None, expire_at: float) -> Hold | None:
+    def hold(
+        self, key: bytes | None, verdict: ConnectVerdict | SubscribeVerdict | None
+    ) -> Hold | None:
         """Keep what was said alive, if it is kept at all."""
-        if key is None or self.cached is None or self.keeper is None:
+        if key is None or verdict is None or self.cached is None or self.keeper is None:
             return None
-        self.keeper.hold(key, expire_at)
-        return Hold(self.keeper, self.cached, key)
+        return Hold(self.cached, self.keeper, key, verdict)
 
 
 class RpcRoutes(NamedTuple):
@@ -227,17 +254,14 @@ class Proxies:
             return await question(), None
         key = key_of(proxy.name, request, proxy.passed_on(caller.kept))
         verdict = await asked.cached.ask(key, question, _user_of)
-        return verdict, None if verdict is None else asked.hold(key, verdict.expire_at)
+        return verdict, asked.hold(key, verdict)
 
     async def refresh(self, caller: Caller, hold: Hold | None) -> RefreshVerdict:
         """Ask whether a connection goes on, and renew the verdict that stands behind it."""
         proxy = self._refresh
         assert proxy is not None, "see `refreshes`"
         request = RefreshRequest(client=caller.client, encoding=proxy.encoding, user=caller.user)
-        result = await proxy.ask(request, caller.kept, _refresh)
-        verdict = refresh_verdict(result)
-        await _renew(hold, caller.user, verdict)
-        return verdict
+        return await _refreshed(proxy, request, caller, hold)
 
     # --- channels --------------------------------------------------------------------------------
 
@@ -260,7 +284,7 @@ class Proxies:
         key = key_of(proxy.name, request, proxy.passed_on(caller.kept))
         verdict = await asked.cached.ask(key, question, lambda _: caller.user)
         assert verdict is not None, "an answer without a result allows it"
-        return verdict, asked.hold(key, verdict.expire_at)
+        return verdict, asked.hold(key, verdict)
 
     async def publish(
         self, proxy_name: str, caller: Caller, channel: str, data: Raw | UnsetType
@@ -281,10 +305,7 @@ class Proxies:
         request = SubRefreshRequest(
             client=caller.client, encoding=proxy.encoding, user=caller.user, channel=channel
         )
-        result = await proxy.ask(request, caller.kept, _refresh)
-        verdict = refresh_verdict(result)
-        await _renew(hold, caller.user, verdict)
-        return verdict
+        return await _refreshed(proxy, request, caller, hold)
 
     # --- calls -----------------------------------------------------------------------------------
 
@@ -298,20 +319,19 @@ class Proxies:
         return rpc_data(result)
 
 
-async def _renew(hold: Hold | None, user: str, verdict: RefreshVerdict) -> None:
-    """Let what is kept say what the backend says now."""
-    if hold is None:
-        return
-    if verdict.expired:
-        await hold.cached.forget(hold.key)
-        return
-
-    def change(kept: ConnectVerdict | SubscribeVerdict) -> ConnectVerdict | SubscribeVerdict:
-        info = kept.info if verdict.info is None else verdict.info
-        return msgspec.structs.replace(kept, expire_at=verdict.expire_at, info=info)
-
-    await hold.cached.renew(hold.key, user, change)
-    hold.keeper.extend(hold.key, verdict.expire_at)
+async def _refreshed(
+    proxy: Proxy, request: Request, caller: Caller, hold: Hold | None
+) -> RefreshVerdict:
+    stamp = None if hold is None else await hold.stamp()
+    try:
+        result = await proxy.ask(request, caller.kept, _refresh)
+    except (ReplyError, Disconnect):
+        # As in Centrifugo: what is no result does not let it go on.
+        result = None
+    verdict = refresh_verdict(result)
+    if hold is not None:
+        await hold.renew(verdict, caller.user, stamp)
+    return verdict
 
 
 def _user_of(verdict: ConnectVerdict) -> str:

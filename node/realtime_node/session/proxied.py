@@ -23,7 +23,7 @@ from realtime_node.protocol.messages import (
     PublishRequest,
     SubscribeRequest,
 )
-from realtime_node.proxy.answers import PublishVerdict, RefreshVerdict
+from realtime_node.proxy.answers import PublishVerdict
 from realtime_node.proxy.headers import Kept, TooManyHeadersError
 from realtime_node.proxy.proxies import Hold
 from realtime_node.session.claims import ConnectionClaims, ServerSideSubscription
@@ -161,9 +161,6 @@ async def _refresh(session: Session) -> None:
     except BackendError as error:
         logger.debug("client %s: not refreshed, goes on for now: %s", session.client_id, error)
         return
-    except (ReplyError, Disconnect):
-        # As in Centrifugo: what is no result does not let it go on.
-        verdict = RefreshVerdict(expired=True)
     if verdict.expired or 0 < verdict.expire_at <= services.wall_clock():
         session.close(codes.CONNECTION_EXPIRED)
         return
@@ -182,8 +179,6 @@ async def _refresh_subscription(session: Session, channel: str, held: Subscripti
     except BackendError as error:
         logger.debug("client %s: %s is not refreshed: %s", session.client_id, channel, error)
         return
-    except (ReplyError, Disconnect):
-        verdict = RefreshVerdict(expired=True)
     if session.subscriptions.get(channel) is not held:
         return
     if verdict.expired or 0 < verdict.expire_at <= services.wall_clock():
