@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -85,7 +86,9 @@ class TeamServer:
     Each path answers with the object in `answers`, or as a handler there does; `{}` if nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        """Speak TLS if it is given."""
+        self._tls = tls
         self.answers: dict[str, Any] = defaultdict(dict)
         self.questions: list[Question] = []
         self.peers: set[Any] = set()
@@ -95,7 +98,7 @@ class TeamServer:
 
     def url(self, path: str) -> str:
         """Where a path is asked."""
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}{path}"
 
     def asked(self, path: str) -> list[dict[str, Any]]:
         """The bodies of the questions to one path."""
@@ -107,7 +110,9 @@ class TeamServer:
         app.router.add_post("/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        site = web.TCPSite(
+            self._runner, "127.0.0.1", self.port, ssl_context=self._tls, reuse_address=True
+        )
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self

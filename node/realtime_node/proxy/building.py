@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from realtime_node.certificates import TlsOptions, client_context, tls_options
 from realtime_node.cluster.verdicts import VerdictStore
 from realtime_node.config import ProxySettings, Settings
 from realtime_node.config.proxies import DEFAULT_PROXY, SubscribeProxy
@@ -23,6 +24,17 @@ from realtime_node.proxy.proxy import Proxy
 
 _HARMLESS_TWICE = frozenset({"connect", "refresh", "subscribe", "sub_refresh"})
 """Events that are questions; the others do something."""
+
+
+_PLACES = {
+    "connect": "client.proxy.connect",
+    "refresh": "client.proxy.refresh",
+    "subscribe": "channel.proxy.subscribe",
+    "publish": "channel.proxy.publish",
+    "sub_refresh": "channel.proxy.sub_refresh",
+    "rpc": "rpc.proxy",
+}
+"""Where the default proxy of each event stands."""
 
 
 class Instruments(Protocol):
@@ -63,6 +75,34 @@ def build_proxies(settings: Settings, around: Surroundings) -> Proxies:
         sub_refresh=_plain(settings, "sub_refresh", around),
         rpc=_rpc(settings, around),
     )
+
+
+def check_proxies(settings: Settings) -> None:
+    """Raise `ConfigError` for certificates and keys that cannot be used; reads their files."""
+    client, channel = settings.client.proxy, settings.channel.proxy
+    defaults = {
+        "connect": client.connect,
+        "refresh": client.refresh,
+        "subscribe": channel.subscribe,
+        "publish": channel.publish,
+        "sub_refresh": channel.sub_refresh,
+        "rpc": settings.rpc.proxy,
+    }
+    for event, proxy in defaults.items():
+        _trust(proxy, event, DEFAULT_PROXY)
+    for named in settings.proxies:
+        _trust(named, "", named.name)
+
+
+def _trust(settings: ProxySettings, event: str, name: str) -> TlsOptions | None:
+    """Return how a backend is verified, its certificates read once; None: as the system does."""
+    tls = settings.http.tls
+    if not tls.enabled:
+        return None
+    place = _PLACES[event] if name == DEFAULT_PROXY else f"proxies[{name}]"
+    options = tls_options(tls, f"{place}.http.tls")
+    client_context(options)
+    return options
 
 
 def _used(settings: Settings, event: str) -> dict[str, ProxySettings]:
@@ -144,6 +184,7 @@ def _proxy(event: str, name: str, settings: ProxySettings, around: Surroundings)
             timeout_s=timeout_s,
             max_answer_bytes=settings.max_response_size,
             connections=settings.max_concurrency,
+            tls=_trust(settings, event, name),
             may_repeat=event in _HARMLESS_TWICE,
         )
     )

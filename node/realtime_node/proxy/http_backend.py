@@ -7,7 +7,9 @@ not kept: what one client's question brought must not go out with another's.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
+import time
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
@@ -15,13 +17,18 @@ import aiohttp
 from multidict import CIMultiDict
 
 from realtime_node import __version__
-from realtime_node.errors import BackendError
+from realtime_node.certificates import TlsOptions, client_context
+from realtime_node.errors import BackendError, ConfigError
 from realtime_node.proxy.backend import Headers
 
 _KEPT_S: Final = 4.0
 """Less than the 5 s after which common application servers close what is idle: asking on a
 connection that is just being closed fails."""
 _READ_SIZE: Final = 65_536
+_REREAD_S: Final = 60.0
+"""After so long certificates are read again."""
+
+logger = logging.getLogger(__name__)
 
 
 class Endpoint(NamedTuple):
@@ -31,9 +38,8 @@ class Endpoint(NamedTuple):
     timeout_s: float
     max_answer_bytes: int
     connections: int
-    tls: ssl.SSLContext | None = None
-    server_name: str = ""
-    """Name that the certificate has to hold; empty: the URL's."""
+    tls: TlsOptions | None = None
+    """How the server is verified; None: as the system does."""
     may_repeat: bool = False
     """Asking twice does no harm."""
 
@@ -42,7 +48,11 @@ class HttpBackend:
     """Implements `Backend`."""
 
     def __init__(self, endpoint: Endpoint) -> None:
+        """Raise `ConfigError` if certificates cannot be used."""
         self._endpoint = endpoint
+        self._context: ssl.SSLContext | bool = True
+        self._context_until = 0.0
+        self._read_certificates(time.monotonic())
         self._session: aiohttp.ClientSession | None = None
 
     async def call(self, body: bytes, headers: Headers) -> bytes:
@@ -78,7 +88,8 @@ class HttpBackend:
                 [*headers, ("Content-Type", "application/json"), ("Accept-Encoding", "identity")]
             ),
             allow_redirects=False,
-            server_hostname=endpoint.server_name or None,
+            ssl=self._trust(),
+            server_hostname=(endpoint.tls and endpoint.tls.server_name) or None,
         ) as response:
             if response.status != HTTPStatus.OK:
                 raise BackendError(
@@ -102,6 +113,22 @@ class HttpBackend:
             )
         return bytes(answer)
 
+    def _trust(self) -> ssl.SSLContext | bool:
+        """Return what the next connection believes; certificates may be renewed at any time."""
+        now = time.monotonic()
+        if now >= self._context_until:
+            try:
+                self._read_certificates(now)
+            except ConfigError as error:
+                # The node has started with good ones: the next renewal may mend it.
+                logger.warning("certificates for %s: %s", self._endpoint.url, error)
+        return self._context
+
+    def _read_certificates(self, now: float) -> None:
+        self._context_until = now + _REREAD_S
+        if self._endpoint.tls is not None:
+            self._context = client_context(self._endpoint.tls)
+
     def _open(self) -> aiohttp.ClientSession:
         """Return the connections; made in the running loop, which is not there before."""
         if self._session is None:
@@ -109,7 +136,6 @@ class HttpBackend:
             connector = aiohttp.TCPConnector(
                 limit=endpoint.connections,
                 keepalive_timeout=_KEPT_S,
-                ssl=True if endpoint.tls is None else endpoint.tls,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,

@@ -74,7 +74,7 @@ async def connection(session: Session, request: ConnectRequest) -> Admission | N
     if verdict is None:
         return None
     now = session.services.wall_clock()
-    if verdict.expire_at and verdict.expire_at <= now and not session.services.proxies.refreshes:
+    if verdict.expire_at and verdict.expire_at <= now:
         _release(hold)
         raise ReplyError(*codes.EXPIRED)
     claims = ConnectionClaims(

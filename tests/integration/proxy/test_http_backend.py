@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import ssl
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from aiohttp import web
 
+from realtime_node.certificates import TlsOptions
 from realtime_node.errors import BackendError
 from realtime_node.proxy.http_backend import Endpoint, HttpBackend
+from tests.support.certificates import write_certificates
 from tests.support.node_process import free_port
+from tests.support.team import TeamServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from tests.support.team import TeamServer
+    from pathlib import Path
 
 MEBIBYTE = 1024 * 1024
 
@@ -162,3 +166,30 @@ async def test_a_header_cannot_break_out(team: TeamServer, backend: HttpBackend,
     with pytest.raises(BackendError):
         await backend.call(b"{}", headers)
     assert not any("x-injected" in question.headers for question in team.questions)
+
+
+async def test_a_backend_is_believed_only_with_the_right_certificate(tmp_path: Path) -> None:
+    """Its authority has to be the one that is set; a client certificate is shown if it asks."""
+    authority = write_certificates(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority))
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    context.verify_mode = ssl.CERT_REQUIRED
+    ours = TlsOptions(
+        server_ca_pem=str(authority),
+        cert_pem=str(tmp_path / "client.pem"),
+        key_pem=str(tmp_path / "client.key"),
+    )
+    async with TeamServer(context) as server:
+        for tls, is_believed in (
+            (ours, True),
+            (msgspec.structs.replace(ours, cert_pem="", key_pem=""), False),
+            (msgspec.structs.replace(ours, server_ca_pem=""), False),
+            (msgspec.structs.replace(ours, server_name="elsewhere"), False),
+            (None, False),
+        ):
+            backend = HttpBackend(Endpoint(server.url("/ask"), 2.0, 100, connections=1, tls=tls))
+            if is_believed:
+                assert await backend.call(b"{}", ()) == b"{}"
+            else:
+                assert (await _failure(backend)).outcome == "unreachable"
+            await backend.close()
