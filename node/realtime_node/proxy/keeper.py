@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from realtime_node.cluster.verdicts import Prolongation, VerdictStore
@@ -55,6 +56,9 @@ class Keeper:
         self._wall_clock = wall_clock
         self._held: OrderedDict[bytes, _Held] = OrderedDict()
         """In the order in which they are due."""
+        self._fresh: dict[bytes, None] = {}
+        """What came since the last look: a verdict that let a client in may be near its end."""
+        self._is_failing = False
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -78,6 +82,7 @@ class Keeper:
             held = self._held[key] = _Held(self._monotonic() + self._interval_s)
         held.holders += 1
         held.expire_at = expire_at
+        self._fresh[key] = None
 
     def extend(self, key: bytes, expire_at: float) -> None:
         """Note that a verdict that is held has a new end."""
@@ -91,14 +96,18 @@ class Keeper:
         held.holders -= 1
         if held.holders <= 0:
             del self._held[key]
+            self._fresh.pop(key, None)
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
             try:
                 await self.prolong_due()
+                self._is_failing = False
             except BackplaneError as error:
-                logger.warning("verdicts of connected clients are not prolonged: %s", error)
+                level = logging.DEBUG if self._is_failing else logging.WARNING
+                self._is_failing = True
+                logger.log(level, "verdicts of connected clients are not prolonged: %s", error)
             except Exception:
                 logger.exception("unexpected error: verdicts of connected clients are prolonged on")
 
@@ -115,13 +124,16 @@ class Keeper:
                 await self._store.prolong(lives)
             due_at = self._monotonic() + self._interval_s
             for key in batch:
+                self._fresh.pop(key, None)
                 if (held := self._held.get(key)) is not None:
                     held.due_at = due_at
                     self._held.move_to_end(key)
 
     def _due(self) -> list[bytes]:
         now = self._monotonic()
-        due: list[bytes] = []
+        due = list(islice(self._fresh, BATCH))
+        if due:
+            return due
         for key, held in self._held.items():
             if held.due_at > now or len(due) == BATCH:
                 break
