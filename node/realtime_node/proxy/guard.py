@@ -18,8 +18,12 @@ from realtime_node.proxy.circuit_breaker import CircuitBreaker, State
 
 logger = logging.getLogger(__name__)
 
-_ALIVE: Final = frozenset({"status", "too_large", "malformed"})
-"""Failures of a backend that did answer."""
+_AWAY: Final = frozenset({"timeout", "unreachable"})
+_AWAY_STATUSES: Final = frozenset(
+    {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+)
+"""Failures of the backend as a whole. Any other, a 500 too, may be due to one client's question,
+and one client must not be able to shut the door to all."""
 
 
 class GuardInstruments(Protocol):
@@ -108,10 +112,10 @@ class GuardedBackend:
             answer = await self._backend.call(body, headers)
         except BackendError as error:
             outcome = error.outcome
-            if outcome in _ALIVE and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-                self._breaker.answered(ticket)
-            else:
+            if outcome in _AWAY or error.status in _AWAY_STATUSES:
                 self._breaker.failed(ticket, self._now())
+            else:
+                self._breaker.answered(ticket)
             self._tell(error)
             raise
         else:

@@ -29,13 +29,29 @@ class TooManyHeadersError(ValueError):
 
 
 def pick(headers: Iterable[tuple[str, str]], names: Collection[str]) -> Headers:
-    """Return the headers that are named, in lower case; raises `TooManyHeadersError`."""
+    """Return the headers that are named, in lower case, as far as HTTP can carry them.
+
+    Raises `TooManyHeadersError`.
+    """
     if not names:
         return ()
-    picked = tuple((name.lower(), value) for name, value in headers if name.lower() in names)
+    picked = tuple(
+        (name.lower(), value)
+        for name, value in headers
+        if name.lower() in names and _can_be_sent(value)
+    )
     if sum(len(name) + len(value) for name, value in picked) > MAX_KEPT:
         raise TooManyHeadersError
     return picked
+
+
+def _can_be_sent(value: str) -> bool:
+    """Whether a value is text in one line: bytes of no encoding cannot be written again."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return not any(character in value for character in "\r\n\0")
 
 
 class HeaderRule(NamedTuple):

@@ -70,9 +70,12 @@ class HttpBackend:
             raise BackendError(
                 f"{endpoint.url} did not answer in {endpoint.timeout_s:g} s", "timeout"
             ) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             failure = str(error) or type(error).__name__
             raise BackendError(f"{endpoint.url}: {failure}", "unreachable") from error
+        except ValueError as error:
+            # A header that cannot be written; `headers` lets none by.
+            raise BackendError(f"{endpoint.url} cannot be asked: {error}", "malformed") from error
 
     async def close(self) -> None:
         """See `Backend.close`."""

@@ -26,7 +26,6 @@ from realtime_node.proxy.answers import (
     rpc_data,
     subscribe_verdict,
 )
-from realtime_node.proxy.backend import Headers
 from realtime_node.proxy.cached import Cached
 from realtime_node.proxy.credentials import key_of
 from realtime_node.proxy.headers import NOTHING_KEPT, Kept, pick
@@ -205,7 +204,7 @@ class Proxies:
         """Add what a connect command brings; raises `TooManyHeadersError`."""
         if not headers or not self._emulated:
             return kept
-        return kept._replace(emulated=pick(_sendable(headers), self._emulated))
+        return kept._replace(emulated=pick(headers.items(), self._emulated))
 
     def keep_connected(self, kept: Kept) -> Kept:
         """Return what is needed once the client is connected."""
@@ -336,8 +335,3 @@ async def _refreshed(
 
 def _user_of(verdict: ConnectVerdict) -> str:
     return verdict.user
-
-
-def _sendable(headers: Mapping[str, str]) -> Headers:
-    """Return what a client made up, as far as HTTP can carry it."""
-    return tuple((name, value) for name, value in headers.items() if not set(value) & set("\r\n\0"))

@@ -172,7 +172,7 @@ async def test_those_who_wait_when_it_opens_are_answered_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "status"), [("status", 404), ("malformed", 0), ("too_large", 0)]
+    ("outcome", "status"), [("status", 404), ("status", 500), ("malformed", 0), ("too_large", 0)]
 )
 async def test_a_backend_that_answers_wrongly_is_alive(outcome: str, status: int) -> None:
     """What only one question may be to blame for does not open the circuit for all."""
