@@ -134,6 +134,8 @@ def _wished_grants(session: Session, request: ConnectRequest) -> dict[str, Grant
             options = rules.rule(channel).options
         except ReplyError:
             continue
+        if permissions.asks_backend(channel, options, rules.settings):
+            continue  # nobody but the team's backend may allow it
         if permissions.may_subscribe(channel, options, rules.settings, session.asker()).allowed:
             wished[channel] = Grant(server_side=True)
     return wished

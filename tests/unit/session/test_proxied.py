@@ -24,6 +24,7 @@ CHANNEL: dict[str, Any] = {
         {"name": "kept", **PROXIED, "history_size": 10, "history_ttl": "60s"},
         {"name": "named", **PROXIED, "allow_user_limited_channels": True},
         {"name": "open", "allow_subscribe_for_client": True, "allow_publish_for_client": True},
+        {"name": "both", **PROXIED, "allow_subscribe_for_client": True},
         {"name": "other", "subscribe_proxy_enabled": True, "subscribe_proxy_name": "others"},
     ],
 }
@@ -117,6 +118,16 @@ async def test_a_client_with_a_token_is_not_asked_about() -> None:
     node = _node()
     client = await _connected(node, token=node.trust("bob"))
     assert client.session.user == "bob"
+    assert node.team.questions == []
+
+
+async def test_a_client_cannot_bring_along_what_the_backend_has_to_allow() -> None:
+    """A wish for a server-side subscription is granted only where nobody has to be asked."""
+    node = _node()
+    client = node.client()
+    wishes = {"both:a": {}, "open:a": {}}
+    reply = await client.ask(connect={"token": node.trust("bob"), "subs": wishes})
+    assert set(reply["connect"]["subs"]) == {"open:a"}
     assert node.team.questions == []
 
 
