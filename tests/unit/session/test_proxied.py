@@ -125,7 +125,7 @@ async def test_a_client_cannot_bring_along_what_the_backend_has_to_allow() -> No
     """A wish for a server-side subscription is granted only where nobody has to be asked."""
     node = _node()
     client = node.client()
-    wishes = {"both:a": {}, "open:a": {}}
+    wishes: dict[str, Any] = {"both:a": {}, "open:a": {}}
     reply = await client.ask(connect={"token": node.trust("bob"), "subs": wishes})
     assert set(reply["connect"]["subs"]) == {"open:a"}
     assert node.team.questions == []
