@@ -81,7 +81,7 @@ def _choking(measured: Subjects) -> str:
 def _interval(measured: Subjects) -> str:
     return plots.cumulative(
         {each: _over_rounds(measured, each) for each in (AT_INTERVALS, AT_ONCE, FEW_AT_ONCE)},
-        of="share of publications delivered",
+        of="publications delivered",
         marks=(0.5, 0.9, 0.99),
         until_ms=4 * INTERVAL_MS,
     )
@@ -90,7 +90,7 @@ def _interval(measured: Subjects) -> str:
 def _stagger(measured: Subjects) -> str:
     return plots.histogram(
         {each: _over_rounds(measured, each) for each in (AT_ONCE, STAGGERED)},
-        of="share of clients reached",
+        of="clients reached",
         bin_ms=_BIN_MS,
         until_ms=1.2 * SPREAD_OVER_MS,
     )

@@ -114,7 +114,7 @@ def cumulative(
             axes.axhline(100 * mark, color=_INK, linewidth=0.7, linestyle="dotted")
         axes.set(xlabel="latency, ms", ylabel=f"{of}, %", ylim=(0, 101))
         axes.set_xlim(0, until_ms or None)
-        axes.legend(loc="lower right")
+        _legend_above(axes)
     return picture.text
 
 
@@ -156,8 +156,13 @@ def timeline(
         axes.set(xlabel="time, s", ylabel=unit)
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
-        axes.legend(loc="center right")
+        _legend_above(axes)
     return picture.text
+
+
+def _legend_above(axes: Axes) -> None:
+    # Nowhere inside is there surely no line.
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0)
 
 
 class _Picture:

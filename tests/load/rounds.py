@@ -92,7 +92,7 @@ def parse_arguments(
         "--keep",
         type=Path,
         metavar="FOLDER",
-        help="put the pictures here too, over those of an earlier run, e.g. docs/images",
+        help="put the pictures, if there are any, here too, over earlier ones, e.g. docs/images",
     )
     parsed = parser.parse_args(arguments)
     if parsed.rounds is not None and parsed.rounds < 1:

@@ -10,9 +10,9 @@
 
 #include "measure.h"
 
-#define CLOSE_CODES 5000            // codes from 0 to 4999
-#define HTTP_STATUSES 600           // statuses from 0 to 599; 0: the reply was not HTTP
-#define FRAME_SIZES 65              // frames of 1 to 63 publications, and of 64 or more
+#define CLOSE_CODES 5000                // codes from 0 to 4999
+#define HTTP_STATUSES 600               // statuses from 0 to 599; 0: the reply was not HTTP
+#define FRAME_SIZES 65                  // frames of 1 to 63 publications, and of 64 or more
 #define RECEIVE_BYTES (2 * 1024 * 1024) // a frame must fit in here
 
 struct plan {
