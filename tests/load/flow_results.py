@@ -11,6 +11,8 @@ from tests.load.results import figure
 class Stalled:
     """A channel of which some clients read nothing."""
 
+    user_kib: float  # by which memory grew at most, in the node and in the kernel
+    kernel_kib: float
     p50_ms: float = figure("latency p50 of the others", "ms", 1)
     p99_ms: float = figure("latency p99 of the others", "ms", 1)
     cpu_s: float = figure("CPU of the node", "s", 2)

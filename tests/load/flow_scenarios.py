@@ -1,7 +1,7 @@
 """Slow clients, intervals and stagger: what each costs, and the others of its channel.
 
-A kind of server here is our node with some rules for its channels. What slow clients cost the
-others is told by the same run without slow clients.
+`bench_flow` runs these on our node with some rules for its channels, `stalling` on all servers.
+What slow clients cost the others is told by the same run without slow clients.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-import aiohttp
-
-from tests.load import generators, scenarios, servers
+from tests.load import generators, machine, scenarios, servers
 from tests.load.flow_results import Spreading, Stalled
 from tests.load.results import Delivery
 from tests.load.scenarios import Lab
@@ -50,7 +48,12 @@ async def stalled(lab: Lab, kind: Kind, count: int) -> Stalled:
     async with (
         servers.running(kind, lab.directory) as server,
         generators.clients(
-            lab.tools, [server.port], clients, seconds=seconds + _DRAIN_S, stalled=count
+            lab.tools,
+            [server.port],
+            clients,
+            seconds=seconds + _DRAIN_S,
+            stalled=count,
+            protocol=server.protocol,
         ) as load,
     ):
         before = await _held(server)
@@ -68,17 +71,21 @@ async def stalled(lab: Lab, kind: Kind, count: int) -> Stalled:
         spent = server.clock() - begun
         watching.cancel()
         most = await watching
-        ended = await _metric(server.port, "slow_client_closes_total")
+        after = await _held(server)
+    lost_others = received.lost - received.lost_stalled
+    user_kib, kernel_kib = most.user_kib - before.user_kib, most.kernel_kib
     # Of one client among 2,000 it could not be told from what the others do.
     return Stalled(
+        user_kib=user_kib,
+        kernel_kib=kernel_kib,
         p50_ms=received.p50_ms,
         p99_ms=received.p99_ms,
         cpu_s=spent.cpu,
         whole_percent=100 * (received.complete or 0) / (clients - count),
-        lost_others=max(received.lost - count, 0),
-        user_kib_per_stalled=(most.user_kib - before.user_kib) / count if count > 1 else 0,
-        kernel_kib_per_stalled=most.kernel_kib / count if count > 1 else 0,
-        ended=int(ended),
+        lost_others=lost_others,
+        user_kib_per_stalled=user_kib / count if count > 1 else 0,
+        kernel_kib_per_stalled=kernel_kib / count if count > 1 else 0,
+        ended=before.connections - after.connections - lost_others,
         waiting_percent=100 * spent.waiting / max(received.active_s, 1e-9),
     )
 
@@ -137,42 +144,44 @@ def merged_deciles(deciles: Sequence[Sequence[float]]) -> list[float]:
 
 
 class _Held(NamedTuple):
-    """Memory in KiB."""
+    """What a server holds."""
 
     user_kib: float
     kernel_kib: float
+    connections: int
 
 
 async def _most_held(server: Server) -> _Held:
     """Return the most that was held at any time until this is cancelled."""
-    most = _Held(0, 0)
+    most = _Held(0, 0, 0)
     with contextlib.suppress(asyncio.CancelledError):
         while True:
             held = await _held(server)
-            most = _Held(*map(max, most, held))
+            most = _Held(
+                max(most.user_kib, held.user_kib),
+                max(most.kernel_kib, held.kernel_kib),
+                max(most.connections, held.connections),
+            )
             await asyncio.sleep(_SAMPLE_EVERY_S)
     return most
 
 
 async def _held(server: Server) -> _Held:
-    return _Held(server.memory().resident, await _kernel_kib(server.port))
+    """Return what is held now; of the kernel's memory what its send queues count.
 
-
-async def _metric(port: int, name: str) -> float:
-    async with aiohttp.ClientSession() as session:
-        answer = await session.get(f"http://127.0.0.1:{port}/metrics")
-        lines = (await answer.text()).splitlines()
-    return sum(
-        float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"realtime_{name}")
-    )
-
-
-async def _kernel_kib(port: int) -> float:
-    """Return what the kernel holds in the send queues of a server's connections, as it counts."""
+    A connection that the server closed, but whose peer takes nothing, is none of these any more,
+    and keeps its memory.
+    """
     process = await asyncio.create_subprocess_exec(
-        "ss", "-tmnH", f"sport = :{port}", stdout=asyncio.subprocess.PIPE
+        *machine.pinned(machine.GENERATOR_CORE),
+        *("ss", "-tmnH", f"sport = :{server.port}"),
+        stdout=asyncio.subprocess.PIPE,
     )
     output, _ = await process.communicate()
-    # "w" is the memory of what is queued to be written, "t" of what is out.
+    # "w" is the memory of what is queued to be written.
     queued = map(int, re.findall(rb"[(,]w(\d+)", output))
-    return sum(queued) / 1024
+    return _Held(
+        user_kib=server.memory().resident,
+        kernel_kib=sum(queued) / 1024,
+        connections=len(re.findall(rb"^ESTAB", output, re.MULTILINE)),
+    )
