@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
@@ -167,21 +166,5 @@ async def _most_held(server: Server) -> _Held:
 
 
 async def _held(server: Server) -> _Held:
-    """Return what is held now; of the kernel's memory what its send queues count.
-
-    A connection that the server closed, but whose peer takes nothing, is none of these any more,
-    and keeps its memory.
-    """
-    process = await asyncio.create_subprocess_exec(
-        *machine.pinned(machine.GENERATOR_CORE),
-        *("ss", "-tmnH", f"sport = :{server.port}"),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    # "w" is the memory of what is queued to be written.
-    queued = map(int, re.findall(rb"[(,]w(\d+)", output))
-    return _Held(
-        user_kib=server.memory().resident,
-        kernel_kib=sum(queued) / 1024,
-        connections=len(re.findall(rb"^ESTAB", output, re.MULTILINE)),
-    )
+    sockets = await machine.sockets(server.port)
+    return _Held(server.memory().resident, sockets.queued_kib, sockets.established)

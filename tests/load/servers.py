@@ -83,12 +83,25 @@ class Server:
         return self.process.port
 
     def clock(self) -> machine.Clock:
-        """Return how long the server has run, and waited for its core."""
-        return machine.clock(self.process.pid)
+        """Return how long the server has run, and waited for its core.
+
+        Raises:
+            AssertionError: it has ended; the message holds the end of its log.
+        """
+        return machine.clock(self._live_pid())
 
     def memory(self) -> machine.Memory:
-        """Return the memory in use now."""
-        return machine.memory(self.process.pid)
+        """Return the memory in use now.
+
+        Raises:
+            AssertionError: it has ended; the message holds the end of its log.
+        """
+        return machine.memory(self._live_pid())
+
+    def _live_pid(self) -> int:
+        process = self.process
+        assert process.is_running, f"{process.name} ended under load; its log:\n{process.log()}"
+        return process.pid
 
 
 @contextlib.asynccontextmanager

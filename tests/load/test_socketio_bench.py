@@ -132,6 +132,13 @@ async def test_nobody_publishes_without_the_key(server: Server) -> None:
         assert answer.status == 401
 
 
+async def test_a_server_that_died_is_told(server: Server) -> None:
+    """A crash under load ends the measurement with the server's name and its log."""
+    server.process.kill()
+    with pytest.raises(AssertionError, match=r"Socket\.IO-0 ended under load"):
+        server.clock()
+
+
 async def test_nodes_share_a_redis(tools: Tools, kind: Kind, tmp_path: Path) -> None:
     """What is published to one node reaches the clients of both, once."""
     require("redis-server", fix="apt-get install redis-server")

@@ -120,21 +120,26 @@ static void ask_for_upgrade(int index) {
     watch(index, EPOLL_CTL_MOD, EPOLLIN);
 }
 
+static void name_channel(int index, char name[CHANNEL_MAX]) {
+    int length = plan->channels ? snprintf(name, CHANNEL_MAX, "%s%d", plan->channel,
+                                           index % plan->channels)
+                                : snprintf(name, CHANNEL_MAX, "%s", plan->channel);
+    if (length >= CHANNEL_MAX)
+        die("--channel is too long");
+}
+
 // Says what the protocol says to this, if anything. When it does not fit, the server has stopped
 // reading: a client that is subscribed leaves it to the server to notice, and counts its close.
 static void answer(int index, enum meaning meaning) {
     struct client *client = &clients[index];
     char channel[CHANNEL_MAX];
     char text[REQUEST_MAX];
-    int length = snprintf(channel, sizeof channel, "%s", plan->channel);
-    if (plan->channels && length < CHANNEL_MAX)
-        length += snprintf(channel + length, sizeof channel - (size_t)length, "%d",
-                           index % plan->channels);
+    name_channel(index, channel);
     const struct credentials who = {.token = plan->token, .channel = channel};
-    int size = plan->protocol->answer(meaning, &who, text, sizeof text);
-    if (length >= CHANNEL_MAX || size >= REQUEST_MAX)
-        die("--token or --channel is too long");
-    if (!size || websocket_send(client->fd, WEBSOCKET_TEXT, text, (size_t)size))
+    int length = plan->protocol->answer(meaning, &who, text, sizeof text);
+    if (length >= REQUEST_MAX)
+        die("--token is too long");
+    if (!length || websocket_send(client->fd, WEBSOCKET_TEXT, text, (size_t)length))
         return;
     if (client->state != SUBSCRIBED)
         close_with(index, WEBSOCKET_ABNORMAL);
