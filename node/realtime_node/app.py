@@ -19,6 +19,7 @@ from uuid import uuid4
 from aiohttp import web
 
 from realtime_node import __version__
+from realtime_node.admission.door import Door
 from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.config import ClientSettings, Settings
 from realtime_node.delivery.frames import Compression, Framer
@@ -76,7 +77,8 @@ class Node:
         self._is_ready = False
         self._name = settings.node.name or f"{socket.gethostname()}_{settings.http_server.port}"
         self.metrics = Metrics()
-        self._backplane, self._presence = choose_engine(settings.engine, self.metrics)
+        engine = choose_engine(settings.engine, self.metrics)
+        self._backplane, self._presence = engine.backplane, engine.presence
         codec = JsonCodec()
         websocket = settings.websocket
         framer = Framer(
@@ -127,8 +129,10 @@ class Node:
             wall_clock=time.time,
             random=random.random,
         )
+        self._door = Door(time.monotonic, random.random)
         self._websockets = WebSocketEndpoint(
             self._services,
+            door=self._door,
             allowed_origins=settings.client.allowed_origins,
             max_message_bytes=websocket.message_size_limit,
             compresses=websocket.compression,
@@ -209,12 +213,14 @@ class Node:
             name=self._name,
             version=__version__,
             ready=self._is_ready,
+            accepting=self._is_ready and not self._door.is_cordoned,
             backplane_available=self._backplane.is_available(),
             uptime_s=round(time.monotonic() - self._started_at, 3),
             num_clients=registry.num_clients,
             num_users=registry.num_users,
             num_subs=registry.num_subscriptions,
             num_channels=self._hub.num_channels,
+            accepted_total=self._door.accepted_total,
             connects_total=total(self.metrics.session.connects),
             deliveries_total=total(delivery.deliveries),
             entries_total=total(delivery.entries_received),

@@ -6,6 +6,8 @@ told, and reads certificates, so that a wrong one is found before anything runs.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from realtime_node.cluster.backplane import Backplane
 from realtime_node.cluster.in_memory.backplane import InMemoryBackplane
 from realtime_node.cluster.in_memory.cluster import InMemoryCluster
@@ -18,14 +20,22 @@ from realtime_node.config.tls import ClientTls
 from realtime_node.telemetry.metrics import Metrics
 
 
-def choose_engine(settings: EngineSettings, metrics: Metrics) -> tuple[Backplane, PresenceStore]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """What the nodes of a cluster share, as one node uses it; `backplane` starts and closes all."""
+
+    backplane: Backplane
+    presence: PresenceStore
+
+
+def choose_engine(settings: EngineSettings, metrics: Metrics) -> Engine:
     """Build what the settings ask for, not started; raises as `check_engine`."""
     if settings.type == "memory":
         node = InMemoryBackplane(InMemoryCluster())
-        return node, node.presence
+        return Engine(backplane=node, presence=node.presence)
     check_engine(settings)
     backplane = RedisBackplane(redis_options(settings.redis), metrics.backplane)
-    return backplane, backplane.presence
+    return Engine(backplane=backplane, presence=backplane.presence)
 
 
 def check_engine(settings: EngineSettings) -> None:

@@ -23,12 +23,16 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: str
     ready: bool
+    accepting: bool
+    """Whether new clients are let in; they are not while the node is cordoned."""
     backplane_available: bool
     uptime_s: float
     num_clients: int
     num_users: int
     num_subs: int
     num_channels: int
+    accepted_total: int
+    """Upgrades granted."""
     connects_total: int
     deliveries_total: int
     entries_total: int

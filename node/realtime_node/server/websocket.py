@@ -12,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 from aiohttp import web
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol
 
+from realtime_node.admission.door import Door
 from realtime_node.delivery.outbound import Outbound
 from realtime_node.delivery.policies import Reason
 from realtime_node.errors import Disconnect
@@ -226,10 +228,11 @@ class _EarlyBytes:
 class WebSocketEndpoint:
     """The HTTP handler that turns requests into connections."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one composition root names them all
         self,
         services: Services,
         *,
+        door: Door,
         allowed_origins: tuple[str, ...],
         max_message_bytes: int,
         compresses: bool,
@@ -239,6 +242,7 @@ class WebSocketEndpoint:
 
         `compresses` agrees to permessage-deflate with clients that offer it.
         """
+        self._door = door
         self._buffers = buffers
         self._services = services
         self._allowed_origins = allowed_origins
@@ -251,6 +255,12 @@ class WebSocketEndpoint:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Upgrade a request, or refuse it with a reason a person can act on."""
+        if (refusal := self._door.refusal()) is not None:
+            return web.Response(
+                status=HTTPStatus.SERVICE_UNAVAILABLE,
+                text=f"{refusal.reason}\n",
+                headers={"Retry-After": str(refusal.retry_after_s)},
+            )
         offers = request.headers.getall("Sec-WebSocket-Extensions", ()) if self._compresses else ()
         answer = negotiate(
             request.headers,
@@ -264,6 +274,7 @@ class WebSocketEndpoint:
             return web.Response(status=answer.status, text=f"{answer.reason}\n")
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
+        self._door.accepted()
         bound_buffers(transport, self._buffers)
         early = _EarlyBytes()
         http = request.protocol
