@@ -13,6 +13,7 @@ import pytest
 from tests.load import generators
 from tests.load.fake_server import FakeServer, serving
 from tests.load.generators import GeneratorError, SendLoopSummary
+from tests.load.latencies import Latencies
 from tests.load.steered_wsload import wsload
 from tests.load.tools import Tools
 from tests.support.conditions import eventually
@@ -119,6 +120,33 @@ async def test_latency_is_the_age_of_the_payload(tools: Tools, server: FakeServe
         await server.publish(1, per_frame=1, age_s=0.3)
         summary = await load.expect(1)
     assert 300 <= summary["p50_ms"] <= summary["p99_ms"] <= summary["max_ms"] * 1.02 < 2_000
+
+
+async def test_the_bins_of_latency_hold_every_publication(tools: Tools, server: FakeServer) -> None:
+    """Ages of 5, 50 and 500 ms are in three places, narrow ones, for each of the clients."""
+    async with wsload(tools, server.port, clients=5) as load:
+        await load.event()
+        for age_s in (0.5, 0.05, 0.005):
+            await server.publish(1, per_frame=1, age_s=age_s)
+        summary = await load.expect(3)
+    latencies = Latencies.read(summary["latency_us"])
+    assert latencies.count == 15
+    assert latencies.below(400) == 10
+    assert latencies.quantile_ms(1) == pytest.approx(summary["max_ms"], rel=0.02)
+    assert all(each.width_us <= max(1, each.low_us / 64) for each in latencies.bins)
+
+
+@pytest.mark.parametrize(("ages_s", "disordered"), [((3, 2, 1), 0), ((3, 1, 2), 2), ((1, 3, 2), 4)])
+async def test_a_publication_older_than_one_before_it_is_out_of_order(
+    tools: Tools, server: FakeServer, ages_s: tuple[int, ...], disordered: int
+) -> None:
+    """Two clients are each sent three; whichever comes behind a newer one counts."""
+    async with wsload(tools, server.port, clients=2) as load:
+        await load.event()
+        for age_s in ages_s:
+            await server.publish(1, per_frame=1, age_s=age_s)
+        summary = await load.expect(3)
+    assert summary["disordered"] == disordered
 
 
 async def test_a_frame_that_arrives_in_pieces_is_one(tools: Tools, server: FakeServer) -> None:

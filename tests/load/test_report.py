@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 import typing
 from pathlib import Path
@@ -168,6 +170,33 @@ def test_a_report_is_kept_as_markdown_and_as_numbers(tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "kept" / "bench-1.json").read_text())
     assert kept["results"]["http"]["realtime-node"][0]["publishes_per_s"] == 5_000
     assert kept["targets"][0]["met"] is False
+
+
+def test_pictures_are_kept_over_those_of_an_earlier_run(tmp_path: Path) -> None:
+    """Under their own names, in a folder that is made for them; without any, none is made."""
+    folder = tmp_path / "docs" / "images"
+    assert rounds.keep_pictures(folder, {}) == []
+    assert not folder.exists()
+    rounds.keep_pictures(folder, {"a.svg": "<svg>old</svg>", "b.svg": "<svg/>"})
+    assert rounds.keep_pictures(folder, {"a.svg": "<svg>new</svg>"}) == [folder / "a.svg"]
+    assert (folder / "a.svg").read_text() == "<svg>new</svg>"
+    assert (folder / "b.svg").exists()
+
+
+def test_pictures_of_a_quick_run_are_not_kept() -> None:
+    """They would stand where those of a real one are looked for."""
+    kept = rounds.parse_arguments("", suite.SCENARIOS, ["--keep", "docs/images"]).keep
+    assert kept == Path("docs/images")
+    with pytest.raises(SystemExit):
+        rounds.parse_arguments("", suite.SCENARIOS, ["--keep", "docs/images", "--quick"])
+
+
+def test_only_what_draws_brings_matplotlib() -> None:
+    """A benchmark starts without it, so that one without pictures does not wait for it."""
+    programs = "tests.load.bench_flow, tests.load.bench, tests.load.bench_backplane"
+    check = f"import sys, {programs}; sys.exit('matplotlib' in sys.modules)"
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", check], cwd=root, check=False).returncode == 0
 
 
 def test_a_scenario_is_chosen_by_the_start_of_its_name() -> None:

@@ -187,6 +187,10 @@ static void count_publication(struct client *client, const uint8_t *message, siz
     if (!sent)
         return;
     uint64_t sent_ns = strtoull((const char *)sent + 4, NULL, 10);
+    if (sent_ns < client->newest_ns)
+        tally.disordered++;
+    else
+        client->newest_ns = sent_ns;
     uint64_t latency_us = now_ns > sent_ns ? (now_ns - sent_ns) / NS_PER_US : 0;
     histogram_add(&tally.latency, latency_us);
     histogram_add(&tally.second_latency, latency_us);

@@ -12,10 +12,10 @@
 #include "measure.h"
 #include "protocol.h"
 
-#define CLOSE_CODES 5000            // codes from 0 to 4999
-#define HTTP_STATUSES 600           // statuses from 0 to 599; 0: the reply was not HTTP
-#define FRAME_SIZES 65              // frames of 1 to 63 publications, and of 64 or more
-#define RECEIVE_BYTES (1024 * 1024) // a frame must fit in here
+#define CLOSE_CODES 5000                // codes from 0 to 4999
+#define HTTP_STATUSES 600               // statuses from 0 to 599; 0: the reply was not HTTP
+#define FRAME_SIZES 65                  // frames of 1 to 63 publications, and of 64 or more
+#define RECEIVE_BYTES (2 * 1024 * 1024) // a frame must fit in here
 
 struct plan {
     const struct protocol *protocol;
@@ -41,6 +41,7 @@ struct client {
     uint8_t *partial; // the start of a frame whose rest has not arrived, or NULL
     size_t partial_length;
     uint64_t publications; // since the measured time began
+    uint64_t newest_ns;    // the latest "t" of them
 };
 
 // What was counted. Publications, frames, bytes and latency belong to the measured time only, and
@@ -60,6 +61,7 @@ struct tally {
     uint64_t most_per_frame;
     uint64_t frames_of[FRAME_SIZES]; // index: publications in the frame, the last one or more
     uint64_t bytes;                  // payload of these frames
+    uint64_t disordered;             // publications with an earlier "t" than one before them
     uint64_t first_ns;               // monotonic, of the first and the last publication
     uint64_t last_ns;
     struct histogram latency;
