@@ -26,6 +26,8 @@ class Stalled:
     kernel_kib_per_stalled: float = figure("of it in the kernel", "KiB", 1)
     ended: int = figure("stalled clients that the node ended")
     waiting_percent: float = figure("server kept from its core by others", "%")
+    user_kib: float = 0  # by which memory grew at most, in the node and in the kernel
+    kernel_kib: float = 0
 
 
 class Held(NamedTuple):

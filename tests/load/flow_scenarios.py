@@ -1,14 +1,13 @@
 """Slow clients, intervals and stagger: what each costs, and the others of its channel.
 
-A kind of server here is our node with some rules for its channels. What slow clients cost the
-others is told by the same run without slow clients.
+`bench_flow` runs these on our node with some rules for its channels, `stalling` on all servers.
+What slow clients cost the others is told by the same run without slow clients.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import aiohttp
 
-from tests.load import generators, servers
+from tests.load import generators, machine, servers
 from tests.load.flow_results import Arrivals, Choking, Held, InOrder, Stalled, quantiles
 from tests.load.generators import Load, LoadSummary, PublisherSummary
 from tests.load.latencies import Latencies
@@ -63,7 +62,12 @@ async def stalled(lab: Lab, kind: Kind, count: int) -> Stalled:
     async with (
         servers.running(kind, lab.directory) as server,
         generators.clients(
-            lab.tools, [server.port], clients, seconds=seconds + _DRAIN_S, stalled=count
+            lab.tools,
+            [server.port],
+            clients,
+            seconds=seconds + _DRAIN_S,
+            stalled=count,
+            protocol=server.protocol,
         ) as load,
     ):
         before = await _memory(server)
@@ -81,20 +85,23 @@ async def stalled(lab: Lab, kind: Kind, count: int) -> Stalled:
         spent = server.clock() - begun
         watching.cancel()
         most = await watching
-        ended = await _metric(server.port, "slow_client_closes_total")
+        left = (await machine.sockets(server.port)).established
+    grown = _Memory(most.user_kib - before.user_kib, most.kernel_kib)
     # Of one client among 2,000 it could not be told from what the others do.
-    user_kib = (most.user_kib - before.user_kib) / count if count > 1 else 0
-    kernel_kib = most.kernel_kib / count if count > 1 else 0
+    user_kib, kernel_kib = (kib / count if count > 1 else 0 for kib in grown)
+    lost_others = received.lost - received.lost_stalled
     return Stalled(
+        user_kib=grown.user_kib,
+        kernel_kib=grown.kernel_kib,
         p50_ms=received.p50_ms,
         p99_ms=received.p99_ms,
         cpu_s=spent.cpu,
         whole_percent=100 * (received.complete or 0) / (clients - count),
-        lost_others=max(received.lost - count, 0),
+        lost_others=lost_others,
         kib_per_stalled=user_kib + kernel_kib,
         user_kib_per_stalled=user_kib,
         kernel_kib_per_stalled=kernel_kib,
-        ended=int(ended),
+        ended=clients - left - lost_others,
         waiting_percent=100 * spent.waiting / max(received.active_s, 1e-9),
     )
 
@@ -134,7 +141,7 @@ async def choking(lab: Lab, kind: Kind) -> Choking:
         growth_percent=100 * growth_mib / BUDGET_MIB,
         waiting_mib=max(each.waiting_mib for each in held),
         ended=int(ended),
-        lost_others=max(received.lost - CHOKING, 0),
+        lost_others=received.lost - received.lost_stalled,
         whole_percent=100 * (received.complete or 0) / CHOKING_OTHERS,
         p99_ms=received.p99_ms,
         waiting_percent=100 * spent.waiting / max(received.active_s, 1e-9),
@@ -257,7 +264,7 @@ async def _most_memory(server: Server) -> _Memory:
 
 
 async def _memory(server: Server) -> _Memory:
-    return _Memory(server.memory().resident, await _kernel_kib(server.port))
+    return _Memory(server.memory().resident, (await machine.sockets(server.port)).queued_kib)
 
 
 async def _metric(port: int, name: str) -> float:
@@ -267,14 +274,3 @@ async def _metric(port: int, name: str) -> float:
     return sum(
         float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"realtime_{name}")
     )
-
-
-async def _kernel_kib(port: int) -> float:
-    """Return what the kernel holds in the send queues of a server's connections, as it counts."""
-    process = await asyncio.create_subprocess_exec(
-        "ss", "-tmnH", f"sport = :{port}", stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    # "w" is the memory of what is queued to be written, "t" of what is out.
-    queued = map(int, re.findall(rb"[(,]w(\d+)", output))
-    return sum(queued) / 1024

@@ -22,7 +22,7 @@ from typing import Any, Self, TypeVar
 
 from tests.load import machine
 from tests.load.latencies import Latencies
-from tests.load.servers import API_KEY
+from tests.load.servers import API_KEY, Protocol
 from tests.load.tools import Tools
 
 _DEADLINE_MARGIN_S = 30.0
@@ -55,6 +55,7 @@ class LoadSummary:
     subscribed: int
     stalled: int
     lost: int
+    lost_stalled: int  # of these; one whose end it cannot see, as it reads nothing, is not lost
     errors: int
     unreachable: int
     closed: dict[str, int]  # close code → clients
@@ -192,6 +193,7 @@ async def clients(  # noqa: PLR0913 - each is one option of wsload
     connects_per_s: float = 1_000,
     source_ips: int = 1,
     stalled: int = 0,
+    protocol: Protocol = Protocol.CENTRIFUGE,
     timeline: bool = False,
     credit: Credits | None = None,
 ) -> AsyncIterator[Load]:
@@ -212,6 +214,7 @@ async def clients(  # noqa: PLR0913 - each is one option of wsload
         *("--seconds", str(seconds)),
         *("--source-ips", str(source_ips)),
         *("--stalled", str(stalled)),
+        *("--protocol", protocol),
     ]
     if timeline:
         command.append("--timeline")

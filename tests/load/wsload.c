@@ -1,4 +1,5 @@
-// wsload: holds many Centrifuge-protocol (JSON) WebSocket clients and counts what each receives.
+// wsload: holds many WebSocket clients, of the Centrifuge protocol (JSON) or of Socket.IO, and counts
+// what each receives.
 //
 // One thread, one epoll set, so that a generator costs less than the server it loads. It prints one
 // JSON object per line: "ready" when every client is subscribed or lost, "second" each second after
@@ -93,9 +94,9 @@ static void tell_summary(const struct run *run) {
     const struct completeness completeness = clients_completeness();
     double active_s = seconds_between(tally->first_ns, tally->last_ns);
     printf("{\"event\":\"summary\",\"clients\":%d,\"subscribed\":%d,\"stalled\":%d,\"lost\":%d,"
-           "\"errors\":%d,\"unreachable\":%d,",
+           "\"lost_stalled\":%d,\"errors\":%d,\"unreachable\":%d,",
            tally->started, tally->subscribed, run->options.plan.stalled, tally->closed,
-           tally->errors, tally->unreachable);
+           tally->closed_stalled, tally->errors, tally->unreachable);
     print_counts("closed", tally->close_codes, CLOSE_CODES);
     print_counts("refused", tally->refused, HTTP_STATUSES);
     printf("\"setup_s\":%.3f,\"seconds\":%.3f,\"active_s\":%.3f,",

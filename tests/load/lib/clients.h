@@ -1,4 +1,5 @@
-// The connections of wsload: each upgrades, connects, subscribes and then counts what it is sent.
+// The connections of wsload: each upgrades, subscribes as its protocol says, and then counts what it
+// is sent.
 //
 //     CONNECTING ──▶ UPGRADING ──▶ SUBSCRIBING ──▶ SUBSCRIBED
 //          └──────────────┴──────────────┴──────────────┴────▶ CLOSED
@@ -9,6 +10,7 @@
 #define CLIENTS_H
 
 #include "measure.h"
+#include "protocol.h"
 
 #define CLOSE_CODES 5000                // codes from 0 to 4999
 #define HTTP_STATUSES 600               // statuses from 0 to 599; 0: the reply was not HTTP
@@ -16,6 +18,7 @@
 #define RECEIVE_BYTES (2 * 1024 * 1024) // a frame must fit in here
 
 struct plan {
+    const struct protocol *protocol;
     const char *host;
     const char *path;
     const char *channel;
@@ -47,6 +50,7 @@ struct tally {
     int started;
     int subscribed;                  // now
     int closed;                      // of those that had a connection or tried to
+    int closed_stalled;              // of these
     int errors;                      // commands answered by an error; such a client is closed by us
     int unreachable;                 // connections that TCP refused
     uint64_t refused[HTTP_STATUSES]; // upgrades answered by another status than 101
