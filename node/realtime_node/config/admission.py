@@ -60,9 +60,9 @@ class AdmissionSettings(Section):
     burst: SomeCount = 500
     """Handshakes let in at once when few came before. At least a tenth of `connects_per_second`."""
 
-    wait: Duration = timedelta(seconds=5)
+    wait: Duration = timedelta(seconds=3)
     """How long a handshake may wait for its turn; one whose turn would come later gets 503 at once.
-    Shorter than the 10 s after which clients and proxies give up by themselves."""
+    Shorter than the 5 s after which the SDKs for JavaScript and Python give up by themselves."""
 
     max_waiting: SomeCount = 5_000
     """Handshakes that may wait; further ones get 503."""
