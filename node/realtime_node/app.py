@@ -52,8 +52,9 @@ BACKLOG: Final = 4096
 """Connections the kernel may hold for us while the loop is busy with a fan-out."""
 EXPIRY_GRACE: Final = 25.0
 """Seconds a client has to refresh an expired token."""
-INTERNAL_PATIENCE_S: Final = 75.0
-"""Seconds that a caller of the internal server may keep its connection between two requests."""
+INTERNAL_PATIENCE_S: Final = 3600.0
+"""Seconds that a connection to the internal server may be idle: longer than any proxy keeps one, or
+it would send a request on a connection that was just closed."""
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """A node keeps many long-lived objects and makes few cycles: collect rarely."""
 
@@ -132,7 +133,7 @@ class Node:
             slow_clients=self._slow_clients,
             offenders=Offenders(),
             rate=Rate(settings.client.command_rate, settings.client.command_burst),
-            is_shedding=lambda: self._door.is_shedding,
+            is_shedding=self._door.is_shedding,
             backplane=self._backplane,
             presence=self._presence,
             departures=self._departures,

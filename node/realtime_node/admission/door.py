@@ -136,7 +136,7 @@ class Door:
         key = self._address_key(peer, headers)
         facts = Facts(
             is_cordoned=self._cordon is not None,
-            is_shedding=self.is_shedding,
+            is_shedding=self.is_shedding(),
             connections=connections,
             waiting=len(self._room),
             address_wait_s=self._addresses.wait_s(key, now) if self._addresses and key else 0.0,
@@ -170,9 +170,8 @@ class Door:
         """How many are let in per second at the moment."""
         return self._accept_rate.per_s(self._monotonic())
 
-    @property
     def is_shedding(self) -> bool:
-        """Whether the loop lags so much that whoever comes only makes it worse."""
+        """Look whether the loop lags so much that whoever comes only makes it worse."""
         limit_s = self._rules.shed_loop_lag_s
         is_shedding = sheds(self._is_shedding, self._loop_lag_s(), limit_s)
         if is_shedding is not self._is_shedding:

@@ -43,7 +43,7 @@ def test_networks_are_read() -> None:
         ({"retry_after_min": "1500ms"}, "retry_after_min: it is counted in whole seconds"),
         ({"retry_after_max": "1s"}, "retry_after_max: it has to be twice"),
         ({"max_connections": -1}, "greater than or equal to 0"),
-        ({"handshake_timeout": "0"}, "greater than 0"),
+        ({"handshake_timeout": "0"}, "greater than"),
     ],
 )
 def test_what_cannot_work_is_refused(values: dict[str, Any], problem: str) -> None:
