@@ -1,7 +1,8 @@
 """The cluster's permits that this node holds, leased a few at a time while somebody waits.
 
 One task at most asks for them, and only for as many as can be used before they expire: an idle node
-leases nothing, and takes nothing from the others.
+leases nothing, and takes nothing from the others. It asks again when its part of the rate has made
+up for what it was given, or whoever asks first each time would leave nothing to the rest.
 """
 
 from __future__ import annotations
@@ -10,12 +11,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from realtime_node.cluster.allowance import Allowance, Lease
+from realtime_node.cluster.allowance import Allowance
 
-MOST_AT_ONCE: Final = 50
-"""Permits that are asked for together: more would be kept from the other nodes."""
-SHORTEST_PAUSE_S: Final = 0.02
-"""Seconds between two questions when the first brought nothing."""
+SHORTEST_PACE_S: Final = 0.02
+"""Seconds between two questions at least."""
 
 
 class Permits:
@@ -30,7 +29,7 @@ class Permits:
         wanted: Callable[[], int],
         on_change: Callable[[], None],
     ) -> None:
-        """Lease from `allowance` up to as many as are `wanted` when it is asked.
+        """Lease from `allowance` as many as are `wanted` when it is asked: usable within a second.
 
         `on_change` is called when it is worth looking again.
         """
@@ -42,6 +41,7 @@ class Permits:
         self._permits = 0
         self._expires_at = 0.0
         self._rate_per_s = 0.0
+        self._ask_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._pause: asyncio.TimerHandle | None = None
 
@@ -61,8 +61,13 @@ class Permits:
         self._permits -= 1
 
     def wish(self) -> None:
-        """Lease some, unless that is under way; `on_change` tells the end."""
-        if self._task is None and self._pause is None:
+        """Lease some as soon as may be, unless that is under way; `on_change` tells the end."""
+        if self._task is not None or self._pause is not None:
+            return
+        pause_s = self._ask_at - self._monotonic()
+        if pause_s > 0:
+            self._pause = self._call_later(pause_s, self._paused)
+        else:
             self._task = asyncio.get_running_loop().create_task(self._lease())
             self._task.add_done_callback(self._leased)
 
@@ -74,24 +79,24 @@ class Permits:
             self._pause.cancel()
 
     async def _lease(self) -> None:
-        # By now all who came together are there.
-        if wanted := min(self._wanted(), MOST_AT_ONCE):
-            self._take(await self._allowance.lease(wanted))
-
-    def _take(self, lease: Lease) -> None:
+        wanted = self._wanted()  # by now all who came together are there
+        if not wanted:
+            return
+        asked_at = self._monotonic()
+        lease = await self._allowance.lease(wanted)
         self._permits = lease.permits
-        self._expires_at = self._monotonic() + lease.life_s
+        self._expires_at = asked_at + lease.life_s
         self._rate_per_s = lease.rate_per_s
+        pace_s = lease.permits / lease.rate_per_s if lease.rate_per_s else 0.0
         if not lease.permits:
-            pause_s = max(lease.retry_after_s, SHORTEST_PAUSE_S)
-            self._pause = self._call_later(pause_s, self._paused)
+            pace_s = lease.retry_after_s
+        self._ask_at = asked_at + max(pace_s, SHORTEST_PACE_S)
 
     def _leased(self, task: asyncio.Task[None]) -> None:
         self._task = None
         if not task.cancelled():
             task.result()
-            if self._pause is None:
-                self._on_change()
+            self._on_change()
 
     def _paused(self) -> None:
         self._pause = None

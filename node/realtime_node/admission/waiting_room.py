@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from math import ceil
 from typing import Final, Protocol
 
 from realtime_node.admission.admit import Refusal
@@ -76,7 +77,7 @@ class WaitingRoom:
                 allowance,
                 monotonic=monotonic,
                 call_later=call_later,
-                wanted=lambda: len(self._guests),
+                wanted=self._usable,
                 on_change=self._look,
             )
         self._timer: asyncio.TimerHandle | None = None
@@ -163,6 +164,11 @@ class WaitingRoom:
             del self._guests[guest]
             self._on_late(guest)
         return True
+
+    def _usable(self) -> int:
+        """Permits of the cluster that could be used within a second."""
+        waiting = len(self._guests)
+        return min(waiting, ceil(self._rate.per_second)) if self._rate.per_second else waiting
 
     def _arm(self) -> None:
         """Ring at the first's turn or at the end of its patience."""

@@ -225,7 +225,32 @@ async def test_who_waits_needs_a_permit_of_the_cluster_too(world: World) -> None
     assert (room.room.take_turn(), room.room.turn_wait_s()) == (False, None)
     guests = room.join(3)
     await settle()
-    assert (allowance.asked, entered(guests)) == ([3, 1], [0, 1])
+    assert (allowance.asked, entered(guests)) == ([3], [0, 1])
+
+
+@pytest.mark.parametrize(("rate_per_s", "asks_per_s"), [(20, 10), (0, 50), (5000, 50)])
+async def test_permits_are_asked_for_at_a_pace(
+    world: World, rate_per_s: float, asks_per_s: float
+) -> None:
+    """A node asks again when its part of the rate has made up for its lease, and not faster."""
+    allowance = FakeAllowance()
+    allowance.leases = [Lease(2, rate_per_s=rate_per_s) for _ in range(60)]
+    room = Room(world, Rate(1000, 100), allowance=allowance)
+    guests = room.join(200)
+    for _ in range(1000):
+        await settle(5)
+        world.pass_time(0.001)
+    assert len(allowance.asked) == pytest.approx(asks_per_s, rel=0.1)
+    assert len(entered(guests)) == pytest.approx(2 * asks_per_s, rel=0.1)
+
+
+async def test_no_more_permits_are_asked_for_than_can_be_used(world: World) -> None:
+    """A node with many guests and a low rate of its own leaves the permits to others."""
+    allowance = FakeAllowance()
+    room = Room(world, Rate(10, 5), allowance=allowance)
+    room.join(60)
+    await settle()
+    assert allowance.asked == [10]
 
 
 async def test_no_permits_are_asked_for_again(world: World) -> None:
@@ -271,7 +296,7 @@ async def test_a_slow_store_is_asked_once(world: World) -> None:
     guests = room.join(1)
     await settle()
     assert allowance.asked == [3]
-    allowance.leases = [Lease(1)]
+    allowance.leases = [Lease(1, life_s=5)]
     allowance.answers.set()
     await settle()
     assert entered(guests) == [0]
