@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
+import signal
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
@@ -78,6 +80,10 @@ class Client:
             while await self._reader.read(65_536):
                 pass
 
+    def say(self, command: dict[str, Any]) -> None:
+        """Send a command."""
+        self._writer.write(frame(json.dumps(command).encode()))
+
     def close(self) -> None:
         """Go away."""
         self._writer.close()
@@ -100,6 +106,30 @@ class Door:
     async def crowd(self, count: int) -> list[Client]:
         """Many clients, one right after the other."""
         return [await self.client() for _ in range(count)]
+
+    async def answer_of_next(self, status: int) -> Answer:
+        """Send handshakes until one is answered so."""
+        return (await self._next(status))[1]
+
+    async def let_in(self) -> Client:
+        """Send handshakes until one is let in."""
+        return (await self._next(101))[0]
+
+    async def _next(self, status: int) -> tuple[Client, Answer]:
+        async with asyncio.timeout(_ANSWER_WITHIN_S):
+            while True:
+                client = await self.client()
+                answer = await client.answer()
+                if answer.status == status:
+                    return client, answer
+
+    async def stand_still(self, seconds: float) -> None:
+        """Stop the node's process for a while, as an overloaded machine does."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            os.kill(self.process.pid, signal.SIGCONT)
 
     def close(self) -> None:
         """All clients go away."""
@@ -264,6 +294,30 @@ async def test_addresses_behind_a_trusted_proxy_are_told_apart(tmp_path: Path) -
         hostile = ["\udcff\udcfe", "," * 4000, '"[', "198.51.100.1" * 300, "for=;;;"]
         answers = [(await knock(address)).status for address in hostile]
         assert answers == [101, 101, 429, 429, 429]  # all are the proxy's own
+
+
+async def test_an_overloaded_node_sends_away_who_wants_in_and_keeps_who_is_in(
+    tmp_path: Path,
+) -> None:
+    """503 for handshakes, 111 for a connect behind one, until the loop is in time again."""
+    async with node(tmp_path, shed_loop_lag="100ms") as door:
+        inside = await door.let_in()
+        inside.say({"id": 1, "connect": {}})
+        assert (await inside.message())["connect"]
+        between = await door.let_in()
+        await door.stand_still(2.5)
+        refused = await door.answer_of_next(503)
+        assert refused.retry_after_s in {1, 2}
+        between.say({"id": 1, "connect": {}})
+        reply = await between.message()
+        assert reply == {
+            "id": 1,
+            "error": {"code": 111, "message": "too many requests", "temporary": True},
+        }
+        inside.say({"id": 2, "ping": {}})
+        assert await inside.message() == {"id": 2, "ping": {}}
+        await door.let_in()
+        assert 'reason="loop_lag"' in await door.metrics()
 
 
 async def test_a_connection_that_says_nothing_is_closed(tmp_path: Path) -> None:

@@ -109,6 +109,10 @@ class Decision(NamedTuple):
     """An estimate; 0 where there is none."""
 
 
+_ACCEPTED: Final = Decision(Verdict.ACCEPT, Reason.OPEN)
+_WAITING: Final = Decision(Verdict.WAIT, Reason.TURN)
+
+
 def admit(facts: Facts, bounds: Bounds) -> Decision:
     """Decide about one handshake."""
     if facts.is_cordoned:
@@ -124,7 +128,7 @@ def admit(facts: Facts, bounds: Bounds) -> Decision:
 
 def _take_turn(facts: Facts, bounds: Bounds) -> Decision:
     if facts.turn_wait_s == 0 and not facts.waiting:
-        return Decision(Verdict.ACCEPT, Reason.OPEN)
+        return _ACCEPTED
     turn_wait_s = facts.turn_wait_s or 0.0
     if facts.waiting >= bounds.max_waiting:
         return Decision(Verdict.REFUSE, Reason.ROOM_FULL, turn_wait_s)

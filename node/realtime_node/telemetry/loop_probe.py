@@ -2,8 +2,8 @@
 
 A callback every 100 ms sees by how much it came late, which is how long anybody's bytes wait
 before they are looked at, and how much processor time the loop's thread has used since. A single
-long stop (a debugger, a machine that was suspended) does not look like a loop that is always late:
-each sample moves the average by a fifth, whatever it says.
+long stop (a debugger, a machine that was suspended) is not a loop that is always late: a sample
+counts for two seconds at most and moves the average by a fifth, so one alone makes it 0.4 s.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Final
 EVERY_S: Final = 0.1
 WEIGHT: Final = 0.2
 """Of the newest sample in an average: about half of one is younger than three samples."""
+LONGEST_S: Final = 2.0
+"""Seconds of lateness that a sample counts for in the average."""
 WINDOW: Final = 50
 """Samples in which the worst is looked for: five seconds of a loop that is in time."""
 
@@ -61,7 +63,7 @@ class LoopProbe:
             return
         lag_s = max(passed_s - EVERY_S, 0.0)
         busy = min((cpu - self._cpu_then) / passed_s, 1.0)
-        self.lag_s += WEIGHT * (lag_s - self.lag_s)
+        self.lag_s += WEIGHT * (min(lag_s, LONGEST_S) - self.lag_s)
         self.busy += WEIGHT * (busy - self.busy)
         self._lags.append(lag_s)
         self._sampled_at, self._cpu_then = now, cpu
