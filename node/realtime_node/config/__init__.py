@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from realtime_node.config.admission import AdmissionSettings
 from realtime_node.config.channels import ChannelNamespace, ChannelOptions, ChannelSettings
 from realtime_node.config.engine import EngineSettings, RedisSettings
 from realtime_node.config.loading import load_settings
@@ -20,6 +21,7 @@ from realtime_node.config.settings import (
 )
 
 __all__ = [
+    "AdmissionSettings",
     "ChannelNamespace",
     "ChannelOptions",
     "ChannelSettings",

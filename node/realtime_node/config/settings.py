@@ -1,8 +1,8 @@
 """All settings of a node, named and nested as Centrifugo 6 does.
 
 Built once, by `loading.load_settings`, and handed in parts to whoever needs them. Only keys that
-the node honours exist: any other is an error, never ignored. `engine` and `channels` have rooms of
-their own; docs/configuration.md is written from these classes.
+the node honours exist: any other is an error, never ignored. `engine`, `channels` and `admission`
+have rooms of their own; docs/configuration.md is written from these classes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
+from realtime_node.config.admission import AdmissionSettings
 from realtime_node.config.channels import ChannelSettings
 from realtime_node.config.engine import EngineSettings
 from realtime_node.config.proxies import (
@@ -249,6 +250,7 @@ class Settings(Section):
     http_api: HttpApiSettings = HttpApiSettings()
     client: ClientSettings = ClientSettings()
     websocket: WebSocketSettings = WebSocketSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     channel: ChannelSettings = ChannelSettings()
     rpc: RpcSettings = RpcSettings()
     proxies: Annotated[tuple[NamedProxy, ...], Field(strict=False)] = ()
