@@ -31,6 +31,7 @@ from realtime_node.engine import choose_engine
 from realtime_node.protocol import codes
 from realtime_node.protocol.framing import message_frame
 from realtime_node.protocol.json_codec import JsonCodec
+from realtime_node.proxy.building import Surroundings, build_proxies
 from realtime_node.server.api_methods import Cluster
 from realtime_node.server.auth import JwtVerifier
 from realtime_node.server.health import HealthEndpoints, Status
@@ -120,6 +121,9 @@ class Node:
             on_deserted=self._backplane.release,
             on_control=self._registry.apply,
         )
+        self._proxies = build_proxies(
+            settings, Surroundings(verdicts=engine.verdicts, instruments=self.metrics.proxy)
+        )
         self._departures = Departures(self._backplane, self._presence)
         self._services = Services(
             version=f"Realtime Cluster {__version__}",
@@ -138,6 +142,7 @@ class Node:
             presence=self._presence,
             departures=self._departures,
             tokens=JwtVerifier(settings.client),
+            proxies=self._proxies,
             registry=self._registry,
             metrics=self.metrics.session,
             monotonic=time.monotonic,
@@ -157,7 +162,7 @@ class Node:
             ),
         )
         self._api = HttpApi(
-            Cluster(rules, self._backplane, self._presence),
+            Cluster(rules, self._backplane, self._presence, engine.verdicts),
             self.metrics.api,
             key=settings.http_api.key.get_secret_value(),
             insecure=settings.http_api.insecure,
@@ -173,6 +178,7 @@ class Node:
         """
         await self._backplane.start(self._hub, self._describe)
         self._registry.start()
+        self._proxies.start()
         self._probe.start()
         settings = self._settings.http_server
         public = [
@@ -224,6 +230,7 @@ class Node:
             logger.warning("shutdown: not everything was let go within %.0f s", deadline)
         await self._departures.close()
         await self._registry.stop()
+        await self._proxies.close()
         self._probe.stop()
         await self._backplane.close()
         for runner in self._runners:

@@ -29,7 +29,8 @@ from realtime_node.cluster.backplane import (
     StreamOptions,
     Subscribed,
 )
-from realtime_node.config import ChannelSettings, ClientSettings
+from realtime_node.cluster.in_memory.verdicts import InMemoryVerdicts
+from realtime_node.config import Settings
 from realtime_node.delivery.budget import Shared
 from realtime_node.delivery.flow import PLAIN, Flow
 from realtime_node.delivery.frames import Compression, Frame, Framer
@@ -43,6 +44,8 @@ from realtime_node.protocol.deflate import Wire
 from realtime_node.protocol.framing import message_frame
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosition
+from realtime_node.proxy.building import Surroundings, build_proxies
+from realtime_node.proxy.headers import NOTHING_KEPT, Kept
 from realtime_node.session.channels import ChannelRules
 from realtime_node.session.claims import ConnectionClaims, SubscriptionClaims
 from realtime_node.session.departures import Departures
@@ -52,6 +55,7 @@ from realtime_node.session.registry import SessionRegistry
 from realtime_node.session.services import Services
 from realtime_node.session.session import Session
 from realtime_node.telemetry.metrics import Metrics
+from tests.support.team import FakeTeam
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -484,10 +488,19 @@ class FakeNode:
     """
 
     def __init__(
-        self, *, client: dict[str, Any] | None = None, channel: dict[str, Any] | None = None
+        self,
+        *,
+        client: dict[str, Any] | None = None,
+        channel: dict[str, Any] | None = None,
+        **others: Any,
     ) -> None:
         """Take settings as a configuration file has them."""
+        everything = {"client": client or {}, "channel": channel or {}, **others}
+        every_setting = Settings.model_validate(everything)
+        settings = every_setting.client
         self.clock = FakeClock()
+        self.team = FakeTeam()
+        self.verdicts = InMemoryVerdicts(clock=self.clock)
         self.is_shedding = False
         self.backplane = FakeBackplane()
         self.presence = FakePresence()
@@ -495,8 +508,17 @@ class FakeNode:
         self.metrics = Metrics()
         self.registry = SessionRegistry(self.clock)
         codec = JsonCodec()
-        rules = ChannelRules(ChannelSettings.model_validate(channel or {}))
-        settings = ClientSettings.model_validate(client or {})
+        rules = ChannelRules(every_setting.channel)
+        self.proxies = build_proxies(
+            every_setting,
+            Surroundings(
+                verdicts=self.verdicts,
+                instruments=self.metrics.proxy,
+                monotonic=self.clock,
+                wall_clock=lambda: UNIX_START + self.clock(),
+                open_backend=self.team.open,
+            ),
+        )
         self.slow_clients = FakeSlowClients(
             self.clock,
             self.metrics,
@@ -533,6 +555,7 @@ class FakeNode:
             presence=self.presence,
             departures=self.departures,
             tokens=self.tokens,
+            proxies=self.proxies,
             registry=self.registry,
             metrics=self.metrics.session,
             monotonic=self.clock,
@@ -540,9 +563,9 @@ class FakeNode:
             random=lambda: 0.0,
         )
 
-    def client(self) -> FakeClient:
-        """A client whose WebSocket was just opened."""
-        return FakeClient(self)
+    def client(self, headers: dict[str, str] | None = None) -> FakeClient:
+        """A client whose WebSocket was just opened, with these headers."""
+        return FakeClient(self, self.proxies.keep((headers or {}).items()))
 
     async def connected(self, token: str = "", **request: Any) -> FakeClient:
         """A client whose connect was answered."""
@@ -570,7 +593,7 @@ class FakeNode:
 class FakeClient:
     """A session and the client at its other end."""
 
-    def __init__(self, node: FakeNode) -> None:
+    def __init__(self, node: FakeNode, kept: Kept = NOTHING_KEPT) -> None:
         self.transport = FakeTransport()
         self.transport.set_protocol(self)
         self.link = FakeLink()
@@ -580,7 +603,7 @@ class FakeClient:
             on_pressure=self._on_pressure,
             on_slow=self._on_slow,
         )
-        self.session = Session(node.services, self.link, self.outbound)
+        self.session = Session(node.services, self.link, self.outbound, kept)
         self._seen = 0
         self._id = 0
 

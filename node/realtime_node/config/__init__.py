@@ -6,6 +6,7 @@ from realtime_node.config.admission import AdmissionSettings
 from realtime_node.config.channels import ChannelNamespace, ChannelOptions, ChannelSettings
 from realtime_node.config.engine import EngineSettings, RedisSettings
 from realtime_node.config.loading import load_settings
+from realtime_node.config.proxies import ProxySettings, RpcSettings
 from realtime_node.config.settings import (
     ClientSettings,
     HttpApiSettings,
@@ -30,7 +31,9 @@ __all__ = [
     "HttpServerSettings",
     "LogSettings",
     "NodeSettings",
+    "ProxySettings",
     "RedisSettings",
+    "RpcSettings",
     "Settings",
     "ShutdownSettings",
     "SubscriptionTokenSettings",

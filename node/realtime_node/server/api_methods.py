@@ -24,6 +24,7 @@ from realtime_node.cluster.backplane import (
     UnsubscribeUser,
 )
 from realtime_node.cluster.presence import PresenceStore
+from realtime_node.cluster.verdicts import VerdictStore
 from realtime_node.errors import BackplaneError, ReplyError, UnrecoverablePositionError
 from realtime_node.protocol import codes
 from realtime_node.protocol.json_codec import clean_json
@@ -69,6 +70,7 @@ class Cluster:
     rules: ChannelRules
     backplane: Backplane
     presence: PresenceStore
+    verdicts: VerdictStore
 
 
 Method = Callable[[Cluster, Any], Awaitable[Any]]
@@ -156,6 +158,8 @@ async def unsubscribe(cluster: Cluster, request: UnsubscribeRequest) -> EmptyRes
     """End subscriptions of a user's connections; without a channel, all of them."""
     if request.channel:
         cluster.rules.rule(request.channel)
+    # What the team's backend allowed is over: it is asked when the client subscribes again.
+    await cluster.verdicts.revoke(request.user)
     await cluster.backplane.control(
         UnsubscribeUser(user=request.user, channel=request.channel, client=request.client)
     )
@@ -169,6 +173,8 @@ async def disconnect(cluster: Cluster, request: DisconnectRequest) -> EmptyResul
     if len(reason.encode()) > MAX_REASON_BYTES:
         message = f"bad request: reason is longer than {MAX_REASON_BYTES} bytes"
         raise ReplyError(codes.BAD_COMMAND.code, message)
+    # Before anybody is closed: who comes back must not be let in by what was said of them.
+    await cluster.verdicts.revoke(request.user)
     await cluster.backplane.control(
         DisconnectUser(
             user=request.user,

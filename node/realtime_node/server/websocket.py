@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 from aiohttp import web
@@ -26,6 +28,7 @@ from realtime_node.delivery.policies import Reason
 from realtime_node.errors import Disconnect
 from realtime_node.protocol import codes
 from realtime_node.protocol.deflate import UNCOMPRESSED, Inflater, Wire
+from realtime_node.proxy.headers import NOTHING_KEPT, Kept, TooManyHeadersError
 from realtime_node.server.arrivals import Arrival, refused
 from realtime_node.server.handshake import Accepted, Refused, negotiate
 from realtime_node.server.sockets import BufferBounds, bound_buffers, reset_on_close
@@ -52,7 +55,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_ws",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a connection is made of
         self,
         transport: asyncio.Transport,
         services: Services,
@@ -60,6 +63,7 @@ class WebSocketConnection(asyncio.Protocol):
         max_message_bytes: int,
         on_lost: Callable[[WebSocketConnection], None],
         wire: Wire = UNCOMPRESSED,
+        kept: Kept = NOTHING_KEPT,
     ) -> None:
         """Open a session on an upgraded transport.
 
@@ -79,7 +83,7 @@ class WebSocketConnection(asyncio.Protocol):
             on_slow=self._end_slow,
             wire=wire,
         )
-        self._session = Session(services, self, self._outbound)
+        self._session = Session(services, self, self._outbound, kept)
 
     @property
     def is_compressed(self) -> bool:
@@ -283,21 +287,26 @@ class WebSocketEndpoint:
             return web.Response(status=answer.status, text=f"{answer.reason}\n")
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
+        try:
+            kept = self._services.proxies.keep(request.headers.items())
+        except TooManyHeadersError:
+            return web.Response(status=HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         admission = self._door.knock(request.remote or "", request.headers, len(self._connections))
         if isinstance(admission, Refusal):
             return refused(admission)
         early = _taken_from(request.protocol)
+        enter = partial(self._open, kept=kept)
         if admission is Verdict.ACCEPT:
-            self._open(transport, answer, early)
+            enter(transport, answer, early)
         else:
-            arrival = Arrival(
-                transport, answer, early, on_enter=self._open, on_gone=self._door.leave
-            )
+            arrival = Arrival(transport, answer, early, on_enter=enter, on_gone=self._door.leave)
             transport.set_protocol(arrival)
             self._door.wait(arrival)
         return _HandedOver()
 
-    def _open(self, transport: asyncio.Transport, answer: Accepted, early: bytes) -> None:
+    def _open(
+        self, transport: asyncio.Transport, answer: Accepted, early: bytes, *, kept: Kept
+    ) -> None:
         """Upgrade a connection; `early` is what the client sent behind its request."""
         bound_buffers(transport, self._buffers)
         transport.write(answer.response)
@@ -307,6 +316,7 @@ class WebSocketEndpoint:
             max_message_bytes=self._max_message_bytes,
             on_lost=self._lost,
             wire=answer.wire,
+            kept=kept,
         )
         self._connections.add(connection)
         self._num_compressed += connection.is_compressed

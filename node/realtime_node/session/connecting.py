@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from realtime_node.errors import (
     BackplaneError,
     Disconnect,
@@ -25,11 +27,12 @@ from realtime_node.protocol.messages import (
     StreamPosition,
     SubscribeRequest,
 )
-from realtime_node.session import permissions
+from realtime_node.session import permissions, proxied
 from realtime_node.session.claims import ANONYMOUS
 from realtime_node.session.outcome import Outcome
+from realtime_node.session.proxied import Admission
 from realtime_node.session.subscribing import Opened, open_subscription, remaining_seconds
-from realtime_node.session.subscription import Grant, decide_subscription
+from realtime_node.session.subscription import Grant, decide_subscription, raw_or_unset
 
 if TYPE_CHECKING:
     from realtime_node.session.claims import ConnectionClaims
@@ -47,12 +50,16 @@ async def connect(session: Session, command_id: int, request: ConnectRequest) ->
     if services.is_shedding():
         raise ReplyError(*codes.TOO_MANY_REQUESTS, temporary=True)
     settings = services.settings
-    claims = _connection_claims(session, request.token)
+    admission = await _admission(session, request)
+    claims = admission.claims
+    session.rely_on(admission.hold)
     limit = settings.user_connection_limit
     if limit and claims.user and services.registry.connections_of(claims.user) >= limit:
         raise Disconnect(*codes.CONNECTION_LIMIT)
-    session.connect(claims.user, claims.info, 0 if settings.insecure else claims.expire_at)
-    grants = _wished_grants(session, request) | claims.server_side_grants()
+    session.kept = services.proxies.keep_connected(session.kept)
+    session.connect(claims.user, claims.info, claims.expire_at)
+    wished = {} if admission.is_proxied else _wished_grants(session, request)
+    grants = wished | claims.server_side_grants()
     if len(grants) > settings.channel_limit:
         raise Disconnect(*codes.CHANNEL_LIMIT)
     opened: list[Opened] = []
@@ -64,11 +71,13 @@ async def connect(session: Session, command_id: int, request: ConnectRequest) ->
             session.forget(each.channel)
         raise
     limits = services.limits
+    ends = 0 if services.proxies.refreshes else session.expires_at
     result = ConnectResult(
         client=session.client_id,
         version=services.version,
-        expires=bool(session.expires_at),
-        ttl=remaining_seconds(session.expires_at, services.wall_clock()),
+        expires=bool(ends),
+        ttl=remaining_seconds(ends, services.wall_clock()),
+        data=raw_or_unset(admission.data),
         subs={each.channel: each.result for each in opened},
         ping=int(limits.ping_interval),
         pong=limits.ping_interval > 0 and limits.pong_timeout > 0,
@@ -81,6 +90,20 @@ async def connect(session: Session, command_id: int, request: ConnectRequest) ->
             await each.start()
 
     return Outcome(Reply(id=command_id, connect=result), then if opened else None)
+
+
+async def _admission(session: Session, request: ConnectRequest) -> Admission:
+    """Return who connects: as the token says, or where there is none, the team's backend."""
+    proxies = session.services.proxies
+    session.kept = proxied.with_emulated_headers(session, request.headers)
+    if not request.token and proxies.lets_in:
+        admission = await proxied.connection(session, request)
+        if admission is not None:
+            return admission
+    claims = _connection_claims(session, request.token)
+    if session.services.settings.insecure:
+        claims = structs.replace(claims, expire_at=0)
+    return Admission(claims)
 
 
 def _connection_claims(session: Session, token: str) -> ConnectionClaims:
@@ -118,6 +141,8 @@ def _wished_grants(session: Session, request: ConnectRequest) -> dict[str, Grant
             options = rules.rule(channel).options
         except ReplyError:
             continue
+        if permissions.asks_backend(channel, options, rules.settings):
+            continue  # nobody but the team's backend may allow it
         if permissions.may_subscribe(channel, options, rules.settings, session.asker()).allowed:
             wished[channel] = Grant(server_side=True)
     return wished
@@ -141,6 +166,8 @@ async def _open_server_side(
 async def refresh(session: Session, command_id: int, request: RefreshRequest) -> Outcome:
     """Prolong a connection with a new token of the same user."""
     services = session.services
+    if services.proxies.refreshes:
+        raise Disconnect(*codes.BAD_REQUEST, detail="the node refreshes connections")
     if not request.token:
         raise Disconnect(*codes.BAD_REQUEST, detail="refresh without token")
     try:

@@ -14,6 +14,7 @@ from realtime_node.delivery.frames import Framer
 from realtime_node.delivery.hub import Hub
 from realtime_node.delivery.slow_clients import SlowClients
 from realtime_node.protocol.codec import Codec
+from realtime_node.proxy.proxies import Proxies
 from realtime_node.session.channels import ChannelRules
 from realtime_node.session.claims import TokenVerifier
 from realtime_node.session.departures import Departures
@@ -48,6 +49,7 @@ class Services:
     presence: PresenceStore
     departures: Departures
     tokens: TokenVerifier
+    proxies: Proxies
     registry: SessionRegistry
     metrics: SessionMetrics
     monotonic: Callable[[], float]

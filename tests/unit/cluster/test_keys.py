@@ -31,6 +31,9 @@ def test_names_are_these() -> None:
         b"realtime:{0}:generation",
         b"realtime:{0}:nodes",
         b"realtime:{0}:described",
+        b"realtime:{0}:verdict:",
+        b"realtime:{0}:revocations",
+        b"realtime:{0}:revoked:",
     )
 
 

@@ -25,7 +25,7 @@ from .presence import InMemoryPresence
 
 
 class InMemoryBackplane:
-    """Implements `Backplane`; `presence` is the store that belongs to it."""
+    """Implements `Backplane`; `presence` and `verdicts` are the stores that belong to it."""
 
     def __init__(self, cluster: InMemoryCluster) -> None:
         self._cluster = cluster
@@ -33,6 +33,7 @@ class InMemoryBackplane:
         self._member: Member | None = None
         self._task: asyncio.Task[None] | None = None
         self.presence = InMemoryPresence(cluster, self._joined)
+        self.verdicts = cluster.verdicts
 
     @property
     def node_id(self) -> str:

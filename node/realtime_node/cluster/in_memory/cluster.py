@@ -21,6 +21,7 @@ from realtime_node.cluster.backplane import Entry, NodeInfo, Published
 from realtime_node.protocol.messages import ClientInfo
 
 from .streams import Streams
+from .verdicts import InMemoryVerdicts
 
 _MAX_DEDUP: Final = 100_000
 _DEDUP_TTL_S: Final = 300.0
@@ -55,6 +56,7 @@ class InMemoryCluster:
         self._lease_s = lease_s
         self._inbox_limit = inbox_limit
         self.streams = Streams(clock, max_channels)
+        self.verdicts = InMemoryVerdicts(clock=clock)
         self._members: dict[str, Member] = {}
         self._interest: dict[str, dict[str, None]] = {}
         self._presence: dict[str, dict[str, tuple[str, ClientInfo]]] = {}

@@ -47,6 +47,12 @@ class PartitionKeys(NamedTuple):
     """Sorted set of nodes by their last heartbeat, Redis time in ms."""
     described: bytes
     """Hash node → `NodeInfo`."""
+    verdicts: bytes
+    """Prefix of what the team's backend said, by digest."""
+    revocations: bytes
+    """How many revocations of users there have been."""
+    revoked: bytes
+    """Prefix of the last revocation of each user, for a while."""
 
 
 class Keys:
@@ -97,4 +103,7 @@ class Keys:
             generation=f"{base}generation".encode(),
             nodes=f"{base}nodes".encode(),
             described=f"{base}described".encode(),
+            verdicts=f"{base}verdict:".encode(),
+            revocations=f"{base}revocations".encode(),
+            revoked=f"{base}revoked:".encode(),
         )

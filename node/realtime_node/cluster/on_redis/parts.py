@@ -33,6 +33,7 @@ from .shard import Shard, by_partition
 from .sweep import Sweep
 from .tails import TailedReceiver, Tails
 from .traces import Traces
+from .verdicts import RedisVerdicts
 
 
 class Parts:
@@ -112,6 +113,7 @@ class Parts:
         self.presence = RedisPresence(
             keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
         )
+        self.verdicts = RedisVerdicts(keys, runner, reads=reads, writes=writes)
         self.inboxes: tuple[InboxReader, ...] = ()
         """By shard; none before `receive_with`."""
 

@@ -83,6 +83,11 @@ RESOLVE: Final = Script("resolve")
 ROTATE: Final = Script("rotate")
 SUBSCRIBE: Final = Script("subscribe")
 UNSUBSCRIBE: Final = Script("unsubscribe")
+VERDICT_FIND: Final = Script("verdict_find")
+VERDICT_FORGET: Final = Script("verdict_forget")
+VERDICT_KEEP: Final = Script("verdict_keep")
+VERDICT_PROLONG: Final = Script("verdict_prolong")
+VERDICT_REVOKE: Final = Script("verdict_revoke")
 VERIFY: Final = Script("verify")
 
 ALL_SCRIPTS: Final = (
@@ -107,5 +112,10 @@ ALL_SCRIPTS: Final = (
     ROTATE,
     SUBSCRIBE,
     UNSUBSCRIBE,
+    VERDICT_FIND,
+    VERDICT_FORGET,
+    VERDICT_KEEP,
+    VERDICT_PROLONG,
+    VERDICT_REVOKE,
     VERIFY,
 )
