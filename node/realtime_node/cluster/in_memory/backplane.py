@@ -20,19 +20,30 @@ from realtime_node.cluster.backplane import (
 from realtime_node.errors import BackplaneUnavailableError, UnrecoverablePositionError
 from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosition
 
+from .allowances import InMemoryConnects, InMemoryReconnects
 from .cluster import InMemoryCluster, Member
 from .presence import InMemoryPresence
 
 
 class InMemoryBackplane:
-    """Implements `Backplane`; `presence` is the store that belongs to it."""
+    """Implements `Backplane`; `presence` and `reconnects` are the parts that belong to it."""
 
-    def __init__(self, cluster: InMemoryCluster) -> None:
+    def __init__(self, cluster: InMemoryCluster, *, reconnects_per_s: float = 100.0) -> None:
+        """`reconnects_per_s` is the reconnect budget of a node, until another was set."""
         self._cluster = cluster
         self._node_id = secrets.token_hex(8)
         self._member: Member | None = None
         self._task: asyncio.Task[None] | None = None
         self.presence = InMemoryPresence(cluster, self._joined)
+        self.reconnects = InMemoryReconnects(
+            cluster.permits, self._node_id, self.is_available, per_node=reconnects_per_s
+        )
+
+    def connects(self, rate_per_s: float) -> InMemoryConnects:
+        """Meter arrivals of the whole cluster at a rate."""
+        return InMemoryConnects(
+            self._cluster.permits, self._node_id, self.is_available, rate_per_s=rate_per_s
+        )
 
     @property
     def node_id(self) -> str:
@@ -43,6 +54,7 @@ class InMemoryBackplane:
         """See `Backplane.start`."""
         self._member = member = Member(self._node_id, describe)
         self._cluster.join(member)
+        self.reconnects.join()
         self._task = asyncio.get_running_loop().create_task(
             _hand_over(member, receiver), name="in-memory-inbox"
         )
@@ -51,6 +63,7 @@ class InMemoryBackplane:
         """See `Backplane.close`."""
         if self._member is not None:
             self._cluster.leave(self._member)
+        self.reconnects.leave()
         await self._stop()
 
     async def abandon(self) -> None:

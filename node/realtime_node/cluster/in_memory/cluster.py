@@ -20,6 +20,7 @@ import msgspec
 from realtime_node.cluster.backplane import Entry, NodeInfo, Published
 from realtime_node.protocol.messages import ClientInfo
 
+from .allowances import Permits
 from .streams import Streams
 
 _MAX_DEDUP: Final = 100_000
@@ -55,6 +56,7 @@ class InMemoryCluster:
         self._lease_s = lease_s
         self._inbox_limit = inbox_limit
         self.streams = Streams(clock, max_channels)
+        self.permits = Permits(clock, lambda: {member.node_id for member in self.live_members()})
         self._members: dict[str, Member] = {}
         self._interest: dict[str, dict[str, None]] = {}
         self._presence: dict[str, dict[str, tuple[str, ClientInfo]]] = {}

@@ -47,6 +47,14 @@ class PartitionKeys(NamedTuple):
     """Sorted set of nodes by their last heartbeat, Redis time in ms."""
     described: bytes
     """Hash node → `NodeInfo`."""
+    traffic: bytes
+    """Hash node → whether it accepts clients, and how many per second came to it."""
+    budget: bytes
+    """The reconnect budget and its version, if it was changed at run time."""
+    reconnects: bytes
+    """The permits of that budget."""
+    connects: bytes
+    """The permits of arrivals that the whole cluster meters."""
 
 
 class Keys:
@@ -97,4 +105,8 @@ class Keys:
             generation=f"{base}generation".encode(),
             nodes=f"{base}nodes".encode(),
             described=f"{base}described".encode(),
+            traffic=f"{base}traffic".encode(),
+            budget=f"{base}budget".encode(),
+            reconnects=f"{base}reconnects".encode(),
+            connects=f"{base}connects".encode(),
         )

@@ -100,6 +100,10 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     release_linger_s: float = 5.0
     """How long interest outlives the last local subscriber, so that a reload of a page is free."""
 
+    reconnects_per_s: float = 100.0
+    """The reconnect budget for each node that accepts clients, until another was set at run
+    time."""
+
     inbox_limit: int = 100_000
     """Entries of a node's inbox; older ones are lost to a node that lags so far behind."""
     inbox_bytes: int = 64 * 1024 * 1024
