@@ -34,6 +34,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
+RECONNECTS_PER_S: Final = 100.0
+"""The reconnect budget of a node where nobody says otherwise."""
 LEAST_PART: Final = 0.1
 """Part of the reconnect budget that no arrivals take away, so that a drain always ends."""
 

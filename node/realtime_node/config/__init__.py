@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from realtime_node.config.channels import ChannelNamespace, ChannelOptions, ChannelSettings
+from realtime_node.config.drain import AdminSettings, DrainSettings, ReconnectBudgetSettings
 from realtime_node.config.engine import EngineSettings, RedisSettings
 from realtime_node.config.loading import load_settings
 from realtime_node.config.settings import (
@@ -19,15 +20,18 @@ from realtime_node.config.settings import (
 )
 
 __all__ = [
+    "AdminSettings",
     "ChannelNamespace",
     "ChannelOptions",
     "ChannelSettings",
     "ClientSettings",
+    "DrainSettings",
     "EngineSettings",
     "HttpApiSettings",
     "HttpServerSettings",
     "LogSettings",
     "NodeSettings",
+    "ReconnectBudgetSettings",
     "RedisSettings",
     "Settings",
     "ShutdownSettings",

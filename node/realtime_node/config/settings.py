@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, Field, SecretStr
 
 from realtime_node.config.channels import ChannelSettings
+from realtime_node.config.drain import AdminSettings, DrainSettings, ReconnectBudgetSettings
 from realtime_node.config.engine import EngineSettings
 from realtime_node.config.section import (
     Bytes,
@@ -57,7 +58,8 @@ class HttpServerSettings(Section):
 
     internal_port: Annotated[Port | None, BeforeValidator(_port_or_none)] = None
     """TCP port for what clients should not reach: the HTTP API, `/metrics`, `/status`, `/readyz`
-    and `/livez`. Empty: all is served on `port`."""
+    and `/livez`. Empty: all is served on `port`, but for `/drain`, `/shed` and `/budget`, which are
+    off then."""
 
     def contradictions(self) -> Iterable[Contradiction]:
         """Two servers need two ports."""
@@ -227,8 +229,9 @@ class ShutdownSettings(Section):
     """The end of the node."""
 
     timeout: LivingDuration = timedelta(seconds=30)
-    """How long the node may take to end in order once it is asked to (SIGTERM). The 30 s in which
-    Kubernetes waits by default begin earlier, so give a Pod a longer grace period than this."""
+    """How long the node may take to end in order once it is asked to (SIGTERM): to send its clients
+    elsewhere and leave the cluster. Whoever sends the signal has to wait longer before it kills:
+    Kubernetes waits for 30 s and `docker stop` for 10 s unless told otherwise."""
 
 
 class Settings(Section):
@@ -243,6 +246,9 @@ class Settings(Section):
     log: LogSettings = LogSettings()
     node: NodeSettings = NodeSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
+    drain: DrainSettings = DrainSettings()
+    reconnect_budget: ReconnectBudgetSettings = ReconnectBudgetSettings()
+    admin: AdminSettings = AdminSettings()
 
     def warnings(self) -> Iterator[str]:
         """What is allowed and yet likely a mistake, or a risk to be aware of; one line each."""
@@ -256,6 +262,11 @@ class Settings(Section):
         elif not client.token.hmac_secret_key and not client.allow_anonymous_connect_without_token:
             yield "client.token.hmac_secret_key is not set: no client can connect"
         yield from self.engine.warnings()
+        if self.admin.key and self.http_server.internal_port is None:
+            yield (
+                "admin.key is set, but not http_server.internal_port: without a port of their own"
+                " POST /drain, /shed and /budget are off"
+            )
         if "*" in client.allowed_origins:
             yield "client.allowed_origins: pages of every origin may connect"
         for place, token in (

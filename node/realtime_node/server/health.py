@@ -12,7 +12,33 @@ from collections.abc import Callable
 import msgspec
 from aiohttp import web
 
+from realtime_node.cluster.allowance import Budget
+from realtime_node.drain.drainer import DrainStatus, Shed
 from realtime_node.telemetry.metrics import Metrics
+
+
+class BudgetStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The cluster's reconnect budget as this node knows it."""
+
+    connections_per_second_per_node: float
+    version: int
+    """How often it was changed at run time; 0: it is what the settings say."""
+    accepting_nodes: int
+    total_per_s: float
+    """What all nodes together may send elsewhere while nobody else arrives."""
+    is_local: bool
+    """The store did not answer: this node uses its share of what it knew last."""
+
+    @classmethod
+    def of(cls, budget: Budget) -> BudgetStatus:
+        """Say a budget as it is shown."""
+        return cls(
+            connections_per_second_per_node=budget.per_node,
+            version=budget.version,
+            accepting_nodes=budget.accepting,
+            total_per_s=budget.total_per_s,
+            is_local=budget.is_local,
+        )
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +64,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     entries_total: int
     delivery_backlog: int
     pending_departures: int
+    drain: DrainStatus
+    shed: Shed | None
+    """Clients that are being sent elsewhere while the node serves; null if none are."""
+    budget: BudgetStatus
 
 
 class HealthEndpoints:

@@ -31,6 +31,10 @@ def test_names_are_these() -> None:
         b"realtime:{0}:generation",
         b"realtime:{0}:nodes",
         b"realtime:{0}:described",
+        b"realtime:{0}:traffic",
+        b"realtime:{0}:budget",
+        b"realtime:{0}:reconnects",
+        b"realtime:{0}:connects",
     )
 
 

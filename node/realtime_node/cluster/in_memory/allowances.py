@@ -41,9 +41,7 @@ class InMemoryReconnects:
         self._is_member = is_member
         self._per_node = per_node
         self._arrivals = Arrivals()
-        self._traffic: Callable[[], Traffic] = lambda: Traffic(
-            is_accepting=False, accepted_total=0
-        )
+        self._traffic: Callable[[], Traffic] = lambda: Traffic(is_accepting=False, accepted_total=0)
 
     def join(self) -> None:
         """Count as a node."""

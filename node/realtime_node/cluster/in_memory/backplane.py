@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
+from realtime_node.cluster.allowance import RECONNECTS_PER_S
 from realtime_node.cluster.backplane import (
     Control,
     Entry,
@@ -28,7 +29,9 @@ from .presence import InMemoryPresence
 class InMemoryBackplane:
     """Implements `Backplane`; `presence` and `reconnects` are the parts that belong to it."""
 
-    def __init__(self, cluster: InMemoryCluster, *, reconnects_per_s: float = 100.0) -> None:
+    def __init__(
+        self, cluster: InMemoryCluster, *, reconnects_per_s: float = RECONNECTS_PER_S
+    ) -> None:
         """`reconnects_per_s` is the reconnect budget of a node, until another was set."""
         self._cluster = cluster
         self._node_id = secrets.token_hex(8)

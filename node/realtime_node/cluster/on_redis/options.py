@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from redis.asyncio.connection import parse_url
 
+from realtime_node.cluster.allowance import RECONNECTS_PER_S
 from realtime_node.config.addresses import REDIS_PORT
 from realtime_node.config.engine import MAX_PARTITIONS, PREFIX_PATTERN
 from realtime_node.errors import ConfigError
@@ -100,7 +101,7 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     release_linger_s: float = 5.0
     """How long interest outlives the last local subscriber, so that a reload of a page is free."""
 
-    reconnects_per_s: float = 100.0
+    reconnects_per_s: float = RECONNECTS_PER_S
     """The reconnect budget for each node that accepts clients, until another was set at run
     time."""
 

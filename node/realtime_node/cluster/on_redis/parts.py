@@ -162,8 +162,9 @@ class Parts:
     async def stop(self) -> None:
         """End what goes on by itself; the connections stay."""
         self._is_running = False
-        for allowance in (self.reconnects, *self._connects):
-            await allowance.close()
+        await self.reconnects.close()
+        for connects in self._connects:
+            await connects.close()
         await self.sweep.close()
         await self.joining.close()
         for heartbeat in self.heartbeats:
