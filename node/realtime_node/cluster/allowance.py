@@ -84,6 +84,8 @@ class Budget(NamedTuple):
     """Live nodes that accept clients."""
     live: int = 1
     """Live nodes."""
+    arrivals_per_s: float = 0.0
+    """Clients per second that came to all of them, as measured last."""
     is_local: bool = False
     """The store did not answer this node's last question."""
 

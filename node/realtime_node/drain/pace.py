@@ -28,8 +28,10 @@ class Pace:
 
     def due_at(self, rate_per_s: float, now: float) -> float:
         """Return when the next client goes, or went; an infinite rate: now."""
-        self._slot_at = max(self._slot_at, now - LATE_S)
-        return self._slot_at + self._jitter / (2 * rate_per_s)
+        into_slot = self._jitter / (2 * rate_per_s)
+        # Whoever is later than this goes now, and the next slots follow from here.
+        self._slot_at = max(self._slot_at, now - LATE_S - into_slot)
+        return self._slot_at + into_slot
 
     def took(self, rate_per_s: float) -> None:
         """Go on to the next slot."""

@@ -24,6 +24,8 @@ class BudgetStatus(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     """How often it was changed at run time; 0: it is what the settings say."""
     accepting_nodes: int
+    arrivals_per_s: float
+    """Clients that came to all nodes, as measured last; those whom no drain sent are subtracted."""
     total_per_s: float
     """What all nodes together may send elsewhere while nobody else arrives."""
     is_local: bool
@@ -36,6 +38,7 @@ class BudgetStatus(msgspec.Struct, frozen=True, kw_only=True):
             connections_per_second_per_node=budget.per_node,
             version=budget.version,
             accepting_nodes=budget.accepting,
+            arrivals_per_s=budget.arrivals_per_s,
             total_per_s=budget.total_per_s,
             is_local=budget.is_local,
         )

@@ -60,16 +60,18 @@ class InMemoryReconnects:
         version, per_node = self._shared.changed or (0, self._per_node)
         live = self._live()
         accepting = sum(node._traffic().is_accepting for node in live)  # noqa: SLF001 - its own kind
-        return Budget(per_node, version, accepting, len(live))
+        now = self._shared.clock()
+        arrivals = sum(node.arrivals_per_s(now) for node in live)
+        return Budget(per_node, version, accepting, len(live), arrivals)
 
     async def lease(self, wanted: int) -> Lease:
         """See `Allowance.lease`."""
         if not self._is_member():
             return Lease(0, retry_after_s=_RETRY_S)
         shared, now = self._shared, self._shared.clock()
-        arrivals = sum(node.arrivals_per_s(now) for node in self._live())
+        budget = self.known()
         explained = shared.reconnects.explained_per_s(now)
-        rate = reconnect_rate(self.known().total_per_s, arrivals, explained)
+        rate = reconnect_rate(budget.total_per_s, budget.arrivals_per_s, explained)
         return shared.reconnects.lease(self._node_id, wanted, rate, now)
 
     async def change(self, per_node: float) -> Budget:

@@ -27,6 +27,8 @@ from .script import CHANGE_BUDGET, LEASE_CONNECTS, LEASE_RECONNECTS, Argument, S
 
 _log = logging.getLogger(__name__)
 
+BUDGET_FIELDS: Final = 5
+"""What scripts answer of the budget: see `Census.learn`."""
 _PARTITION: Final = 0
 _ANSWER_WITHIN_S: Final = 0.5
 _LAPSED_RETRY_S: Final = 0.5
@@ -67,10 +69,12 @@ class Census:
         """Version and value of the budget that this node knows."""
         return self.budget.version, repr(self.budget.per_node)
 
-    def learn(self, version: bytes, per_node: bytes, accepting: int, live: int) -> None:
+    def learn(
+        self, version: bytes, per_node: bytes, accepting: int, live: int, arrivals: bytes
+    ) -> None:
         """Take what a script answered; an answer that was overtaken brings nothing old back."""
         if int(version) >= self.budget.version:
-            self.budget = Budget(float(per_node), int(version), accepting, live)
+            self.budget = Budget(float(per_node), int(version), accepting, live, float(arrivals))
 
 
 class _Asking:
@@ -215,8 +219,8 @@ class RedisReconnects:
         _, version, value = await self._runner.run(
             self._writes, CHANGE_BUDGET, build, may_repeat=True
         )
-        known = self._census.budget
-        self._census.learn(version, value, known.accepting, known.live)
+        census = self._census
+        census.budget = census.budget._replace(version=int(version), per_node=float(value))
         return self.known()
 
 

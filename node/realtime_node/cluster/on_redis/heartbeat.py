@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.errors import BackplaneError
 
-from .allowances import Census
+from .allowances import BUDGET_FIELDS, Census
 from .commands import Commands
 from .continuity import Continuity
 from .entries import encode_node
@@ -105,8 +105,8 @@ class Heartbeat:
             return keys, (node, description, self._lease_ms, *self._census.report())
 
         _, generation, *told = await self._runner.run(self._writes, HEARTBEAT, build)
-        version, per_node, accepting, live, *expired = told
+        budget, expired = told[:BUDGET_FIELDS], told[BUDGET_FIELDS:]
         if partition == 0:  # where the budget is changed, and every node is
-            self._census.learn(version, per_node, accepting, live)
+            self._census.learn(*budget)
         self._continuity.learn(partition, generation)
         return [node.decode() for node in expired]

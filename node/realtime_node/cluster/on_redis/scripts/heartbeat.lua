@@ -16,7 +16,7 @@
 -- ARGV[6] version of the budget that the caller knows; 0: its settings'
 -- ARGV[7] that budget, connections per second for each node that accepts clients
 --
--- Returns {'OK', generation, version, per node, nodes that accept, live nodes,
+-- Returns {'OK', generation, version, per node, nodes that accept, live nodes, arrivals per second,
 --          node whose lease has ended…}
 --      or {'FENCED'}, nothing written
 
@@ -36,9 +36,9 @@ redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
 redis.call('HSET', KEYS[5], ARGV[1], ARGV[4] .. ' ' .. ARGV[5])
 local since = now - ARGV[3]
 local version, per_node = newest_budget(KEYS[6], ARGV[6], ARGV[7])
-local live, accepting = count_traffic(KEYS[2], KEYS[5], since, ARGV[1], ARGV[4])
+local live, accepting, arrivals = count_traffic(KEYS[2], KEYS[5], since, ARGV[1], ARGV[4])
 local expired = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.format('%.0f', since))
 return {
-  'OK', generation, version, per_node, accepting, live,
+  'OK', generation, version, per_node, accepting, live, string.format('%.3f', arrivals),
   unpack(expired, 1, math.min(#expired, 1000)),
 }

@@ -14,7 +14,7 @@
 -- ARGV[6] lease of life, ms
 --
 -- Returns {'OK', permits, the caller's part of the rate, ms to the next permit if there was none,
---          version, per node, nodes that accept, live nodes}
+--          version, per node, nodes that accept, live nodes, arrivals per second}
 --      or {'LAPSED'} when the caller's own heartbeat is too old, nothing written
 --      or {'FENCED'}, nothing written
 
@@ -38,5 +38,6 @@ local total = per_node * math.max(1, accepting)
 local rate = math.max(total - math.max(0, arrivals - pool.explained), total * 0.1)
 local permits, share, wait = take(pool, ARGV[1], tonumber(ARGV[2]), rate)
 return {
-  'OK', permits, string.format('%.6f', share), wait, version, per_node, accepting, live,
+  'OK', permits, string.format('%.6f', share), wait,
+  version, per_node, accepting, live, string.format('%.3f', arrivals),
 }
