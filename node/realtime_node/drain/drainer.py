@@ -68,6 +68,7 @@ class Shed(msgspec.Struct, frozen=True, kw_only=True):
     """How many were asked for."""
     remaining: int
     rate_per_s: float
+    """As it was asked for; infinite, which JSON calls null: as fast as the budget allows."""
 
 
 class Drainer:

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 BUDGET_FIELDS: Final = 5
 """What scripts answer of the budget: see `Census.learn`."""
 _PARTITION: Final = 0
-_ANSWER_WITHIN_S: Final = 0.5
+ANSWER_WITHIN_S: Final = 0.5
 _LAPSED_RETRY_S: Final = 0.5
 """Our own heartbeat has to come through first."""
 _LAPSED: Final = b"LAPSED"
@@ -134,7 +134,7 @@ class _Asking:
         self._question = question = asyncio.get_running_loop().create_task(
             _or_none(ask), name=f"redis-{self._name}"
         )
-        done, _ = await asyncio.wait({question}, timeout=_ANSWER_WITHIN_S)
+        done, _ = await asyncio.wait({question}, timeout=ANSWER_WITHIN_S)
         return question.result() if done and not question.cancelled() else None
 
     def _note(self, *, is_local: bool) -> None:
@@ -213,7 +213,7 @@ class RedisReconnects:
         def build() -> Call:
             own = self._keys.node(_PARTITION, self._asking.node_id())
             keys = (own.node, self._keys.partition(_PARTITION).budget)
-            return keys, (*self._census.belief(), repr(per_node))
+            return keys, (*self._census.belief(), repr(float(per_node)))
 
         # Twice is as good as once.
         _, version, value = await self._runner.run(
