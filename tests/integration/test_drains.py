@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,13 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield world
 
 
+def _tell(what: str, times: list[float]) -> None:
+    sys.stdout.write(
+        f"{what}: {len(times)} closes at {mean_rate(times):.1f} per second,"
+        f" {busiest_second(times)} in the busiest second\n"
+    )
+
+
 async def _until_phase(node: Place, phase: str, *, within_s: float = 20.0) -> None:
     async with asyncio.timeout(within_s):
         while await node.phase() != phase:
@@ -130,6 +138,7 @@ async def test_a_drain_follows_the_rate_and_nobody_lands_on_it(world: World) -> 
     assert len(times) == len(world.crowd.goodbyes) == 200
     assert world.crowd.codes() == {3001}
     assert times[0] - began >= 0.95
+    _tell("a drain at 40", times)
     assert mean_rate(times) == pytest.approx(40, rel=0.1)
     assert busiest_second(times) <= 1.3 * 40
     status = await node.admin.status()
@@ -152,6 +161,7 @@ async def test_a_signal_alone_drains_at_the_clusters_budget(world: World) -> Non
     assert len(times) == 150
     assert world.crowd.codes() == {3001}
     assert times[0] - began >= 0.95
+    _tell(f"SIGTERM at {PER_NODE}", times)
     # Its own part of the budget went with its door.
     assert mean_rate(times) == pytest.approx(PER_NODE, rel=0.15)
     assert busiest_second(times) <= 1.3 * PER_NODE
@@ -169,6 +179,7 @@ async def test_two_drains_share_the_budget(world: World) -> None:
     await asyncio.gather(*(_until_phase(node, "drained") for node in (one, two)))
     times = world.crowd.times()
     assert len(times) == 200
+    _tell(f"two drains at {PER_NODE}", times)
     assert mean_rate(times) == pytest.approx(PER_NODE, rel=0.15)
     assert busiest_second(times) <= 1.3 * PER_NODE
     for node in (one, two):
@@ -189,6 +200,7 @@ async def test_a_drain_without_redis_ends_on_its_share(world: World) -> None:
     await _until_phase(node, "drained")
     times = [at for at in world.crowd.times(node.url) if at > killed_at + 1]
     assert len(world.crowd.times(node.url)) == 150
+    _tell(f"without Redis at {PER_NODE / 2}, its share", times)
     assert busiest_second(times) <= 1.3 * PER_NODE
     assert (await node.admin.status())["budget"]["is_local"]
     metrics = await node.admin.metrics()

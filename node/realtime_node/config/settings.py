@@ -267,6 +267,11 @@ class Settings(Section):
                 "admin.key is set, but not http_server.internal_port: without a port of their own"
                 " POST /drain, /shed and /budget are off"
             )
+        if 2 * self.drain.propagation > self.shutdown.timeout:
+            yield (
+                "drain.propagation takes more than half of shutdown.timeout: after a SIGTERM hardly"
+                " any time is left to close clients in"
+            )
         if "*" in client.allowed_origins:
             yield "client.allowed_origins: pages of every origin may connect"
         for place, token in (

@@ -16,10 +16,11 @@ from uuid import uuid4
 import msgspec
 
 from realtime_node.admission.door import Door
-from realtime_node.cluster.allowance import Allowance, Lease
+from realtime_node.cluster.allowance import Allowance
+from realtime_node.drain import orders
 from realtime_node.drain import plan as plans
-from realtime_node.drain.clients import Clients, Deck
-from realtime_node.drain.pace import Pace, Permits, forced, wanted
+from realtime_node.drain.clients import Clients
+from realtime_node.drain.closer import DRAIN, SHED, Closer
 from realtime_node.drain.plan import (
     NEVER,
     UNLIMITED,
@@ -31,44 +32,12 @@ from realtime_node.drain.plan import (
     Step,
     next_step,
 )
-from realtime_node.protocol import codes
-from realtime_node.protocol.codes import CloseCode
+from realtime_node.drain.status import DrainStatus, Shed
 from realtime_node.telemetry.metrics import DrainMetrics
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_REASON: Final = "this node is being drained"
-_SOONEST_RETRY_S: Final = 0.01
-
-
-class DrainStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a node is on its way to being empty."""
-
-    phase: str
-    reason: str
-    """Why, in the words of whoever asked."""
-    id: str
-    """Another for each drain; empty while there is none."""
-    remaining: int
-    """Clients still to be closed."""
-    rate_per_s: float
-    """Closes per second at this moment."""
-    eta_s: float | None
-    """Seconds until nobody is left, at this rate; null if that cannot be told."""
-    deadline_in_s: float | None
-    """Seconds until the deadline; null if there is none."""
-    closed_total: int
-    """Clients closed by drains and sheds since the node started."""
-
-
-class Shed(msgspec.Struct, frozen=True, kw_only=True):
-    """Clients of a serving node that are to go elsewhere."""
-
-    count: int
-    """How many were asked for."""
-    remaining: int
-    rate_per_s: float
-    """As it was asked for; infinite, which JSON calls null: as fast as the budget allows."""
 
 
 class Drainer:
@@ -88,20 +57,16 @@ class Drainer:
         """Close `clients` at what `allowance` leases; `propagation_s` after the door is shut."""
         self._clients = clients
         self._door = door
-        self._allowance = allowance
         self._metrics = metrics
         self._propagation_s = propagation_s
         self._monotonic = monotonic
-        self._random = random
         self._plan = Plan()
         self._shed: Shed | None = None
         self._id = ""
-        self._closed_total = 0
-        self._deck = Deck(clients, random)
-        self._pace = Pace(random)
-        self._permits = Permits()
-        self._leased_per_s = UNLIMITED
         self._changed = asyncio.Event()
+        self._closer = Closer(
+            clients, allowance, metrics, self._changed, monotonic=monotonic, random=random
+        )
         self._emptied = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         metrics.follow(
@@ -126,21 +91,21 @@ class Drainer:
 
     def order(self, order: Order) -> None:
         """Bring about an order of the API; the same order again changes nothing."""
-        self._become(plans.ordered(self._plan, order, self._monotonic()))
+        self._become(orders.ordered(self._plan, order, self._monotonic()))
 
     def abort(self) -> bool:
         """Serve again; False if that cannot be, since the process is about to end."""
-        self._become(plans.aborted(self._plan))
+        self._become(orders.aborted(self._plan))
         return self._plan.phase is Phase.SERVING
 
     def end(self, grace_s: float) -> None:
         """Empty the node for good, within a grace; asked again, hurry."""
         now = self._monotonic()
         if self._plan.end is None:
-            self._become(plans.ending(self._plan, grace_s, now))
+            self._become(orders.ending(self._plan, grace_s, now))
         else:
             logger.warning("asked to end once more: hurrying")
-            self._become(plans.hurried(self._plan, now))
+            self._become(orders.hurried(self._plan, now))
 
     def shed(self, count: int, rate_per_s: float) -> bool:
         """Close so many clients; 0 ends a shed. False if the node is to be empty anyway.
@@ -196,7 +161,7 @@ class Drainer:
             rate_per_s=round(rate, 3),
             eta_s=_eta(remaining, rate, plan),
             deadline_in_s=None if deadline_in == NEVER else round(deadline_in, 3),
-            closed_total=self._closed_total,
+            closed_total=self._closer.closed_total,
         )
 
     def _rate_now(self, plan: Plan, now: float) -> float:
@@ -206,7 +171,7 @@ class Drainer:
         step = next_step(plan, self._facts(), now)
         if plan.phase is not Phase.DRAINING or step.action is not Action.CLOSE:
             return 0.0
-        rate = min(step.rate_per_s, self._leased_per_s)
+        rate = min(step.rate_per_s, self._closer.leased_per_s)
         return rate if rate < UNLIMITED else 0.0
 
     # --- the task -------------------------------------------------------------------------------
@@ -228,23 +193,23 @@ class Drainer:
             return
         match step.action:
             case Action.CLOSE:
-                cause = "drain"
-                await self._close_next(step.rate_per_s, step.wake_at, codes.SHUTDOWN, cause)
+                remaining = self._clients.num_open
+                await self._closer.close_next(DRAIN, step.rate_per_s, remaining, step.wake_at)
             case Action.FORCE:
-                await self._force()
+                await self._closer.force(self._plan.deadline_at)
             case Action.EXTEND:
                 self._extend(step)
             case Action.WAIT if self._shed is not None:
                 await self._shed_next(self._shed)
             case Action.WAIT:
-                await self._sleep_until(step.wake_at)
+                await self._closer.sleep_until(step.wake_at)
 
     def _facts(self) -> Facts:
         return Facts(
             remaining=self._clients.num_open,
             accepted_at=self._door.accepted_at,
             propagation_s=self._propagation_s,
-            leased_per_s=self._leased_per_s,
+            leased_per_s=self._closer.leased_per_s,
         )
 
     def _become(self, plan: Plan) -> None:
@@ -265,8 +230,7 @@ class Drainer:
             remaining = self._clients.num_open
             logger.log(level, "drain: %s, %d clients: %s", plan.phase.value, remaining, reason)
         if plan.phase not in (Phase.DRAINING, Phase.FORCING):
-            self._deck.clear()
-            self._leased_per_s = UNLIMITED
+            self._closer.forget()
         if plan.phase is Phase.DRAINED and plan.end is not None:
             self._emptied.set()
         self._changed.set()
@@ -277,80 +241,13 @@ class Drainer:
         self._plan = plans.extended(self._plan, self._facts(), now)
         logger.warning("drain: %s: moved by %.0f s", step.reason, self._plan.extended_to - now)
 
-    # --- closing --------------------------------------------------------------------------------
-
-    async def _close_next(
-        self, rate_per_s: float, until: float, close: CloseCode, cause: str
-    ) -> bool:
-        """Close the next client if it is due and there is a permit, else wait for what is missing.
-
-        Returns whether one was closed. Comes back at `until`, and when something was asked for.
-        """
-        now = self._monotonic()
-        rate = min(rate_per_s, self._leased_per_s)
-        due_at = self._pace.due_at(rate, now)
-        if due_at > now:
-            await self._sleep_until(min(due_at, until))
-            return False
-        if not self._permits.has_one(now):
-            lease = await self._lease(rate_per_s, now)
-            if not lease.permits:
-                pause = max(_SOONEST_RETRY_S, lease.retry_after_s)
-                await self._sleep_until(min(self._monotonic() + pause, until))
-            return False
-        client = self._deck.draw()
-        if client is None:
-            await asyncio.sleep(0)
-            return False
-        self._permits.use()
-        self._pace.took(rate)
-        self._close(client.close, close, cause)
-        return True
-
-    async def _lease(self, rate_per_s: float, now: float) -> Lease:
-        lease = await self._allowance.lease(wanted(rate_per_s, self._clients.num_open))
-        self._permits.hold(lease.permits, now + lease.life_s)
-        if lease.rate_per_s:
-            self._leased_per_s = lease.rate_per_s
-        self._metrics.leased(lease.permits, is_local=lease.is_local)
-        return lease
-
     async def _shed_next(self, shed: Shed) -> None:
         if not shed.remaining or not self._clients.num_open:
             self._shed = None
-            self._deck.clear()
+            self._closer.forget()
             return
-        if await self._close_next(shed.rate_per_s, NEVER, codes.FORCE_RECONNECT, "shed"):
+        if await self._closer.close_next(SHED, shed.rate_per_s, shed.remaining, NEVER):
             self._shed = msgspec.structs.replace(shed, remaining=shed.remaining - 1)
-
-    async def _force(self) -> None:
-        end = self._plan.end
-        assert end is not None
-        now = self._monotonic()
-        batch = forced(self._clients.num_open, end.closed_by, now, self._random())
-        for _ in range(batch.clients):
-            client = self._deck.draw()
-            if client is None:
-                break
-            self._close(client.close, codes.SHUTDOWN, "forced")
-        await self._sleep_until(batch.wake_at)
-
-    def _close(self, close: Callable[[CloseCode], None], code: CloseCode, cause: str) -> None:
-        self._closed_total += 1
-        self._metrics.closed(cause)
-        close(code)
-
-    async def _sleep_until(self, when: float) -> None:
-        """Sleep until a time, or until something else is asked for."""
-        pause = when - self._monotonic()
-        if pause <= 0:
-            await asyncio.sleep(0)
-            return
-        try:
-            async with asyncio.timeout(None if pause == NEVER else pause):
-                await self._changed.wait()
-        except TimeoutError:
-            pass
 
 
 def _eta(remaining: int, rate_per_s: float, plan: Plan) -> float | None:

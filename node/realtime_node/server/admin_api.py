@@ -17,8 +17,9 @@ import msgspec
 from aiohttp import web
 
 from realtime_node.cluster.allowance import ReconnectBudget
-from realtime_node.drain.drainer import Drainer, DrainStatus, Shed
+from realtime_node.drain.drainer import Drainer
 from realtime_node.drain.plan import UNLIMITED, Order
+from realtime_node.drain.status import DrainStatus, Shed
 from realtime_node.errors import BackplaneError
 from realtime_node.server.health import BudgetStatus
 

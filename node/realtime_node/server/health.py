@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from realtime_node.cluster.allowance import Budget
-from realtime_node.drain.drainer import DrainStatus, Shed
+from realtime_node.drain.status import DrainStatus, Shed
 from realtime_node.telemetry.metrics import Metrics
 
 

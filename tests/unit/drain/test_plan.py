@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from realtime_node.drain.orders import aborted, ending, hurried, ordered
 from realtime_node.drain.plan import (
     NEVER,
     TRANSITIONS,
@@ -18,13 +19,9 @@ from realtime_node.drain.plan import (
     Order,
     Phase,
     Plan,
-    aborted,
-    ending,
     extended,
-    hurried,
     moved,
     next_step,
-    ordered,
 )
 
 DRAIN = Order(is_to_empty=True, reason="rollout")

@@ -59,7 +59,7 @@ class InMemoryReconnects:
         """See `ReconnectBudget.known`."""
         version, per_node = self._shared.changed or (0, self._per_node)
         live = self._live()
-        accepting = sum(node._traffic().is_accepting for node in live)  # noqa: SLF001 - its own kind
+        accepting = sum(node.is_accepting for node in live)
         now = self._shared.clock()
         arrivals = sum(node.arrivals_per_s(now) for node in live)
         return Budget(per_node, version, accepting, len(live), arrivals)
@@ -82,6 +82,11 @@ class InMemoryReconnects:
         if value != per_node:
             self._shared.changed = (version + 1, per_node)
         return self.known()
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether this node lets clients in."""
+        return self._traffic().is_accepting
 
     def arrivals_per_s(self, now: float) -> float:
         """Clients per second that came to this node."""
