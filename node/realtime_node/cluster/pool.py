@@ -7,7 +7,7 @@ The parts follow what each asker of the last `ASKER_LIFE_S` could use.
 Pure: the clock is passed in. `on_redis/scripts/shared/pool.lua` is the same for nodes that share
 one in Redis; here are the pools of a single process, and of a node whose Redis is away.
 
-Bound: askers are at most the nodes of the cluster, seconds at most `EXPLAINED_S`.
+Bound: askers are at most the nodes of the cluster, quarters of seconds those of `EXPLAINED_S`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ LEASE_S: Final = 0.1
 ASKER_LIFE_S: Final = 2.0
 """How long one who asked is left its part."""
 EXPLAINED_S: Final = 10
-"""Whole seconds in which arrivals may be those whom we sent away: two heartbeats, and a client's
-first attempts to come back."""
+"""How long arrivals may be those whom we sent away: two heartbeats, and a client's first attempts
+to come back."""
+QUARTERS: Final = 4
+"""Permits are counted by so many parts of a second."""
 
 
 class Pool:
@@ -39,9 +41,10 @@ class Pool:
 
     def explained_per_s(self, now: float) -> float:
         """The most that was leased within one second, of the last `EXPLAINED_S`."""
-        second = math.floor(now)
-        self._given = {s: n for s, n in self._given.items() if second - s < EXPLAINED_S}
-        return max(self._given.values(), default=0)
+        oldest = math.floor(now * QUARTERS) - EXPLAINED_S * QUARTERS
+        self._given = given = {at: n for at, n in self._given.items() if at > oldest}
+        seconds = (sum(given.get(at - back, 0) for back in range(QUARTERS)) for at in given)
+        return max(seconds, default=0)
 
     def lease(self, asker: str, wanted: int, rate_per_s: float, now: float) -> Lease:
         """Give `asker` up to `wanted` permits."""
@@ -52,10 +55,10 @@ class Pool:
         share = self._share(asker, wanted, rate_per_s, now)
         permits = min(wanted, math.floor(level), max(1, math.floor(share * LEASE_S)))
         self._level, self._at = level - permits, now
-        second = math.floor(now)
-        self._given[second] = self._given.get(second, 0) + permits
-        self.explained_per_s(now)
-        wait = 0.0 if permits else (1 - level) / rate_per_s
+        quarter = math.floor(now * QUARTERS)
+        self._given[quarter] = self._given.get(quarter, 0) + permits
+        self.explained_per_s(now)  # forgets those before
+        wait = 0.0 if permits else math.ceil((1 - level) / rate_per_s * 1000) / 1000
         return Lease(permits, retry_after_s=wait, rate_per_s=share)
 
     def _share(self, asker: str, wanted: int, rate_per_s: float, now: float) -> float:

@@ -2,13 +2,25 @@
 -- tells how it works. The hash holds
 --   level, at    permits left, and when that was, ms
 --   n:<node>     when the node asked last, ms, and how many permits it could use in a second
---   s:<second>   permits given in that second
--- Bound: fields of nodes go after two seconds, those of seconds after ten, all after a minute.
+--   q:<quarter>  permits given in that quarter of a second
+-- Bound: fields of nodes go after two seconds, those of quarters after ten, all after a minute.
 local BUCKET_S, LEASE_S, ASKER_LIFE_MS, EXPLAINED_S = 0.2, 0.1, 2000, 10
 
+-- The most that was given within one second.
+local function busiest(given)
+  local most = 0
+  for quarter, permits in pairs(given) do
+    for back = 1, 3 do
+      permits = permits + (given[quarter - back] or 0)
+    end
+    most = math.max(most, permits)
+  end
+  return most
+end
+
 local function open_pool(key, now)
-  local pool = { key = key, now = now, second = math.floor(now / 1000), wanted = {}, stale = {} }
-  pool.explained, pool.given = 0, 0
+  local pool = { key = key, now = now, quarter = math.floor(now / 250) }
+  pool.wanted, pool.given, pool.stale = {}, {}, {}
   local fields = redis.call('HGETALL', key)
   for index = 1, #fields, 2 do
     local name, value = fields[index], fields[index + 1]
@@ -21,12 +33,9 @@ local function open_pool(key, now)
       else
         pool.stale[#pool.stale + 1] = name
       end
-    elseif kind == 's:' then
-      if math.abs(pool.second - rest) < EXPLAINED_S then
-        pool.explained = math.max(pool.explained, tonumber(value))
-        if tonumber(rest) == pool.second then
-          pool.given = tonumber(value)
-        end
+    elseif kind == 'q:' then
+      if math.abs(pool.quarter - rest) < 4 * EXPLAINED_S then
+        pool.given[tonumber(rest)] = tonumber(value)
       else
         pool.stale[#pool.stale + 1] = name
       end
@@ -34,6 +43,7 @@ local function open_pool(key, now)
       pool[name] = tonumber(value)
     end
   end
+  pool.explained = busiest(pool.given)
   return pool
 end
 
@@ -54,7 +64,8 @@ local function take(pool, node, wanted, rate)
     'level', string.format('%.6f', level - permits),
     'at', string.format('%.0f', pool.now),
     'n:' .. node, string.format('%.0f %.0f', pool.now, wanted),
-    's:' .. string.format('%.0f', pool.second), string.format('%.0f', pool.given + permits))
+    'q:' .. string.format('%.0f', pool.quarter),
+    string.format('%.0f', (pool.given[pool.quarter] or 0) + permits))
   if #pool.stale > 0 then
     redis.call('HDEL', pool.key, unpack(pool.stale))
   end
