@@ -12,12 +12,16 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
 
+from realtime_node.admission.admit import Refusal
 from tests.support.node_process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import TracebackType
+
+    from realtime_node.admission.door import Door
 
 ADMIN_KEY = "the admin key of a test"
 
@@ -140,6 +144,12 @@ class Crowd:
         for each in ended:
             if isinstance(each, Exception) and error is None:
                 raise each
+
+
+def refusal(door: Door) -> str:
+    """What a door says to one who knocks; empty if it lets him in."""
+    answer = door.knock("127.0.0.1", CIMultiDictProxy(CIMultiDict()), 0)
+    return answer.reason if isinstance(answer, Refusal) else ""
 
 
 def busiest_second(times: Iterable[float], *, span_s: float = 1.0) -> int:

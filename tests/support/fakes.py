@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Raw
 
+from realtime_node.admission.token_bucket import Rate
 from realtime_node.cluster.backplane import (
     Control,
     Entry,
@@ -47,7 +48,6 @@ from realtime_node.session.claims import ConnectionClaims, SubscriptionClaims
 from realtime_node.session.departures import Departures
 from realtime_node.session.lifecycle import Limits
 from realtime_node.session.offenders import Offenders
-from realtime_node.session.rate import Rate
 from realtime_node.session.registry import SessionRegistry
 from realtime_node.session.services import Services
 from realtime_node.session.session import Session
@@ -488,6 +488,7 @@ class FakeNode:
     ) -> None:
         """Take settings as a configuration file has them."""
         self.clock = FakeClock()
+        self.is_shedding = False
         self.backplane = FakeBackplane()
         self.presence = FakePresence()
         self.tokens = FakeTokens()
@@ -527,6 +528,7 @@ class FakeNode:
             slow_clients=self.slow_clients,
             offenders=Offenders(),
             rate=Rate(settings.command_rate, settings.command_burst),
+            is_shedding=lambda: self.is_shedding,
             backplane=self.backplane,
             presence=self.presence,
             departures=self.departures,

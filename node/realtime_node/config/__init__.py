@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from realtime_node.config.admission import AdmissionSettings
 from realtime_node.config.channels import ChannelNamespace, ChannelOptions, ChannelSettings
 from realtime_node.config.drain import AdminSettings, DrainSettings, ReconnectBudgetSettings
 from realtime_node.config.engine import EngineSettings, RedisSettings
@@ -21,6 +22,7 @@ from realtime_node.config.settings import (
 
 __all__ = [
     "AdminSettings",
+    "AdmissionSettings",
     "ChannelNamespace",
     "ChannelOptions",
     "ChannelSettings",

@@ -1,8 +1,8 @@
 """All settings of a node, named and nested as Centrifugo 6 does.
 
 Built once, by `loading.load_settings`, and handed in parts to whoever needs them. Only keys that
-the node honours exist: any other is an error, never ignored. `engine` and `channels` have rooms of
-their own; docs/configuration.md is written from these classes.
+the node honours exist: any other is an error, never ignored. `engine`, `channels` and `admission`
+have rooms of their own; docs/configuration.md is written from these classes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
+from realtime_node.config.admission import AdmissionSettings
 from realtime_node.config.channels import ChannelSettings
 from realtime_node.config.drain import AdminSettings, DrainSettings, ReconnectBudgetSettings
 from realtime_node.config.engine import EngineSettings
@@ -242,6 +243,7 @@ class Settings(Section):
     http_api: HttpApiSettings = HttpApiSettings()
     client: ClientSettings = ClientSettings()
     websocket: WebSocketSettings = WebSocketSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     channel: ChannelSettings = ChannelSettings()
     log: LogSettings = LogSettings()
     node: NodeSettings = NodeSettings()

@@ -37,8 +37,15 @@ if TYPE_CHECKING:
 
 
 async def connect(session: Session, command_id: int, request: ConnectRequest) -> Outcome:
-    """Let a client in: who it is, its server-side subscriptions, the ping contract."""
+    """Let a client in: who it is, its server-side subscriptions, the ping contract.
+
+    Raises `ReplyError` 111 while the node is overloaded: connecting costs more than the handshake
+    did, and the client comes back with its back-off. A cordon refuses nobody here: who was let in
+    before it is served.
+    """
     services = session.services
+    if services.is_shedding():
+        raise ReplyError(*codes.TOO_MANY_REQUESTS, temporary=True)
     settings = services.settings
     claims = _connection_claims(session, request.token)
     limit = settings.user_connection_limit

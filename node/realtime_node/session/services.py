@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from realtime_node.admission.token_bucket import Rate
 from realtime_node.cluster.backplane import Backplane
 from realtime_node.cluster.presence import PresenceStore
 from realtime_node.config import ClientSettings
@@ -18,7 +19,6 @@ from realtime_node.session.claims import TokenVerifier
 from realtime_node.session.departures import Departures
 from realtime_node.session.lifecycle import Limits
 from realtime_node.session.offenders import Offenders
-from realtime_node.session.rate import Rate
 from realtime_node.telemetry.metrics import SessionMetrics
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Services:
     offenders: Offenders
     rate: Rate
     """How much each connection may ask for."""
+    is_shedding: Callable[[], bool]
+    """Whether this node is overloaded, and lets nobody in."""
     backplane: Backplane
     presence: PresenceStore
     departures: Departures

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from msgspec import UNSET, Raw, UnsetType
 
+from realtime_node.admission.token_bucket import spend
 from realtime_node.delivery.outbound import Outbound, Pressure
 from realtime_node.errors import BackplaneError, Disconnect, ReplyError
 from realtime_node.protocol import codes
@@ -34,7 +35,6 @@ from realtime_node.session.lifecycle import NEVER, TRANSITIONS, Action, Event, S
 from realtime_node.session.offenders import Stretch, Strikes
 from realtime_node.session.outcome import Execute
 from realtime_node.session.permissions import Asker
-from realtime_node.session.rate import spend
 from realtime_node.session.subscription import Subscription, raw_or_unset
 from realtime_node.session.turns import Source, Turns, Work
 
@@ -87,7 +87,7 @@ class Session:
         self.deadlines = lifecycle.opened(services.limits, services.monotonic())
         self.wheel_bucket: int | None = None
         self.rate_full_at: float = 0
-        """See `rate`."""
+        """See `token_bucket`."""
         self.strikes: Strikes = ()
         """When this client was closed for slowness, in connections before this one."""
         self._link = link

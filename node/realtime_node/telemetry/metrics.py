@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 NAMESPACE: Final = "realtime"
 LATENCY_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+WAIT_BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 20, 30)
+REFUSED: Final = ("cordoned", "max_connections", "loop_lag", "per_ip", "room_full", "rate")
 CONNECTIONS: Final = ("writes", "reads", "inbox")
 
 
@@ -30,14 +32,15 @@ class _Maker:
     def gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
         return Gauge(name, meaning, labels, namespace=NAMESPACE, registry=self._registry)
 
-    def histogram(self, name: str, meaning: str, *labels: str) -> Histogram:
+    def histogram(
+        self,
+        name: str,
+        meaning: str,
+        *labels: str,
+        buckets: Sequence[float] = LATENCY_BUCKETS_S,
+    ) -> Histogram:
         return Histogram(
-            name,
-            meaning,
-            labels,
-            namespace=NAMESPACE,
-            registry=self._registry,
-            buckets=LATENCY_BUCKETS_S,
+            name, meaning, labels, namespace=NAMESPACE, registry=self._registry, buckets=buckets
         )
 
 
@@ -321,6 +324,38 @@ def _is(value: Callable[[], str], name: str) -> float:
     return float(value() == name)
 
 
+class AdmissionMetrics:
+    """Instruments of `admission`."""
+
+    def __init__(self, make: _Maker) -> None:
+        self.accepted = make.counter("handshakes_accepted", "Handshakes that were let in.")
+        refused = make.counter(
+            "handshakes_refused", "Handshakes that were not, by what was in the way.", "reason"
+        )
+        self.refused = {reason: refused.labels(reason) for reason in REFUSED}
+        self.waiting = make.gauge("handshakes_waiting", "Handshakes that wait for their turn.")
+        self.waited = make.histogram(
+            "handshake_wait_seconds",
+            "How long those waited that were let in, but not at once.",
+            buckets=WAIT_BUCKETS_S,
+        )
+
+
+class LoopMetrics:
+    """Instruments of the event loop, which does all the node's work."""
+
+    def __init__(self, make: _Maker) -> None:
+        self.lag = make.gauge(
+            "loop_lag_seconds", "How late the loop does what is due, on average over a second."
+        )
+        self.worst_lag = make.gauge(
+            "loop_lag_worst_seconds", "The same, the worst of the last five seconds."
+        )
+        self.busy = make.gauge(
+            "loop_busy_ratio", "The part of its time that the loop's thread works, 0 to 1."
+        )
+
+
 class ApiMetrics:
     """Instruments of the HTTP API."""
 
@@ -345,6 +380,8 @@ class Metrics:
         self.backplane = BackplaneMetrics(make)
         self.drain = DrainMetrics(make)
         self.api = ApiMetrics(make)
+        self.admission = AdmissionMetrics(make)
+        self.loop = LoopMetrics(make)
 
     def expose(self) -> bytes:
         """Return all instruments in Prometheus' text format."""
