@@ -289,3 +289,13 @@ async def test_the_public_port_has_no_admin_api(world: World) -> None:
         for path in ("/drain", "/shed", "/budget", "/status"):
             async with session.post(node.process.http_url + path, json={}) as answer:
                 assert answer.status == 404
+
+
+async def test_arrivals_of_all_nodes_share_one_rate_if_that_is_asked(world: World) -> None:
+    """`admission.cluster_connects_per_second`: two nodes let in no more than the cluster may."""
+    metered = {"cluster_connects_per_second": 20, "wait": "20s"}
+    nodes = [await world.node(admission=metered) for _ in range(2)]
+    began = time.monotonic()
+    await asyncio.gather(*(world.crowd.join(node.url, 30) for node in nodes))
+    took_s = time.monotonic() - began
+    assert (60 - 20) / 20 <= took_s <= 2 * 60 / 20

@@ -47,7 +47,9 @@ class Kind:
 # Clients come as fast as a scenario wants them; admission looks at each, and holds up none.
 _WIDE_DOOR = ("admission", {"connects_per_second": 100_000, "burst": 100_000, "shed_loop_lag": "0"})
 
-OUR_NODE = Kind("realtime-node", (NODE, "serve", "--config"), "/readyz", (_WIDE_DOOR,))
+OUR_NODE = Kind(
+    "realtime-node", (NODE, "serve", "--config"), "/readyz", extra_settings=(_WIDE_DOOR,)
+)
 
 
 def centrifugo(program: Path) -> Kind:
