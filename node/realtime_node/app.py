@@ -22,19 +22,22 @@ from realtime_node import __version__
 from realtime_node.admission.admit import Bounds, RetryRange
 from realtime_node.admission.door import Door, Rules
 from realtime_node.admission.token_bucket import Rate
+from realtime_node.cluster.allowance import Traffic
 from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.config import AdmissionSettings, ClientSettings, Settings
 from realtime_node.delivery.frames import Compression, Framer
 from realtime_node.delivery.hub import Hub
 from realtime_node.delivery.slow_clients import SlowClients, SlowLimits
+from realtime_node.drain.drainer import Drainer
 from realtime_node.engine import choose_engine
 from realtime_node.protocol import codes
 from realtime_node.protocol.framing import message_frame
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.proxy.building import Surroundings, build_proxies
+from realtime_node.server.admin_api import AdminApi
 from realtime_node.server.api_methods import Cluster
 from realtime_node.server.auth import JwtVerifier
-from realtime_node.server.health import HealthEndpoints, Status
+from realtime_node.server.health import BudgetStatus, HealthEndpoints, Status
 from realtime_node.server.http_api import MAX_BODY, HttpApi
 from realtime_node.server.sockets import BufferBounds, unsent_bytes
 from realtime_node.server.websocket import WebSocketEndpoint
@@ -83,8 +86,13 @@ class Node:
         self._is_ready = False
         self._name = settings.node.name or f"{socket.gethostname()}_{settings.http_server.port}"
         self.metrics = Metrics()
-        engine = choose_engine(settings.engine, self.metrics)
+        engine = choose_engine(
+            settings.engine,
+            self.metrics,
+            reconnects_per_s=settings.reconnect_budget.connections_per_second_per_node,
+        )
         self._backplane, self._presence = engine.backplane, engine.presence
+        self._reconnects = engine.reconnects
         self._probe = LoopProbe(time.monotonic, time.thread_time)
         self._door = Door(
             time.monotonic,
@@ -92,8 +100,13 @@ class Node:
             rules=_rules(settings.admission),
             metrics=self.metrics.admission,
             loop_lag_s=lambda: self._probe.lag_s,
-            allowance=None,
+            allowance=(
+                engine.connects(settings.admission.cluster_connects_per_second)
+                if settings.admission.cluster_connects_per_second
+                else None
+            ),
         )
+        self._reconnects.observe(lambda: Traffic(self._is_accepting, self._door.accepted_total))
         codec = JsonCodec()
         websocket = settings.websocket
         framer = Framer(
@@ -149,6 +162,15 @@ class Node:
             wall_clock=time.time,
             random=random.random,
         )
+        self._drainer = Drainer(
+            self._registry,
+            self._door,
+            self._reconnects,
+            self.metrics.drain,
+            propagation_s=settings.drain.propagation.total_seconds(),
+            monotonic=time.monotonic,
+            random=random.random,
+        )
         self._websockets = WebSocketEndpoint(
             self._services,
             door=self._door,
@@ -167,6 +189,9 @@ class Node:
             key=settings.http_api.key.get_secret_value(),
             insecure=settings.http_api.insecure,
         )
+        self._admin = AdminApi(
+            self._drainer, self._reconnects, key=settings.admin.key.get_secret_value()
+        )
         self._health = HealthEndpoints(self.status, self.metrics)
         self._runners: list[web.AppRunner] = []
         self._bind_gauges()
@@ -179,6 +204,7 @@ class Node:
         await self._backplane.start(self._hub, self._describe)
         self._registry.start()
         self._proxies.start()
+        self._drainer.start()
         self._probe.start()
         settings = self._settings.http_server
         public = [
@@ -197,6 +223,7 @@ class Node:
                 )
             ]
             if settings.internal_port is not None:
+                internal += self._admin.routes()
                 address = settings.internal_address or settings.address
                 urls.append(
                     await self._listen(
@@ -213,10 +240,20 @@ class Node:
         gc.set_threshold(*GC_THRESHOLDS)
         return urls
 
+    def end(self) -> None:
+        """Send the clients elsewhere within the grace, as the budget allows; again: hurry."""
+        self._drainer.end(self._settings.shutdown.timeout.total_seconds())
+
+    async def wait_emptied(self) -> None:
+        """Return when nobody is left of those that `end` sends elsewhere."""
+        await self._drainer.wait_emptied()
+
     async def stop(self) -> None:
-        """End in order: no new clients, the present ones sent elsewhere, the cluster left."""
+        """End in order: no new clients, those who are left sent elsewhere, the cluster left."""
         self._is_ready = False
-        deadline = self._settings.shutdown.timeout.total_seconds()
+        await self._drainer.stop()
+        deadline = self._drainer.exit_at - time.monotonic()
+        deadline = min(deadline, self._settings.shutdown.timeout.total_seconds())
         for runner in self._runners:
             for site in list(runner.sites):
                 await site.stop()
@@ -244,8 +281,8 @@ class Node:
             boot_id=self._boot_id,
             name=self._name,
             version=__version__,
-            ready=self._is_ready,
-            accepting=self._is_ready and not self._door.is_cordoned,
+            ready=self._is_ready and not self._drainer.is_ending,
+            accepting=self._is_accepting,
             backplane_available=self._backplane.is_available(),
             uptime_s=round(time.monotonic() - self._started_at, 3),
             num_clients=registry.num_clients,
@@ -263,9 +300,16 @@ class Node:
             entries_total=total(delivery.entries_received),
             delivery_backlog=self._hub.backlog,
             pending_departures=len(self._departures),
+            drain=self._drainer.status(),
+            shed=self._drainer.shedding,
+            budget=BudgetStatus.of(self._reconnects.known()),
             loop_lag_s=round(self._probe.lag_s, 6),
             loop_busy=round(self._probe.busy, 4),
         )
+
+    @property
+    def _is_accepting(self) -> bool:
+        return self._is_ready and not self._door.is_cordoned
 
     def _describe(self) -> NodeInfo:
         return NodeInfo(

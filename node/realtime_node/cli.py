@@ -98,16 +98,17 @@ def _serve(options: argparse.Namespace) -> int:
 async def _run(
     settings: Settings, *, reuse_port: bool, extra_routes: Sequence[web.RouteDef]
 ) -> None:
-    """Run a node until a signal asks it to stop."""
-    stop = asyncio.Event()
+    """Run a node until a signal asks it to end, and its clients are elsewhere.
+
+    A second signal hurries, and each after it.
+    """
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     node = Node(settings, reuse_port=reuse_port, extra_routes=extra_routes)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, node.end)
     urls = await node.start()
     logger.info("realtime-node %s listens on %s", __version__, " and ".join(urls))
-    await stop.wait()
-    logger.info("stopping")
+    await node.wait_emptied()
     await node.stop()
     logger.info("stopped")
 

@@ -6,9 +6,11 @@ told, and reads certificates, so that a wrong one is found before anything runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from realtime_node.certificates import client_context, tls_options
+from realtime_node.cluster.allowance import RECONNECTS_PER_S, Allowance, ReconnectBudget
 from realtime_node.cluster.backplane import Backplane
 from realtime_node.cluster.in_memory.backplane import InMemoryBackplane
 from realtime_node.cluster.in_memory.cluster import InMemoryCluster
@@ -27,16 +29,30 @@ class Engine:
     backplane: Backplane
     presence: PresenceStore
     verdicts: VerdictStore
+    reconnects: ReconnectBudget
+    connects: Callable[[float], Allowance]
+    """Makes the allowance of arrivals at a rate that is the whole cluster's."""
 
 
-def choose_engine(settings: EngineSettings, metrics: Metrics) -> Engine:
-    """Build what the settings ask for, not started; raises as `check_engine`."""
+def choose_engine(settings: EngineSettings, metrics: Metrics, *, reconnects_per_s: float) -> Engine:
+    """Build what the settings ask for, not started; raises as `check_engine`.
+
+    `reconnects_per_s` is the reconnect budget of a node until another was set at run time.
+    """
+    node: InMemoryBackplane | RedisBackplane
     if settings.type == "memory":
-        node = InMemoryBackplane(InMemoryCluster())
-        return Engine(backplane=node, presence=node.presence, verdicts=node.verdicts)
-    check_engine(settings)
-    backplane = RedisBackplane(redis_options(settings.redis), metrics.backplane)
-    return Engine(backplane=backplane, presence=backplane.presence, verdicts=backplane.verdicts)
+        node = InMemoryBackplane(InMemoryCluster(), reconnects_per_s=reconnects_per_s)
+    else:
+        check_engine(settings)
+        options = redis_options(settings.redis, reconnects_per_s=reconnects_per_s)
+        node = RedisBackplane(options, metrics.backplane)
+    return Engine(
+        backplane=node,
+        presence=node.presence,
+        verdicts=node.verdicts,
+        reconnects=node.reconnects,
+        connects=node.connects,
+    )
 
 
 def check_engine(settings: EngineSettings) -> None:
@@ -49,7 +65,9 @@ def check_engine(settings: EngineSettings) -> None:
             client_context(tls)
 
 
-def redis_options(redis: RedisSettings) -> RedisOptions:
+def redis_options(
+    redis: RedisSettings, *, reconnects_per_s: float = RECONNECTS_PER_S
+) -> RedisOptions:
     """Say the settings as the backplane wants to hear them."""
     return RedisOptions(
         address=redis.url,
@@ -66,4 +84,5 @@ def redis_options(redis: RedisSettings) -> RedisOptions:
         cluster_nodes=redis.cluster_nodes,
         prefix=redis.prefix,
         partitions=redis.partitions,
+        reconnects_per_s=reconnects_per_s,
     )

@@ -52,12 +52,16 @@ class NodeProcess:
         """Prepare a server whose settings and log go into `directory`.
 
         `command` is followed by the path of the settings file; `http_server.address` and `port` are
-        added to the settings here.
+        added to the settings here. An internal port stays as it is set.
         """
         self.name = name
         self.port = free_port()
         self._command = (*command, str(directory / f"{name}.json"))
-        self._ready_path = ready_path
+        # No balancer stands before a test's nodes; whoever tests one sets the time it takes.
+        no_wait = {} if "drain" in settings else {"REALTIME_NODE_DRAIN__PROPAGATION": "0s"}
+        self._environ = {**os.environ, **no_wait}
+        internal_port = settings.get("http_server", {}).get("internal_port")
+        self._ready_url = f"http://127.0.0.1:{internal_port or self.port}{ready_path}"
         self._log_path = directory / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
         http_server = {
@@ -94,7 +98,12 @@ class NodeProcess:
         with self._log_path.open("ab") as log:
             # A process group of its own: Ctrl-C is for the tests, which then end their servers.
             self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond
-                self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, process_group=0
+                self._command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                process_group=0,
+                env=self._environ,
             )
         deadline = time.monotonic() + within_s
         async with aiohttp.ClientSession() as session:
@@ -122,6 +131,18 @@ class NodeProcess:
     def log(self) -> str:
         """Return the end of what the server wrote."""
         return self._log_path.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+
+    @property
+    def exit_status(self) -> int:
+        """How the process ended. Raises AssertionError while it runs."""
+        assert self._process is not None
+        assert not self.is_running, f"{self.name} has not ended"
+        return self._process.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send the process a signal."""
+        assert self._process is not None, f"{self.name} was not started"
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """End the process as a crash or the kernel's memory killer would."""
@@ -157,7 +178,7 @@ class NodeProcess:
     async def _is_ready(self, session: aiohttp.ClientSession) -> bool:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             timeout = aiohttp.ClientTimeout(total=2)
-            async with session.get(self.http_url + self._ready_path, timeout=timeout) as answer:
+            async with session.get(self._ready_url, timeout=timeout) as answer:
                 return answer.status == 200
         return False
 

@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 
 from realtime_node.config.admission import AdmissionSettings
 from realtime_node.config.channels import ChannelSettings
+from realtime_node.config.drain import AdminSettings, DrainSettings, ReconnectBudgetSettings
 from realtime_node.config.engine import EngineSettings
 from realtime_node.config.proxies import (
     DEFAULT_PROXY,
@@ -66,7 +67,8 @@ class HttpServerSettings(Section):
 
     internal_port: Annotated[Port | None, BeforeValidator(_port_or_none)] = None
     """TCP port for what clients should not reach: the HTTP API, `/metrics`, `/status`, `/readyz`
-    and `/livez`. Empty: all is served on `port`."""
+    and `/livez`. Empty: all is served on `port`, but for `/drain`, `/shed` and `/budget`, which are
+    off then."""
 
     def contradictions(self) -> Iterable[Contradiction]:
         """Two servers need two ports."""
@@ -184,6 +186,19 @@ class ClientSettings(Section):
         if self.pong_timeout >= self.ping_interval:
             yield Contradiction("pong_timeout", "it has to be shorter than client.ping_interval")
 
+    def secret_warnings(self) -> Iterator[str]:
+        """Keys that can be guessed."""
+        for place, token in (
+            ("token", self.token),
+            ("subscription_token", self.subscription_token),
+        ):
+            length = len(token.hmac_secret_key.get_secret_value().encode())
+            if 0 < length < SHORTEST_HMAC_SECRET:
+                yield (
+                    f"client.{place}.hmac_secret_key has {length} bytes and can be guessed:"
+                    f" give it at least {SHORTEST_HMAC_SECRET} (openssl rand -hex 32)"
+                )
+
 
 class WebSocketSettings(Section):
     """The WebSocket transport."""
@@ -238,8 +253,9 @@ class ShutdownSettings(Section):
     """The end of the node."""
 
     timeout: LivingDuration = timedelta(seconds=30)
-    """How long the node may take to end in order once it is asked to (SIGTERM). The 30 s in which
-    Kubernetes waits by default begin earlier, so give a Pod a longer grace period than this."""
+    """How long the node may take to end in order once it is asked to (SIGTERM): to send its clients
+    elsewhere and leave the cluster. Whoever sends the signal has to wait longer before it kills:
+    Kubernetes waits for 30 s and `docker stop` for 10 s unless told otherwise."""
 
 
 class Settings(Section):
@@ -258,6 +274,9 @@ class Settings(Section):
     log: LogSettings = LogSettings()
     node: NodeSettings = NodeSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
+    drain: DrainSettings = DrainSettings()
+    reconnect_budget: ReconnectBudgetSettings = ReconnectBudgetSettings()
+    admin: AdminSettings = AdminSettings()
 
     def contradictions(self) -> Iterable[Contradiction]:
         """Every proxy that is named is there, once, and leads somewhere."""
@@ -300,15 +319,19 @@ class Settings(Section):
         yield from self.engine.warnings()
         if client.proxy.connect.cache_ttl and not client.proxy.connect.enabled:
             yield "client.proxy.connect.cache_ttl has no effect: the proxy is not enabled"
+        yield from self._drain_warnings()
         if "*" in client.allowed_origins:
             yield "client.allowed_origins: pages of every origin may connect"
-        for place, token in (
-            ("token", client.token),
-            ("subscription_token", client.subscription_token),
-        ):
-            length = len(token.hmac_secret_key.get_secret_value().encode())
-            if 0 < length < SHORTEST_HMAC_SECRET:
-                yield (
-                    f"client.{place}.hmac_secret_key has {length} bytes and can be guessed:"
-                    f" give it at least {SHORTEST_HMAC_SECRET} (openssl rand -hex 32)"
-                )
+        yield from client.secret_warnings()
+
+    def _drain_warnings(self) -> Iterator[str]:
+        if self.admin.key and self.http_server.internal_port is None:
+            yield (
+                "admin.key is set, but not http_server.internal_port: without a port of their own"
+                " POST /drain, /shed and /budget are off"
+            )
+        if 2 * self.drain.propagation > self.shutdown.timeout:
+            yield (
+                "drain.propagation takes more than half of shutdown.timeout: after a SIGTERM hardly"
+                " any time is left to close clients in"
+            )

@@ -66,6 +66,15 @@ class SessionRegistry:
         """Connections of one user on this node."""
         return len(self._by_user.get(user, ()))
 
+    @property
+    def num_open(self) -> int:
+        """Clients whose WebSocket is open, whether they have connected by now or not."""
+        return len(self._open)
+
+    def list_open(self) -> list[Session]:
+        """Each of them."""
+        return list(self._open)
+
     # --- Sessions come and go ------------------------------------------------------------------
 
     def open(self, session: Session) -> None:

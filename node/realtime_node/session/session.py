@@ -237,6 +237,11 @@ class Session:
 
     # --- Life ----------------------------------------------------------------------------------
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has ended it yet."""
+        return self.state is not State.CLOSED
+
     def connect(self, user: str, conn_info: bytes | None, expires_at: float) -> None:
         """Become a connected client of `user`."""
         services = self.services

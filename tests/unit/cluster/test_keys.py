@@ -34,6 +34,10 @@ def test_names_are_these() -> None:
         b"realtime:{0}:verdict:",
         b"realtime:{0}:revocations",
         b"realtime:{0}:revoked:",
+        b"realtime:{0}:traffic",
+        b"realtime:{0}:budget",
+        b"realtime:{0}:reconnects",
+        b"realtime:{0}:connects",
     )
 
 

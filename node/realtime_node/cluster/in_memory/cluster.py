@@ -20,6 +20,7 @@ import msgspec
 from realtime_node.cluster.backplane import Entry, NodeInfo, Published
 from realtime_node.protocol.messages import ClientInfo
 
+from .allowances import Permits
 from .streams import Streams
 from .verdicts import InMemoryVerdicts
 
@@ -57,6 +58,7 @@ class InMemoryCluster:
         self._inbox_limit = inbox_limit
         self.streams = Streams(clock, max_channels)
         self.verdicts = InMemoryVerdicts(clock=clock)
+        self.permits = Permits(clock, lambda: {member.node_id for member in self.live_members()})
         self._members: dict[str, Member] = {}
         self._interest: dict[str, dict[str, None]] = {}
         self._presence: dict[str, dict[str, tuple[str, ClientInfo]]] = {}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.errors import BackplaneError
 
+from .allowances import BUDGET_FIELDS, Census
 from .commands import Commands
 from .continuity import Continuity
 from .entries import encode_node
@@ -38,6 +39,7 @@ class Heartbeat:
         janitor: Janitor,
         liveness: Liveness,
         continuity: Continuity,
+        census: Census,
         partitions: Sequence[int],
         node_id: Callable[[], str],
     ) -> None:
@@ -52,6 +54,7 @@ class Heartbeat:
         self._node_id = node_id
         self._liveness = liveness
         self._continuity = continuity
+        self._census = census
         self._task: asyncio.Task[None] | None = None
 
     def start(self, describe: Callable[[], NodeInfo]) -> None:
@@ -91,9 +94,19 @@ class Heartbeat:
         def build() -> Call:
             node = self._node_id()
             own = self._keys.node(partition, node).node
-            keys = (own, shared.nodes, shared.described, shared.generation)
-            return keys, (node, description, self._lease_ms)
+            keys = (
+                own,
+                shared.nodes,
+                shared.described,
+                shared.generation,
+                shared.traffic,
+                shared.budget,
+            )
+            return keys, (node, description, self._lease_ms, *self._census.report())
 
-        _, generation, *expired = await self._runner.run(self._writes, HEARTBEAT, build)
+        _, generation, *told = await self._runner.run(self._writes, HEARTBEAT, build)
+        budget, expired = told[:BUDGET_FIELDS], told[BUDGET_FIELDS:]
+        if partition == 0:  # where the budget is changed, and every node is
+            self._census.learn(*budget)
         self._continuity.learn(partition, generation)
         return [node.decode() for node in expired]

@@ -137,6 +137,7 @@ class Janitor:
                 keys.present,
                 keys.inbox,
                 keys.mark,
+                shared.traffic,
             ),
             (dead,),
         )

@@ -53,6 +53,14 @@ class PartitionKeys(NamedTuple):
     """How many revocations of users there have been."""
     revoked: bytes
     """Prefix of the last revocation of each user, for a while."""
+    traffic: bytes
+    """Hash node → whether it accepts clients, and how many per second came to it."""
+    budget: bytes
+    """The reconnect budget and its version, if it was changed at run time."""
+    reconnects: bytes
+    """The permits of that budget."""
+    connects: bytes
+    """The permits of arrivals that the whole cluster meters."""
 
 
 class Keys:
@@ -106,4 +114,8 @@ class Keys:
             verdicts=f"{base}verdict:".encode(),
             revocations=f"{base}revocations".encode(),
             revoked=f"{base}revoked:".encode(),
+            traffic=f"{base}traffic".encode(),
+            budget=f"{base}budget".encode(),
+            reconnects=f"{base}reconnects".encode(),
+            connects=f"{base}connects".encode(),
         )

@@ -9,6 +9,7 @@ import msgspec
 from redis.asyncio.connection import parse_url
 
 from realtime_node.certificates import TlsOptions
+from realtime_node.cluster.allowance import RECONNECTS_PER_S
 from realtime_node.config.addresses import REDIS_PORT
 from realtime_node.config.engine import MAX_PARTITIONS, PREFIX_PATTERN
 from realtime_node.errors import ConfigError
@@ -78,6 +79,10 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What such a node is given to beat again, once another suspects it."""
     release_linger_s: float = 5.0
     """How long interest outlives the last local subscriber, so that a reload of a page is free."""
+
+    reconnects_per_s: float = RECONNECTS_PER_S
+    """The reconnect budget for each node that accepts clients, until another was set at run
+    time."""
 
     inbox_limit: int = 100_000
     """Entries of a node's inbox; older ones are lost to a node that lags so far behind."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 
 from realtime_node.cluster.backplane import NodeInfo, Receiver
 
+from .allowances import Census, RedisConnects, RedisReconnects
 from .continuity import Continuity
 from .discovery import places
 from .heartbeat import Heartbeat
@@ -42,6 +43,7 @@ class Parts:
     def __init__(self, options: RedisOptions, instruments: Instruments) -> None:
         self._options = options
         self._instruments = instruments
+        self._is_running = False
         self.keys = keys = Keys(options.prefix, options.partitions)
         self._traces = traces = Traces(options.partitions)
         self._continuity = continuity = Continuity(
@@ -92,6 +94,12 @@ class Parts:
             options, keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
         )
         self.janitor = Janitor(options, keys, runner, writes, instruments, node_id=node_id)
+        self._runner = runner
+        self._census = census = Census(options.reconnects_per_s, shards[0].liveness.now)
+        self.reconnects = RedisReconnects(
+            options, keys, runner, writes, census, node_id=node_id, is_member=self._is_member
+        )
+        self._connects: list[RedisConnects] = []
         self.heartbeats = [
             Heartbeat(
                 options,
@@ -101,6 +109,7 @@ class Parts:
                 janitor=self.janitor,
                 liveness=shard.liveness,
                 continuity=continuity,
+                census=census,
                 partitions=shard.partitions,
                 node_id=node_id,
             )
@@ -121,6 +130,21 @@ class Parts:
         """The node's present identity."""
         return self.membership.node_id
 
+    def connects(self, rate_per_s: float) -> RedisConnects:
+        """Meter arrivals of the whole cluster at a rate."""
+        connects = RedisConnects(
+            self._options,
+            self.keys,
+            self._runner,
+            self.writes,
+            self._census,
+            rate_per_s=rate_per_s,
+            node_id=self.node_id,
+            is_member=self._is_member,
+        )
+        self._connects.append(connects)
+        return connects
+
     # --- life -----------------------------------------------------------------------------------
 
     def receive_with(self, receiver: Receiver) -> None:
@@ -130,6 +154,7 @@ class Parts:
 
     def start(self, describe: Callable[[], NodeInfo]) -> None:
         """Begin what goes on by itself in a node that has joined."""
+        self._is_running = True
         self.interest.start()
         self.janitor.start()
         for heartbeat in self.heartbeats:
@@ -138,6 +163,10 @@ class Parts:
 
     async def stop(self) -> None:
         """End what goes on by itself; the connections stay."""
+        self._is_running = False
+        await self.reconnects.close()
+        for connects in self._connects:
+            await connects.close()
         await self.sweep.close()
         await self.joining.close()
         for heartbeat in self.heartbeats:
@@ -170,6 +199,9 @@ class Parts:
         )
 
     # --- who is told what -----------------------------------------------------------------------
+
+    def _is_member(self) -> bool:
+        return self._is_running and not self.membership.is_rejoining
 
     async def _enter(self, lost: bool) -> None:  # noqa: FBT001 - the callback's only argument
         self.tails.drop(None)

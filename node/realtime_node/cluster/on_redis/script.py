@@ -16,8 +16,8 @@ import hiredis
 
 Argument = bytes | str | int
 
-# Lua in Redis knows no modules: the line is replaced by the one function that scripts share.
-_APPEND_HERE: Final = re.compile(rb"^-- @append$", re.MULTILINE)
+# Lua in Redis knows no modules: such a line is replaced by the file of functions that it names.
+_SHARED_HERE: Final = re.compile(rb"^-- @([a-z]+)$", re.MULTILINE)
 
 
 def pack(*arguments: Argument) -> bytes:
@@ -40,7 +40,9 @@ class Script:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.source: Final = _APPEND_HERE.sub(lambda _: _read("shared/append"), _read(name))
+        self.source: Final = _SHARED_HERE.sub(
+            lambda line: _read(f"shared/{line[1].decode()}"), _read(name)
+        )
         # SHA-1 is how Redis names scripts.
         self.sha: Final = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
 
@@ -64,12 +66,15 @@ class Script:
 
 ANNOUNCE: Final = Script("announce")
 BURY: Final = Script("bury")
+CHANGE_BUDGET: Final = Script("change_budget")
 CONTROL: Final = Script("control")
 DECLARE_DEAD: Final = Script("declare_dead")
 FORGET: Final = Script("forget")
 HEARTBEAT: Final = Script("heartbeat")
 HISTORY: Final = Script("history")
 INSPECT: Final = Script("inspect")
+LEASE_CONNECTS: Final = Script("lease_connects")
+LEASE_RECONNECTS: Final = Script("lease_reconnects")
 LEAVE: Final = Script("leave")
 NODES: Final = Script("nodes")
 PERMISSIONS: Final = Script("permissions")
@@ -93,12 +98,15 @@ VERIFY: Final = Script("verify")
 ALL_SCRIPTS: Final = (
     ANNOUNCE,
     BURY,
+    CHANGE_BUDGET,
     CONTROL,
     DECLARE_DEAD,
     FORGET,
     HEARTBEAT,
     HISTORY,
     INSPECT,
+    LEASE_CONNECTS,
+    LEASE_RECONNECTS,
     LEAVE,
     NODES,
     PERMISSIONS,

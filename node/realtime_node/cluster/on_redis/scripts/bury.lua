@@ -9,6 +9,7 @@
 -- KEYS[5] its set of channels with presence
 -- KEYS[6] its inbox
 -- KEYS[7] its mark
+-- KEYS[8] traffic of the nodes
 -- ARGV[1] the dead node's id
 --
 -- Returns {'OK'}
@@ -23,4 +24,5 @@ end
 redis.call('DEL', KEYS[6], KEYS[7])
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('HDEL', KEYS[3], ARGV[1])
+redis.call('HDEL', KEYS[8], ARGV[1])
 return { 'OK' }
