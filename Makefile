@@ -108,6 +108,14 @@ bench-flow: $(READY) ## Measure slow clients, intervals and stagger
 bench-peers: $(READY) ## Measure side by side with Centrifugo, built from its source (needs Go)
 	@$(BIN)/python -m tests.load.bench_peers $(ARGS)
 
+.PHONY: storm
+storm: $(READY) ## Let thousands of clients come back at once, and slowly
+	@$(BIN)/python -m tests.load.bench_storm $(ARGS)
+
+.PHONY: soak
+soak: $(READY) ## Let clients churn for a quarter of an hour, and look for what grows
+	@$(BIN)/python -m tests.load.bench_soak $(ARGS)
+
 # --- checks ---------------------------------------------------------------------------------------
 
 .PHONY: check

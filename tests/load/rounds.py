@@ -64,14 +64,21 @@ class Suite:
     ours: str  # the subject that the targets are about
     head: Sequence[str]  # what was measured, and where it ran
     warn: Callable[[report.Results], list[str]]  # of what spoils the figures
+    strict: bool = False  # a target that is not met ends the program with 1
 
 
 def parse_arguments(
-    description: str, scenarios: Iterable[str], arguments: Sequence[str] | None = None
+    parser: argparse.ArgumentParser | str | None,
+    scenarios: Iterable[str],
+    arguments: Sequence[str] | None = None,
 ) -> argparse.Namespace:
-    """Read the command line that all benchmarks share."""
+    """Read the command line that all benchmarks share.
+
+    A benchmark with options of its own gives the parser that knows them, others a description.
+    """
     names = list(scenarios)
-    parser = argparse.ArgumentParser(description=description)
+    if not isinstance(parser, argparse.ArgumentParser):
+        parser = argparse.ArgumentParser(description=parser)
     parser.add_argument(
         "--only",
         action="append",
@@ -118,6 +125,8 @@ def main(suite: Suite, arguments: argparse.Namespace, open_lab: OpenLab) -> None
         status = 0
     head = _head(suite, results, quick=arguments.quick, seconds=time.monotonic() - begun)
     verdicts = report.judge(results, suite.targets, suite.ours)
+    if suite.strict and not all(verdict.is_met for verdict in verdicts):
+        status = status or 1
     titles = {key: scenario.title for key, scenario in suite.scenarios.items()}
     text = report.markdown(head, titles, results, verdicts)
     path = _REPORTS / f"{suite.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"

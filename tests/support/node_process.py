@@ -40,7 +40,7 @@ def free_port() -> int:
 class NodeProcess:
     """One running server. Use it as an asynchronous context manager, or `start` and `stop` it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what differs between servers
         self,
         settings: dict[str, Any],
         directory: Path,
@@ -48,14 +48,16 @@ class NodeProcess:
         name: str = "node",
         command: Sequence[str] = (NODE, "serve", "--config"),
         ready_path: str = "/readyz",
+        internal: bool = False,
     ) -> None:
         """Prepare a server whose settings and log go into `directory`.
 
         `command` is followed by the path of the settings file; `http_server.address` and `port` are
-        added to the settings here.
+        added to the settings here, and with `internal` an `internal_port`.
         """
         self.name = name
         self.port = free_port()
+        self._http_port = free_port() if internal else self.port
         self._command = (*command, str(directory / f"{name}.json"))
         self._ready_path = ready_path
         self._log_path = directory / f"{name}.log"
@@ -65,6 +67,8 @@ class NodeProcess:
             "address": "127.0.0.1",
             "port": self.port,
         }
+        if internal:
+            http_server["internal_port"] = self._http_port
         Path(self._command[-1]).write_text(
             json.dumps({**settings, "http_server": http_server}, indent=2)
         )
@@ -72,7 +76,7 @@ class NodeProcess:
     @property
     def http_url(self) -> str:
         """Where the HTTP API and the health endpoints are, without a trailing slash."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self._http_port}"
 
     @property
     def websocket_url(self) -> str:
@@ -122,6 +126,11 @@ class NodeProcess:
     def log(self) -> str:
         """Return the end of what the server wrote."""
         return self._log_path.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the process a signal, and wait for nothing."""
+        assert self._process is not None, f"{self.name} was not started"
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """End the process as a crash or the kernel's memory killer would."""
