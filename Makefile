@@ -108,6 +108,10 @@ bench-flow: $(READY) ## Measure slow clients, intervals and stagger
 bench-peers: $(READY) ## Measure side by side with Centrifugo, built from its source (needs Go)
 	@$(BIN)/python -m tests.load.bench_peers $(ARGS)
 
+.PHONY: capacity
+capacity: $(READY) ## Measure what one node holds here, and print the limits to set
+	@$(BIN)/python -m tests.load.bench_capacity $(ARGS)
+
 .PHONY: storm
 storm: $(READY) ## Let thousands of clients come back at once, and slowly
 	@$(BIN)/python -m tests.load.bench_storm $(ARGS)

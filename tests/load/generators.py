@@ -189,9 +189,10 @@ async def clients(  # noqa: PLR0913 - each is one option of wsload
     source_ips: int = 1,
     stalled: int = 0,
     timeline: bool = False,
+    channel: str = "bench",
     credit: Credits | None = None,
 ) -> AsyncIterator[Load]:
-    """Hold clients on the channel that `publish` publishes to, subscribed when this yields.
+    """Hold clients, on the channel that `publish` publishes to, subscribed when this yields.
 
     They end within `seconds` after that, whatever has been received. The first `stalled` of them
     read nothing from then on.
@@ -208,6 +209,7 @@ async def clients(  # noqa: PLR0913 - each is one option of wsload
         *("--seconds", str(seconds)),
         *("--source-ips", str(source_ips)),
         *("--stalled", str(stalled)),
+        *("--channel", channel),
     ]
     if timeline:
         command.append("--timeline")

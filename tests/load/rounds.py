@@ -26,7 +26,7 @@ from tests.load.servers import MissingRedisError
 from tests.load.tools import ToolsNotBuiltError
 
 _TOLERABLE_WAITING_PERCENT = 10
-_REPORTS = Path(__file__).parents[2] / ".cache" / "bench"
+REPORTS = Path(__file__).parents[2] / ".cache" / "bench"
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def main(suite: Suite, arguments: argparse.Namespace, open_lab: OpenLab) -> None
         status = status or 1
     titles = {key: scenario.title for key, scenario in suite.scenarios.items()}
     text = report.markdown(head, titles, results, verdicts)
-    path = _REPORTS / f"{suite.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    path = REPORTS / f"{suite.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     report.save(path, text, head, results, verdicts)
     print(f"\n{text}\nKept as {path}.md and .json")
     sys.exit(status)
