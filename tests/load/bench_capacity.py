@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.load import machine, report, rounds
-from tests.load.capacity import advice, measuring
+from tests.load.capacity import advice, holding, measuring
 from tests.load.capacity.knee import Bounds
 from tests.load.capacity.summary import Limits, Run
 from tests.load.generators import GeneratorError
@@ -67,7 +67,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 async def measure(lab: measuring.Lab) -> Limits:
     """Measure one limit after the other."""
-    held = await measuring.connections(lab)
+    held = await holding.connections(lab)
     single = await measuring.deliveries(lab, 1)
     batched = await measuring.deliveries(lab, measuring.FULL_BATCH)
     connects = await measuring.connects(lab)

@@ -56,8 +56,8 @@ class Bounds:
     def rule(self) -> str:
         """Say it in words."""
         return (
-            f"a load holds while the p99 of the loop's lag is at most {self.lag_p99_ms:.0f} ms, that"
-            f" of deliveries at most {self.p99_ms:.0f} ms, and nothing is lost"
+            f"a load holds while the p99 of the loop's lag is at most {self.lag_p99_ms:.0f} ms,"
+            f" that of deliveries at most {self.p99_ms:.0f} ms, and nothing is lost"
         )
 
     def broken_by(self, step: Step) -> str:
@@ -130,6 +130,19 @@ def decide(
         why = bounds.broken_by(least) if least else "nothing"
         return Knee(good, f"{why}, when the time was over", least.load if least else None)
     return _grow(good, ramp) if least is None else _close_in(good, broken, ramp, bounds)
+
+
+def knee_of_growth(steps: Sequence[Step], bounds: Bounds, otherwise: str) -> Knee:
+    """Return the knee of loads that were only ever added to, such as clients that stay.
+
+    `otherwise` says what ended the growth if the node did not break.
+    """
+    good: Step | None = None
+    for step in steps:
+        if why := bounds.broken_by(step):
+            return Knee(good, why, step.load)
+        good = step
+    return Knee(good, otherwise, None)
 
 
 def _grow(good: Step | None, ramp: Ramp) -> Try | Knee:

@@ -7,20 +7,15 @@ share the first core. A full core of the generators is told as what stopped a ra
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import dataclasses
-import resource
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tests.load import generators, rounds, servers
-from tests.load.capacity.advice import fit_memory
 from tests.load.capacity.knee import Bounds, Knee, Ramp, Step, decide
-from tests.load.capacity.results import Connections, Limit, limit_of
+from tests.load.capacity.results import Limit, limit_of
 from tests.load.capacity.watch import LoopWatch, watching
-from tests.load.generators import Load
 from tests.load.servers import OUR_NODE, Kind, Server
 from tests.load.tools import Tools
 
@@ -28,18 +23,10 @@ RECEIVERS: Final = 1_000
 FULL_BATCH: Final = 16
 OTHERS_PER_S: Final = 20
 """Publications to the 1,000 that are delivered to while others connect."""
-PING_INTERVAL_S: Final = 10
 
-_SPARE_FILES: Final = 200
-"""Of the node, beside clients."""
-_PARTS: Final = 3
-_CONNECTS_PER_S: Final = 1_500
 _LATE_S: Final = 5.0
 """After the last publication of a step; what is not delivered by then is lost."""
-_SETTLE_S: Final = 1.0
 _FULL_CORE_PERCENT: Final = 95
-_HELD_S: Final = 300.0
-"""Longer than all of them are held."""
 _RAMP_S: Final = 70.0
 """In which a ramp has to find its knee."""
 
@@ -77,66 +64,6 @@ async def ramp_up(lab: Lab, name: str, ramp: Ramp, put: PutLoad) -> tuple[Knee, 
         steps.append(step)
         verdict = lab.bounds.broken_by(step) or "held"
         lab.tell(f"{name}: {step.load:,.0f} ({decision.reason}): {verdict}")
-
-
-async def connections(lab: Lab) -> Connections:
-    """Hold more and more idle clients, and ping them."""
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    most = (files - _SPARE_FILES) // (10 if lab.quick else 1)
-    part = most // _PARTS
-    client = {"insecure": True, "ping_interval": f"{PING_INTERVAL_S}s", "pong_timeout": "5s"}
-    kind = node_with(client=client)
-    async with (
-        servers.running(kind, lab.directory) as server,
-        watching(server) as watch,
-        contextlib.AsyncExitStack() as stack,
-    ):
-        memories = [(0, float(server.memory().resident))]
-        loads: list[Load] = []
-
-        async def put(clients: float) -> Step:
-            while len(loads) * part < clients:
-                load = generators.clients(
-                    lab.tools,
-                    [server.port],
-                    part,
-                    seconds=_HELD_S,
-                    connects_per_s=_CONNECTS_PER_S,
-                )
-                loads.append(await stack.enter_async_context(load))
-            await asyncio.sleep(_SETTLE_S)
-            watch.begin()
-            await asyncio.sleep(PING_INTERVAL_S * (0.3 if lab.quick else 1))
-            memories.append((len(loads) * part, float(server.memory().resident)))
-            seen = watch.seen()
-            held = await _num_clients(server)
-            return Step(
-                load=len(loads) * part,
-                achieved=held,
-                lag_p99_ms=seen.lag_p99_ms,
-                busy_percent=seen.busy_percent,
-                waiting_percent=seen.waiting_percent,
-                lost=len(loads) * part - held,
-            )
-
-        because = f"this machine gives a process {files:,} file descriptors; the node may hold more"
-        steps = [await put(part * (number + 1)) for number in range(_PARTS)]
-        for step in steps:
-            lab.tell(f"connections {step.load:,.0f}: {lab.bounds.broken_by(step) or 'held'}")
-    held = [step for step in steps if not lab.bounds.broken_by(step)]
-    broken = [step for step in steps if lab.bounds.broken_by(step)]
-    knee = Knee(
-        held[-1] if held else None,
-        lab.bounds.broken_by(broken[0]) if broken else because,
-        broken[0].load if broken else None,
-    )
-    memory = fit_memory(memories)
-    return Connections(
-        **_fields(limit_of(knee, steps)),
-        memory=memory,
-        kib_per_client=memory.kib_per_client,
-        idle_mib=memory.idle_mib,
-    )
 
 
 async def deliveries(lab: Lab, per_frame: int) -> Limit:
@@ -234,11 +161,3 @@ async def lag_source(lab: Lab) -> str:
     """Return where the loop's lag is read from."""
     async with servers.running(OUR_NODE, lab.directory) as server, watching(server) as watch:
         return watch.source
-
-
-async def _num_clients(server: Server) -> int:
-    return int((await server.status())["num_clients"])
-
-
-def _fields(limit: Limit) -> dict[str, Any]:
-    return {field.name: getattr(limit, field.name) for field in dataclasses.fields(limit)}
