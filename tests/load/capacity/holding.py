@@ -16,7 +16,7 @@ from typing import Final
 
 from tests.load import generators, servers
 from tests.load.capacity.advice import fit_memory
-from tests.load.capacity.knee import Step, knee_of_growth
+from tests.load.capacity.knee import Step, is_to_be_tried_again, knee_of_growth
 from tests.load.capacity.measuring import Lab, node_with
 from tests.load.capacity.results import Connections, limit_of
 from tests.load.capacity.watch import LoopWatch, watching
@@ -47,8 +47,8 @@ class _Holding:
     memories: list[tuple[int, float]] = field(default_factory=list)
     """Clients, and resident KiB with so many."""
 
-    async def add_part(self) -> Step:
-        """Let more clients come, and look at the node for as long as it takes to ping all."""
+    async def add_part(self) -> None:
+        """Let more clients come."""
         load = generators.clients(
             self.lab.tools,
             [self.server.port],
@@ -59,6 +59,9 @@ class _Holding:
         await self.stack.enter_async_context(load)
         self.clients += self.part
         await asyncio.sleep(_SETTLE_S)
+
+    async def look(self) -> Step:
+        """Look at the node for as long as it takes to ping all."""
         self.watch.begin()
         await asyncio.sleep(PING_INTERVAL_S * (0.3 if self.lab.quick else 1))
         seen = self.watch.seen()
@@ -91,10 +94,16 @@ async def connections(lab: Lab) -> Connections:
     ):
         holding = _Holding(lab, server, watch, stack, part)
         holding.note_memory()
-        while len(steps) < PARTS and not any(map(lab.bounds.broken_by, steps)):
-            steps.append(await holding.add_part())
-            verdict = lab.bounds.broken_by(steps[-1]) or "held"
-            lab.tell(f"connections: {steps[-1].load:,.0f}: {verdict}")
+        for _ in range(PARTS):
+            await holding.add_part()
+            looks = [await holding.look()]
+            while is_to_be_tried_again(looks, lab.bounds):
+                looks.append(await holding.look())
+            steps += looks
+            verdict = lab.bounds.broken_by(looks[-1])
+            lab.tell(f"connections: {holding.clients:,}: {verdict or 'held'}")
+            if verdict:
+                break
     enough = f"{files:,} file descriptors per process here; the node may hold more"
     if lab.quick:
         enough = "a quick run tries no more"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 TRIES: Final = 2
@@ -132,16 +133,27 @@ def decide(
     return _grow(good, ramp) if least is None else _close_in(good, broken, ramp, bounds)
 
 
+def is_to_be_tried_again(steps: Sequence[Step], bounds: Bounds) -> bool:
+    """Whether a load, which was tried so often, broke the node only once or under disturbance."""
+    broken = all(map(bounds.broken_by, steps))
+    disturbed = all(step.waiting_percent > DISTURBED_PERCENT for step in steps)
+    return broken and len(steps) < (TRIES_DISTURBED if disturbed else TRIES)
+
+
 def knee_of_growth(steps: Sequence[Step], bounds: Bounds, otherwise: str) -> Knee:
     """Return the knee of loads that were only ever added to, such as clients that stay.
+
+    A load that was tried several times held if it did once.
 
     `otherwise` says what ended the growth if the node did not break.
     """
     good: Step | None = None
-    for step in steps:
-        if why := bounds.broken_by(step):
-            return Knee(good, why, step.load)
-        good = step
+    for load, tries in groupby(steps, key=_by_load):
+        looks = list(tries)
+        held = [step for step in looks if not bounds.broken_by(step)]
+        if not held:
+            return Knee(good, bounds.broken_by(looks[-1]), load)
+        good = held[-1]
     return Knee(good, otherwise, None)
 
 
@@ -155,7 +167,7 @@ def _grow(good: Step | None, ramp: Ramp) -> Try | Knee:
 def _close_in(good: Step | None, broken: Sequence[Step], ramp: Ramp, bounds: Bounds) -> Try | Knee:
     least = broken[0]
     why = bounds.broken_by(least)
-    if _is_to_be_tried_again([step for step in broken if step.load == least.load]):
+    if is_to_be_tried_again([step for step in broken if step.load == least.load], bounds):
         return Try(least.load, "again: it may have been a hiccup")
     if good is None:
         if least.load <= ramp.first * ramp.least_share:
@@ -164,11 +176,6 @@ def _close_in(good: Step | None, broken: Sequence[Step], ramp: Ramp, bounds: Bou
     if least.load <= good.load * (1 + ramp.resolution):
         return Knee(good, why, least.load)
     return Try(math.sqrt(good.load * least.load), "between what held and what broke")
-
-
-def _is_to_be_tried_again(steps: Sequence[Step]) -> bool:
-    disturbed = all(step.waiting_percent > DISTURBED_PERCENT for step in steps)
-    return len(steps) < (TRIES_DISTURBED if disturbed else TRIES)
 
 
 def _by_load(step: Step) -> float:
