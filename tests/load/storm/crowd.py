@@ -134,7 +134,8 @@ class Crowd:
             await eventually(lambda: self.here >= self.clients, within_s=within_s)
         except AssertionError:
             raise AssertionError(
-                f"{self.here} of {self.clients} clients are connected after {within_s:.0f} s"
+                f"{self.here} of {self.clients} clients are connected after {within_s:.0f} s;"
+                f" {self.timeline.troubles()}"
             ) from None
         return time.monotonic() - began
 

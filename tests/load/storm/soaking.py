@@ -121,7 +121,7 @@ async def _disturbed(stage: Scene, crowd: Crowd, watch: _Watch, seconds: float) 
         async with asyncio.timeout(seconds), asyncio.TaskGroup() as tasks:
             tasks.create_task(watch.run(stage))
             tasks.create_task(_stall(crowd))
-            tasks.create_task(_kill_in_turn(stage))
+            tasks.create_task(_kill_in_turn(stage, min(KILL_EVERY_S, seconds / 5)))
     crowd.churn(0)
     for node in stage.nodes:
         if not node.is_running:
@@ -134,11 +134,11 @@ async def _stall(crowd: Crowd) -> None:
         crowd.stall(STALLED, STALL_S)
 
 
-async def _kill_in_turn(stage: Scene) -> None:
+async def _kill_in_turn(stage: Scene, every_s: float) -> None:
     """Kill every node but the first, which is watched, and the last, which publishes."""
     while True:
         for node in stage.nodes[1:-1]:
-            await asyncio.sleep(KILL_EVERY_S)
+            await asyncio.sleep(every_s)
             node.kill()
             await asyncio.sleep(DOWN_S)
             await node.start()

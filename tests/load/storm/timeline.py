@@ -77,6 +77,15 @@ class Timeline:
         ]
         return Demand(sorted(self.attempts.get(node, [])), sorted(upgraded), sorted(refused))
 
+    def troubles(self) -> str:
+        """Say in words what kept clients away."""
+        refusals = {reason: _count(times) for reason, times in self.refusals.items()}
+        closes = {code: _count(times) for code, times in self.closes.items()}
+        return (
+            f"attempts {_count(self.attempts)}, upgrades {_count(self.upgrades)},"
+            f" joins {_count(self.joins)}, refused {refusals}, closed {closes}"
+        )
+
     def moments(self, begun: float, ended: float, names: Mapping[int, str]) -> list[Moment]:
         """Return what happened second by second."""
         seconds = max(int(ended - begun), 0)
@@ -114,6 +123,10 @@ class Timeline:
                 pending = next(told, None)
             counts.append(sum(latest.values()))
         return counts
+
+
+def _count(times: Times) -> int:
+    return sum(map(len, times.values()))
 
 
 def _extend(times: Times, more: Times) -> None:
