@@ -80,8 +80,13 @@ def advise(
     """Return settings.
 
     Raises:
-        ValueError: no client fits below the memory limit.
+        ValueError: nothing held, or no client fits below the memory limit.
     """
+    if not min(measured.connections, measured.deliveries_per_s, measured.connects_per_s):
+        raise ValueError(
+            "not even the least load held, of one kind at least, so there is nothing to set:"
+            " repeat on a quiet machine"
+        )
     connections, because = measured.connections, measured.connections_stopped_by
     if memory_limit_mib is not None:
         fitting = measured.memory.clients_within(memory_limit_mib)

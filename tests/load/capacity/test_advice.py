@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tests.load.capacity.advice import (
@@ -59,6 +61,13 @@ def test_a_memory_limit_without_room_is_refused() -> None:
     """A limit that the idle node and slow clients fill is an error that names the least."""
     with pytest.raises(ValueError, match="give more than 373"):
         advise(MEASURED, memory_limit_mib=300)
+
+
+def test_where_nothing_held_nothing_is_advised() -> None:
+    """A limit of zero would shut a node: it is an error instead."""
+    nothing = dataclasses.replace(MEASURED, connects_per_s=0)
+    with pytest.raises(ValueError, match="repeat on a quiet machine"):
+        advise(nothing)
 
 
 def test_memory_is_a_line_through_the_idle_node() -> None:

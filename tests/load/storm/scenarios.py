@@ -21,7 +21,7 @@ from tests.load.storm.scene import Lab, Scene
 
 CLIENTS: Final = 10_000
 NODES: Final = 3
-CONNECTS_PER_S: Final = 500
+CONNECTS_PER_S: Final = 300
 """At which a crowd comes where nothing meters it."""
 ADMITTED_PER_S: Final = 150
 """Of each node, where admission is metered."""
