@@ -84,14 +84,7 @@ async def drain_two(lab: Lab) -> Drained:
 
 async def drain_while_one_dies(lab: Lab) -> Drained:
     """Drain one of four nodes, and SIGKILL another meanwhile."""
-
-    async def kill(play: Play) -> None:
-        await asyncio.sleep(_KILLED_AFTER_S)
-        victim = play.stage.nodes[play.leaving[-1] + 1]
-        victim.kill()
-        play.killed_at = time.monotonic()
-
-    return await _drain(lab, nodes=4, leaving=1, meanwhile=kill)
+    return await _drain(lab, nodes=4, leaving=1, meanwhile=_kill_another)
 
 
 async def drain_without_redis(lab: Lab) -> Drained:
@@ -112,6 +105,15 @@ async def _by_order(stage: Scene, leaving: Sequence[int]) -> None:
 async def _by_signal(stage: Scene, leaving: Sequence[int]) -> None:
     for index in leaving:
         scene.terminate(stage.nodes[index])
+
+
+async def _kill_another(play: Play) -> None:
+    await asyncio.sleep(_KILLED_AFTER_S)
+    victim = play.leaving[-1] + 1
+    play.stage.nodes[victim].kill()
+    play.killed_at = time.monotonic()
+    await asyncio.sleep(BALANCER_LAG_S)
+    play.crowd.choose(play.stage.ports[victim + 1 :])
 
 
 async def _nothing(_: Play) -> None:
@@ -152,7 +154,7 @@ async def _drain(  # noqa: PLR0913 - what differs between the scenarios
             await crowd.all_here(within_s=BACK_WITHIN_S)
             back_at = time.monotonic()
             verdict, stories = await stage.judged(crowd)
-    common = fields_of(delivered(verdict, stories, crowd.timeline))
+    common = fields_of(delivered(verdict, stories, crowd.timeline, stage.load))
     return Drained(
         **common,
         **_paced(play, staying * BUDGET_PER_S, ended_at),

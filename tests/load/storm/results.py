@@ -9,6 +9,7 @@ from tests.load.results import figure
 from tests.load.storm.following import Verdict
 from tests.load.storm.messages import AFFECTED, CALM, UNAFFECTED, Story
 from tests.load.storm.timeline import Moment, Timeline
+from tests.support.publishing_load import PublishingLoad
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,8 @@ class Delivered:
     doubled: int = figure("doubled")
     disordered: int = figure("disordered or altered")
     told: int = figure("clients told of a gap")
-    unchecked: int = figure("stretches whose content could not be checked")
+    unacknowledged: int = figure("publications refused, or not answered")
+    unchecked: int = figure("stretches whose content could not be checked, for that reason")
     ended: int = figure("clients told to stay away")
     calm_p99_ms: float = figure("p99 before", "ms", 1)
     unaffected_p99_ms: float = figure("p99 of those who kept their connection", "ms", 1)
@@ -30,7 +32,9 @@ class Delivered:
     unaffected_ratio: float = figure("p99 of those who kept it ÷ before", digits=2)
 
 
-def delivered(verdict: Verdict, stories: Sequence[Story], timeline: Timeline) -> Delivered:
+def delivered(
+    verdict: Verdict, stories: Sequence[Story], timeline: Timeline, load: PublishingLoad
+) -> Delivered:
     """Put together what every scenario tells."""
     p99 = {group: each.quantile_ms(0.99) for group, each in timeline.latencies.items()}
     return Delivered(
@@ -41,6 +45,7 @@ def delivered(verdict: Verdict, stories: Sequence[Story], timeline: Timeline) ->
         doubled=verdict.doubled,
         disordered=verdict.disordered + verdict.altered,
         told=verdict.told,
+        unacknowledged=load.refused + load.unknown + load.unsent,
         unchecked=verdict.unchecked,
         ended=sum(sum(story.ended.values()) for story in stories),
         calm_p99_ms=p99[CALM],

@@ -127,7 +127,7 @@ async def _suffer(lab: Lab, fault: Fault, *, aof: bool = False, **settings: Any)
     connects = [at for times in timeline.upgrades.values() for at in times if at >= marked_at]
     assert affected > before / NODES / 2, f"{affected} of {before} clients lost their node"
     result = Storm(
-        **fields_of(delivered(verdict, stories, timeline)),
+        **fields_of(delivered(verdict, stories, timeline, stage.load)),
         returned=affected,
         peak_connects_per_s=rates.peak_per_s(connects),
         back_p50_s=statistics.median(back_s),

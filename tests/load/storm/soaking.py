@@ -101,7 +101,7 @@ async def soak(lab: SoakLab) -> Soaked:
     warm_mib, end_mib = (statistics.median(mib for _, mib, _ in part) for part in (warm, end))
     spare_warm, spare_end = (statistics.median(n for _, _, n in part) for part in (warm, end))
     return Soaked(
-        **fields_of(delivered(verdict, stories, crowd.timeline)),
+        **fields_of(delivered(verdict, stories, crowd.timeline, stage.load)),
         minutes=lab.minutes,
         reconnects=reconnects_of(stories),
         rss_warm_mib=warm_mib,
