@@ -109,6 +109,18 @@ bench-flow: $(READY) ## Measure slow clients, intervals and stagger
 bench-peers: $(READY) ## Measure beside Centrifugo and Socket.IO, made here (needs Go, npm)
 	@$(BIN)/python -m tests.load.bench_peers $(ARGS)
 
+.PHONY: capacity
+capacity: $(READY) ## Measure what one node holds here, and print the limits to set
+	@$(BIN)/python -m tests.load.bench_capacity $(ARGS)
+
+.PHONY: storm
+storm: $(READY) ## Let thousands of clients come back at once, and slowly
+	@$(BIN)/python -m tests.load.bench_storm $(ARGS)
+
+.PHONY: soak
+soak: $(READY) ## Let clients churn for a quarter of an hour, and look for what grows
+	@$(BIN)/python -m tests.load.bench_soak $(ARGS)
+
 # --- checks ---------------------------------------------------------------------------------------
 
 .PHONY: check
