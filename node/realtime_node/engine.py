@@ -15,6 +15,7 @@ from realtime_node.cluster.on_redis.backplane import RedisBackplane
 from realtime_node.cluster.on_redis.options import RedisOptions, TlsOptions
 from realtime_node.cluster.on_redis.tls import client_context
 from realtime_node.cluster.presence import PresenceStore
+from realtime_node.cluster.session_store import SessionStore
 from realtime_node.config import EngineSettings, RedisSettings
 from realtime_node.config.tls import ClientTls
 from realtime_node.telemetry.metrics import Metrics
@@ -26,16 +27,17 @@ class Engine:
 
     backplane: Backplane
     presence: PresenceStore
+    sessions: SessionStore
 
 
 def choose_engine(settings: EngineSettings, metrics: Metrics) -> Engine:
     """Build what the settings ask for, not started; raises as `check_engine`."""
     if settings.type == "memory":
         node = InMemoryBackplane(InMemoryCluster())
-        return Engine(backplane=node, presence=node.presence)
+        return Engine(backplane=node, presence=node.presence, sessions=node.sessions)
     check_engine(settings)
     backplane = RedisBackplane(redis_options(settings.redis), metrics.backplane)
-    return Engine(backplane=backplane, presence=backplane.presence)
+    return Engine(backplane=backplane, presence=backplane.presence, sessions=backplane.sessions)
 
 
 def check_engine(settings: EngineSettings) -> None:

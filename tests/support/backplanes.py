@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from realtime_node.cluster.on_redis.instruments import Instruments
     from realtime_node.cluster.presence import PresenceStore
+    from realtime_node.cluster.session_store import SessionStore
 
 HISTORY = StreamOptions(history_size=1000, history_ttl_ms=60_000)
 
@@ -94,6 +95,10 @@ class OwnBackplane(Backplane, Protocol):
     def presence(self) -> PresenceStore:
         """The store that belongs to it."""
 
+    @property
+    def sessions(self) -> SessionStore:
+        """Likewise."""
+
     async def abandon(self) -> None:
         """End without telling anybody."""
 
@@ -105,6 +110,7 @@ class Node:
         self.name = name
         self.backplane = backplane
         self.presence = backplane.presence
+        self.sessions = backplane.sessions
         self.receiver = Recorder()
 
     async def start(self) -> None:

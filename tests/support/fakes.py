@@ -10,7 +10,7 @@ import asyncio
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +28,10 @@ from realtime_node.cluster.backplane import (
     StreamOptions,
     Subscribed,
 )
+from realtime_node.cluster.in_memory.cluster import InMemoryCluster, Member
+from realtime_node.cluster.in_memory.sessions import InMemorySessions
+from realtime_node.cluster.presence import NO_STAY, Stay
+from realtime_node.cluster.session_store import Claimed, KeptGrant, Owner, SessionState
 from realtime_node.config import ChannelSettings, ClientSettings
 from realtime_node.delivery.budget import Shared
 from realtime_node.delivery.flow import PLAIN, Flow
@@ -45,6 +49,7 @@ from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosit
 from realtime_node.session.channels import ChannelRules
 from realtime_node.session.claims import ConnectionClaims, SubscriptionClaims
 from realtime_node.session.departures import Departures
+from realtime_node.session.keeper import Keeper
 from realtime_node.session.lifecycle import Limits
 from realtime_node.session.offenders import Offenders
 from realtime_node.session.rate import Rate
@@ -425,18 +430,24 @@ class FakePresence(Answers):
     def __init__(self) -> None:
         super().__init__()
         self.present: dict[str, dict[str, ClientInfo]] = defaultdict(dict)
+        self.tokens: dict[tuple[str, str], int] = defaultdict(int)
 
-    async def add(self, channel: str, info: ClientInfo) -> None:
+    async def add(self, channel: str, info: ClientInfo, stay: Stay = NO_STAY) -> bool:
         """See `PresenceStore.add`."""
+        was_present = info.client in self.present[channel]
         if "add" not in self.failing:
             self.present[channel][info.client] = info
+            self.tokens[channel, info.client] = stay.token
         await self._answer("add", channel)
+        return was_present
 
-    async def remove(self, channel: str, client: str) -> None:
+    async def remove(self, channel: str, client: str, token: int = 0) -> bool:
         """See `PresenceStore.remove`."""
-        if "remove" not in self.failing:
-            self.present[channel].pop(client, None)
+        is_ours = client in self.present[channel] and self.tokens[channel, client] <= token
+        if is_ours and "remove" not in self.failing:
+            del self.present[channel][client]
         await self._answer("remove", channel)
+        return is_ours
 
     async def get(self, channel: str) -> dict[str, ClientInfo]:
         """See `PresenceStore.get`."""
@@ -448,6 +459,50 @@ class FakePresence(Answers):
         await self._answer("stats", channel)
         present = self.present[channel].values()
         return len(present), len({info.user for info in present})
+
+
+class FakeSessions(InMemorySessions, Answers):
+    """The records of a cluster, as one node sees them; fails and answers late when it is told to.
+
+    Several nodes may share a cluster. Its time and Unix time are the clock's.
+    """
+
+    def __init__(self, cluster: InMemoryCluster, node_id: str, clock: FakeClock) -> None:
+        member = Member(node_id, lambda: NodeInfo(uid=node_id, name=node_id, version="test"))
+        cluster.join(member)
+        InMemorySessions.__init__(
+            self, cluster, lambda: member, wall_clock=lambda: UNIX_START + clock()
+        )
+        Answers.__init__(self)
+        self.told: list[tuple[str, str, int]] = []
+        """Node, session and token of what older connections were told."""
+
+    async def claim(self, asked: str, new: Owner, state: SessionState) -> Claimed:
+        """See `SessionStore.claim`."""
+        claimed = None if "claim" in self.failing else await super().claim(asked, new, state)
+        await self._answer("claim")
+        assert claimed is not None
+        return claimed
+
+    async def write(self, owner: Owner, state: SessionState) -> bool:
+        """See `SessionStore.write`."""
+        await self._answer("write")
+        return await super().write(owner, state)
+
+    async def release(self, owner: Owner, state: SessionState | None, *, forget: bool) -> bool:
+        """See `SessionStore.release`."""
+        await self._answer("release")
+        return await super().release(owner, state, forget=forget)
+
+    async def user_subscriptions(self, user: str) -> Mapping[str, KeptGrant]:
+        """See `SessionStore.user_subscriptions`."""
+        await self._answer("user_subscriptions")
+        return await super().user_subscriptions(user)
+
+    async def tell_superseded(self, node: str, session: str, token: int) -> None:
+        """See `SessionStore.tell_superseded`."""
+        await self._answer("tell_superseded")
+        self.told.append((node, session, token))
 
 
 class FakeTokens:
@@ -484,12 +539,25 @@ class FakeNode:
     """
 
     def __init__(
-        self, *, client: dict[str, Any] | None = None, channel: dict[str, Any] | None = None
+        self,
+        *,
+        client: dict[str, Any] | None = None,
+        channel: dict[str, Any] | None = None,
+        beside: FakeNode | None = None,
     ) -> None:
-        """Take settings as a configuration file has them."""
-        self.clock = FakeClock()
+        """Take settings as a configuration file has them.
+
+        `beside` another node it has the same clock, sessions and presence.
+        """
+        self.clock: FakeClock = FakeClock() if beside is None else beside.clock
         self.backplane = FakeBackplane()
-        self.presence = FakePresence()
+        self.presence: FakePresence = FakePresence() if beside is None else beside.presence
+        self.cluster: InMemoryCluster = (
+            InMemoryCluster(clock=self.clock) if beside is None else beside.cluster
+        )
+        if beside is not None:
+            self.backplane.node_id = beside.backplane.node_id + "'"
+        self.sessions = FakeSessions(self.cluster, self.backplane.node_id, self.clock)
         self.tokens = FakeTokens()
         self.metrics = Metrics()
         self.registry = SessionRegistry(self.clock)
@@ -514,7 +582,20 @@ class FakeNode:
             on_control=self.registry.apply,
         )
         self.backplane.receiver = self.hub
-        self.departures = Departures(self.backplane, self.presence)
+        self.departures = Departures(
+            self.backplane,
+            self.presence,
+            max_held=settings.session.max_departures,
+            monotonic=self.clock,
+        )
+        self.sessions.watch(self.registry.lost)
+        self.keeper = Keeper(
+            self.sessions,
+            settings,
+            self.metrics.session,
+            node_id=lambda: self.backplane.node_id,
+            wall_clock=lambda: UNIX_START + self.clock(),
+        )
         self.services = Services(
             version="test",
             settings=settings,
@@ -533,6 +614,7 @@ class FakeNode:
             tokens=self.tokens,
             registry=self.registry,
             metrics=self.metrics.session,
+            keeper=self.keeper,
             monotonic=self.clock,
             wall_clock=lambda: UNIX_START + self.clock(),
             random=lambda: 0.0,
@@ -563,6 +645,7 @@ class FakeNode:
             self.clock.advance(min(0.25, end - self.clock.now))
             self.registry.wake_due()
             self.slow_clients.run_due()
+            self.departures.release_due()
 
 
 class FakeClient:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from realtime_node.config.channels import ChannelNamespace, ChannelOptions, ChannelSettings
 from realtime_node.config.engine import EngineSettings, RedisSettings
 from realtime_node.config.loading import load_settings
+from realtime_node.config.sessions import ApiSubscriptionSettings, SessionSettings
 from realtime_node.config.settings import (
     ClientSettings,
     HttpApiSettings,
@@ -19,6 +20,7 @@ from realtime_node.config.settings import (
 )
 
 __all__ = [
+    "ApiSubscriptionSettings",
     "ChannelNamespace",
     "ChannelOptions",
     "ChannelSettings",
@@ -29,6 +31,7 @@ __all__ = [
     "LogSettings",
     "NodeSettings",
     "RedisSettings",
+    "SessionSettings",
     "Settings",
     "ShutdownSettings",
     "SubscriptionTokenSettings",

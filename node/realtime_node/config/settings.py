@@ -25,6 +25,7 @@ from realtime_node.config.section import (
     Section,
     SomeBytes,
 )
+from realtime_node.config.sessions import ApiSubscriptionSettings, SessionSettings
 
 SHORTEST_HMAC_SECRET: Final = 32
 """Bytes: RFC 7518 asks for a key as long as the hash, and a shorter one can be guessed offline."""
@@ -166,6 +167,10 @@ class ClientSettings(Section):
     command_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     """Commands that it may send at once, when it sent few before."""
 
+    session: SessionSettings = SessionSettings()
+
+    api_subscriptions: ApiSubscriptionSettings = ApiSubscriptionSettings()
+
     def contradictions(self) -> Iterable[Contradiction]:
         """Pings are told in whole seconds, and one is answered before the next is sent."""
         if self.ping_interval % timedelta(seconds=1):
@@ -256,6 +261,8 @@ class Settings(Section):
         elif not client.token.hmac_secret_key and not client.allow_anonymous_connect_without_token:
             yield "client.token.hmac_secret_key is not set: no client can connect"
         yield from self.engine.warnings()
+        if not client.session.enabled and self.channel.has_presence_grace:
+            yield "channel: presence_grace has no effect while client.session.enabled is false"
         if "*" in client.allowed_origins:
             yield "client.allowed_origins: pages of every origin may connect"
         for place, token in (

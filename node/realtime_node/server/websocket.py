@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import Any, Final, cast
 
 from aiohttp import web
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol
 
 from realtime_node.admission.door import Door
@@ -27,6 +27,7 @@ from realtime_node.protocol import codes
 from realtime_node.protocol.deflate import UNCOMPRESSED, Inflater, Wire
 from realtime_node.server.handshake import Refused, negotiate
 from realtime_node.server.sockets import BufferBounds, bound_buffers, reset_on_close
+from realtime_node.session.resuming import Ending
 from realtime_node.session.services import Services
 from realtime_node.session.session import Session
 
@@ -134,7 +135,9 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _take(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:
-            self._session.ended()
+            # A page that is left says so too, and may only be loading anew.
+            is_leaving = bytes(frame.data[:2]) == _GOING_AWAY
+            self._session.ended(Ending.LOST if is_leaving else Ending.GOODBYE)
         elif frame.opcode in _CONTROL_OPCODES:
             self._demand_rate()
         elif frame.opcode in _MESSAGE_OPCODES:
@@ -193,6 +196,7 @@ class WebSocketConnection(asyncio.Protocol):
 
 _PONG: Final = 0x80 | Opcode.PONG
 """First byte of a pong frame."""
+_GOING_AWAY: Final = CloseCode.GOING_AWAY.to_bytes(2, "big")
 _CONTROL_OPCODES: Final = (Opcode.PING, Opcode.PONG)
 _MESSAGE_OPCODES: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 

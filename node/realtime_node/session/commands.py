@@ -48,7 +48,7 @@ from realtime_node.session.connecting import connect, refresh
 from realtime_node.session.outcome import Execute, Outcome
 from realtime_node.session.permissions import Verdict
 from realtime_node.session.subscribing import open_subscription, remaining_seconds
-from realtime_node.session.subscription import Grant, decide_subscription
+from realtime_node.session.subscription import NO_GRANT, Grant, decide_subscription
 
 if TYPE_CHECKING:
     from realtime_node.session.claims import SubscriptionClaims
@@ -85,20 +85,36 @@ async def subscribe(session: Session, command_id: int, request: SubscribeRequest
     rules = session.services.rules
     options = rules.rule(channel).options
     asker = session.asker()
-    grant = Grant()
-    if request.token:
-        claims = _subscription_claims(session, channel, request.token)
-        grant = Grant(expires_at=claims.expire_at, chan_info=claims.info, data=claims.data)
-    else:
+    grant = _grant(session, channel, request.token)
+    if grant is None:
         _demand(permissions.may_subscribe(channel, options, rules.settings, asker))
     opened = await open_subscription(
         session,
         channel,
-        decide_subscription(options, asker, request, grant),
+        decide_subscription(options, asker, request, grant or NO_GRANT),
         recovers=request.recover,
         since=StreamPosition(offset=request.offset, epoch=request.epoch),
     )
+    if grant is not None:
+        session.keep_grant(channel, grant)
     return Outcome(Reply(id=command_id, subscribe=opened.result), opened.start)
+
+
+def _grant(session: Session, channel: str, token: str) -> Grant | None:
+    """Return what a token grants, or did in the client's session; None without either.
+
+    Raises as `_subscription_claims`; an expired token is as good as none where the grant lives.
+    """
+    kept = session.granted(channel)
+    if token:
+        try:
+            claims = _subscription_claims(session, channel, token)
+        except ReplyError as error:
+            if kept is None or error.code != codes.TOKEN_EXPIRED.code:
+                raise
+        else:
+            return Grant(expires_at=claims.expire_at, chan_info=claims.info, data=claims.data)
+    return kept
 
 
 def _subscription_claims(session: Session, channel: str, token: str) -> SubscriptionClaims:
@@ -133,6 +149,8 @@ async def sub_refresh(session: Session, command_id: int, request: SubRefreshRequ
         raise ReplyError(*codes.PERMISSION_DENIED)
     claims = _subscription_claims(session, channel, request.token)
     held.expires_at = claims.expire_at
+    grant = Grant(held.server_side, claims.expire_at, claims.info, claims.data)
+    session.keep_grant(channel, grant)
     session.watch_subscriptions()
     ttl = remaining_seconds(claims.expire_at, session.services.wall_clock())
     result = SubRefreshResult(expires=bool(claims.expire_at), ttl=ttl)
@@ -142,6 +160,7 @@ async def sub_refresh(session: Session, command_id: int, request: SubRefreshRequ
 async def unsubscribe(session: Session, command_id: int, request: UnsubscribeRequest) -> Outcome:
     """Leave a channel; leaving one that was never joined is no error."""
     channel = _named(request.channel, "unsubscribe")
+    session.keep_grant(channel, None)
     if channel in session.subscriptions:
         session.forget(channel)
     return Outcome(Reply(id=command_id, unsubscribe=EmptyResult()))
@@ -158,6 +177,8 @@ async def publish(session: Session, command_id: int, request: PublishRequest) ->
     if request.data is UNSET:
         raise ReplyError(*codes.BAD_COMMAND)
     _demand(permissions.may_publish(rule.options, session.asker(channel)))
+    if session.resumption is not None:
+        await session.demand_ownership()
     data = session.services.codec.publishable(request.data)
     publication = Publication(data=data, info=session.info(channel))
     published = await services.backplane.publish(channel, publication, rule.stream)

@@ -6,7 +6,10 @@ returning client brings along, and tells the ping contract. `commands` lists bot
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from msgspec import UNSET
 
 from realtime_node.errors import (
     BackplaneError,
@@ -28,6 +31,7 @@ from realtime_node.protocol.messages import (
 from realtime_node.session import permissions
 from realtime_node.session.claims import ANONYMOUS
 from realtime_node.session.outcome import Outcome
+from realtime_node.session.resuming import told
 from realtime_node.session.subscribing import Opened, open_subscription, remaining_seconds
 from realtime_node.session.subscription import Grant, decide_subscription
 
@@ -41,11 +45,17 @@ async def connect(session: Session, command_id: int, request: ConnectRequest) ->
     services = session.services
     settings = services.settings
     claims = _connection_claims(session, request.token)
+    kept = await services.keeper.admit(session, claims, request)
     limit = settings.user_connection_limit
     if limit and claims.user and services.registry.connections_of(claims.user) >= limit:
         raise Disconnect(*codes.CONNECTION_LIMIT)
-    session.connect(claims.user, claims.info, 0 if settings.insecure else claims.expire_at)
-    grants = _wished_grants(session, request) | claims.server_side_grants()
+    # A token says who a client is now; without one the session knows what it was.
+    info, expires_at = claims.info, float(claims.expire_at)
+    if not request.token:
+        info, expires_at = info or kept.conn_info, expires_at or kept.expires_at
+    session.connect(claims.user, info, 0 if settings.insecure else expires_at)
+    grants = _wished_grants(session, request)
+    grants |= _known(session, kept.server_side) | claims.server_side_grants()
     if len(grants) > settings.channel_limit:
         raise Disconnect(*codes.CHANNEL_LIMIT)
     opened: list[Opened] = []
@@ -67,7 +77,10 @@ async def connect(session: Session, command_id: int, request: ConnectRequest) ->
         pong=limits.ping_interval > 0 and limits.pong_timeout > 0,
         node=services.backplane.node_id,
         time=int(services.wall_clock() * 1000) if settings.connect_include_server_time else 0,
+        data=told(UNSET, kept.session, resumed=kept.resumed) if kept.session else UNSET,
     )
+    if kept.session:
+        services.keeper.connected(session, kept)
 
     async def then() -> None:
         for each in opened:
@@ -97,6 +110,18 @@ def _connection_claims(session: Session, token: str) -> ConnectionClaims:
     if not claims.user and settings.disallow_anonymous_connection_tokens:
         raise Disconnect(*codes.PERMISSION_DENIED_CLOSE, detail="anonymous connection token")
     return claims
+
+
+def _known(session: Session, grants: Mapping[str, Grant]) -> dict[str, Grant]:
+    """Leave out channels of namespaces that were taken out of the settings since."""
+    known = {}
+    for channel, grant in grants.items():
+        try:
+            session.services.rules.rule(channel)
+        except ReplyError:
+            continue
+        known[channel] = grant
+    return known
 
 
 def _wished_grants(session: Session, request: ConnectRequest) -> dict[str, Grant]:
@@ -144,6 +169,7 @@ async def refresh(session: Session, command_id: int, request: RefreshRequest) ->
     if claims.user != session.user:
         raise Disconnect(*codes.INVALID_TOKEN, detail="a token of another user")
     session.set_expiry(0 if services.settings.insecure else claims.expire_at)
+    services.keeper.touch(session)
     result = RefreshResult(
         client=session.client_id,
         version=services.version,

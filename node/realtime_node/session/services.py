@@ -16,6 +16,7 @@ from realtime_node.protocol.codec import Codec
 from realtime_node.session.channels import ChannelRules
 from realtime_node.session.claims import TokenVerifier
 from realtime_node.session.departures import Departures
+from realtime_node.session.keeper import Keeper
 from realtime_node.session.lifecycle import Limits
 from realtime_node.session.offenders import Offenders
 from realtime_node.session.rate import Rate
@@ -48,6 +49,7 @@ class Services:
     tokens: TokenVerifier
     registry: SessionRegistry
     metrics: SessionMetrics
+    keeper: Keeper
     monotonic: Callable[[], float]
     """Seconds, for deadlines."""
     wall_clock: Callable[[], float]

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from msgspec import UNSET, Raw, UnsetType
 
+from realtime_node.cluster.presence import NO_STAY, Stay
 from realtime_node.delivery.outbound import Outbound, Pressure
 from realtime_node.errors import BackplaneError, Disconnect, ReplyError
 from realtime_node.protocol import codes
@@ -35,10 +36,12 @@ from realtime_node.session.offenders import Stretch, Strikes
 from realtime_node.session.outcome import Execute
 from realtime_node.session.permissions import Asker
 from realtime_node.session.rate import spend
-from realtime_node.session.subscription import Subscription, raw_or_unset
+from realtime_node.session.resuming import Ending, Resumption, ending_of
+from realtime_node.session.subscription import Grant, Subscription, raw_or_unset
 from realtime_node.session.turns import Source, Turns, Work
 
 if TYPE_CHECKING:
+    from realtime_node.config import ChannelOptions
     from realtime_node.session.services import Services
 
 logger = logging.getLogger(__name__)
@@ -66,6 +69,7 @@ class Session:
         "expires_at",
         "outbound",
         "rate_full_at",
+        "resumption",
         "services",
         "state",
         "strikes",
@@ -80,6 +84,8 @@ class Session:
         self.outbound = outbound
         self.client_id = str(uuid4())
         self.user = ""
+        self.resumption: Resumption | None = None
+        """What it has of a session that outlives it, if the client asked for one."""
         self.conn_info: Raw | UnsetType = UNSET
         self.expires_at: float = 0
         self.state = State.OPENED
@@ -279,6 +285,7 @@ class Session:
         ended = self.services.wall_clock() - self.services.limits.expiry_grace
         for channel, held in list(self.subscriptions.items()):
             if held.is_active and held.expires_at and held.expires_at <= ended:
+                self.keep_grant(channel, None)
                 self.end_subscription(channel, codes.UNSUBSCRIBED_EXPIRED)
         self.watch_subscriptions()
 
@@ -288,12 +295,15 @@ class Session:
             logger.info("client %s: closing: %s", self.client_id, disconnect)
         self.close(CloseCode(disconnect.code, disconnect.reason))
 
-    def close(self, close: CloseCode) -> None:
-        """End the session from our side; what was written before still goes out."""
+    def close(self, close: CloseCode, ending: Ending | None = None) -> None:
+        """End the session from our side; what was written before still goes out.
+
+        Without an `ending` the code says whether the client may come back.
+        """
         if self.state is State.CLOSED:
             return
         self.services.metrics.disconnects.labels(close.code).inc()
-        self.ended()
+        self.ended(ending or ending_of(close))
         self._link.close(close.code, close.reason)
 
     def cut_off(self) -> None:
@@ -312,14 +322,21 @@ class Session:
         }
         services.offenders.leave(self.user, stretches, self.strikes, services.monotonic())
 
-    def ended(self) -> None:
+    def superseded(self) -> None:
+        """End the connection because another has its session now."""
+        if self.state is not State.CLOSED:
+            self.services.metrics.sessions_superseded.inc()
+            self.close(codes.FORCE_DISCONNECT, Ending.SUPERSEDED)
+
+    def ended(self, ending: Ending = Ending.LOST) -> None:
         """Let go of everything; the session is over, whoever ended it."""
         if self.state is State.CLOSED:
             return
         self.state = TRANSITIONS[self.state, Event.CLOSE]
         self.outbound.end()
         for channel in list(self.subscriptions):
-            self.forget(channel)
+            self.forget(channel, stays=ending.stays)
+        self.services.keeper.ended(self, ending)
         if self._turns is not None:
             self._turns.stop()
         self.services.registry.closed(self)
@@ -364,12 +381,53 @@ class Session:
             self.end_subscription(channel, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
         return True
 
-    def forget(self, channel: str) -> None:
-        """Drop a subscription, and let others know if they are to."""
+    def keep_grant(self, channel: str, grant: Grant | None) -> None:
+        """Have what was granted in a channel outlive the connection; None: have it no longer."""
+        if self.resumption is None:
+            return
+        grants = self.resumption.grants
+        if grant is not None and grant != grants.get(channel):
+            grants[channel] = grant
+        elif grant is not None or grants.pop(channel, None) is None:
+            return
+        self.services.keeper.touch(self)
+
+    def granted(self, channel: str) -> Grant | None:
+        """Return what was granted in a channel before, if that has not expired.
+
+        What the server subscribed it to by itself is no grant to ask for it.
+        """
+        if self.resumption is None:
+            return None
+        grant = self.resumption.living(channel, self.services.wall_clock())
+        return None if grant is None or grant.server_side else grant
+
+    async def demand_ownership(self) -> None:
+        """Raise `Disconnect` (3503) if another connection has this one's session now."""
+        resumption = self.resumption
+        if resumption and await self.services.keeper.is_superseded(resumption.owner):
+            self.superseded()
+            raise Disconnect(*codes.FORCE_DISCONNECT, detail="its session is taken over")
+
+    def stay(self, options: ChannelOptions) -> Stay:
+        """Return how this client's presence in a channel with these options stands."""
+        if self.resumption is None:
+            return NO_STAY
+        grace_ms = int(options.presence_grace.total_seconds() * 1000)
+        return Stay(self.resumption.owner.token, grace_ms, options.join_leave)
+
+    def forget(self, channel: str, *, stays: bool = False) -> None:
+        """Drop a subscription, and let others know if they are to.
+
+        `stays`: only once its grace has ended, if it has one.
+        """
         info = self.info(channel)
         held = self.subscriptions.pop(channel)
         self.services.hub.leave(channel, self)
         announces = held.announces and held.is_active
         if held.is_present or announces:
-            departure = Departure(info, has_presence=held.is_present, announces=announces)
-            self.services.departures.add(channel, departure)
+            departure = Departure(
+                info, has_presence=held.is_present, announces=announces, token=held.stay.token
+            )
+            grace_s = held.stay.grace_ms / 1000 if stays and held.is_present else 0
+            self.services.departures.add(channel, departure, after_s=grace_s)

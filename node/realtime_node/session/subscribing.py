@@ -53,7 +53,12 @@ class Opened:
         services.hub.finish_join(self.channel, self.joiner, self.top)
         if self.subscription.expires_at:
             self.session.watch_subscriptions()
-        if self.subscription.announces and self.channel in self.session.subscriptions:
+        is_known = self.subscription.was_present and self.subscription.stay.token
+        if (
+            self.subscription.announces
+            and not is_known
+            and self.channel in self.session.subscriptions
+        ):
             info = self.session.info(self.channel)
             try:
                 await services.backplane.announce(self.channel, EntryKind.JOIN, info)
@@ -81,6 +86,7 @@ async def open_subscription(
     if len(session.subscriptions) >= services.settings.channel_limit:
         raise ReplyError(*codes.LIMIT_EXCEEDED)
     session.subscriptions[channel] = subscription
+    subscription.stay = session.stay(services.rules.rule(channel).options)
     joiner = services.hub.begin_join(
         channel,
         session,
@@ -92,7 +98,9 @@ async def open_subscription(
         state = await _ask_backplane(session, channel, subscription, asked)
         if subscription.has_presence:
             services.departures.revoke(channel, session.client_id)
-            await services.presence.add(channel, session.info(channel))
+            subscription.was_present = await services.presence.add(
+                channel, session.info(channel), subscription.stay
+            )
             subscription.is_present = True
         _demand_complete(joiner)
     except BaseException:
@@ -116,11 +124,14 @@ def unsubscribe_from_server(session: Session, channel: str) -> None:
 
 async def _unsubscribe_from_server(session: Session, channel: str) -> None:
     for name in [channel] if channel else list(session.subscriptions):
+        session.keep_grant(name, None)
         session.end_subscription(name, codes.UNSUBSCRIBED_BY_SERVER)
 
 
 async def _subscribe_from_server(session: Session, wish: SubscribeUser) -> None:
-    grant = Grant(server_side=True, chan_info=wish.chan_info, data=wish.data)
+    grant = Grant(
+        server_side=True, expires_at=wish.expires_at, chan_info=wish.chan_info, data=wish.data
+    )
     try:
         options = session.services.rules.rule(wish.channel).options
         subscription = decide_subscription(options, session.asker(), grant=grant)
@@ -135,6 +146,7 @@ async def _subscribe_from_server(session: Session, wish: SubscribeUser) -> None:
         client, channel = session.client_id, wish.channel
         logger.warning("client %s: not subscribed to %s: %s", client, channel, error)
         return
+    session.keep_grant(wish.channel, grant)
     result = opened.result
     body = SubscribePush(
         recoverable=result.recoverable,
@@ -175,7 +187,10 @@ def _abandon(session: Session, channel: str, subscription: Subscription) -> None
     services.hub.leave(channel, session)
     if subscription.has_presence:
         # Whether the entry was written is not known; taking it out is right in any case.
-        services.departures.add(channel, Departure(info, has_presence=True, announces=False))
+        departure = Departure(
+            info, has_presence=True, announces=False, token=subscription.stay.token
+        )
+        services.departures.add(channel, departure)
 
 
 def _result(

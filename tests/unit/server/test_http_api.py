@@ -19,7 +19,8 @@ from realtime_node.cluster.backplane import (
     SubscribeUser,
     UnsubscribeUser,
 )
-from realtime_node.config import ChannelSettings
+from realtime_node.cluster.in_memory.cluster import InMemoryCluster
+from realtime_node.config import ChannelSettings, ClientSettings
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import ClientInfo, StreamPosition
 from realtime_node.server.api_messages import (
@@ -34,7 +35,7 @@ from realtime_node.server.api_methods import CONCURRENCY, METHODS, Cluster, batc
 from realtime_node.server.http_api import HttpApi
 from realtime_node.session.channels import ChannelRules
 from realtime_node.telemetry.metrics import Metrics
-from tests.support.fakes import FakeBackplane, FakePresence, settle
+from tests.support.fakes import FakeBackplane, FakeClock, FakePresence, FakeSessions, settle
 
 KEY = "the key"
 CHANNELS = {
@@ -49,12 +50,17 @@ CHANNELS = {
 class Api:
     """The API as a backend calls it."""
 
-    def __init__(self, *, key: str = KEY, insecure: bool = False) -> None:
+    def __init__(
+        self, *, key: str = KEY, insecure: bool = False, client: dict[str, Any] | None = None
+    ) -> None:
         self.backplane = FakeBackplane()
         self.presence = FakePresence()
         self.metrics = Metrics()
         rules = ChannelRules(ChannelSettings.model_validate(CHANNELS))
-        self.cluster = Cluster(rules, self.backplane, self.presence)
+        self.clock = FakeClock()
+        self.sessions = FakeSessions(InMemoryCluster(clock=self.clock), "node-1", self.clock)
+        settings = ClientSettings.model_validate(client or {})
+        self.cluster = Cluster(rules, self.backplane, self.presence, self.sessions, settings)
         self.http = HttpApi(self.cluster, self.metrics.api, key=key, insecure=insecure)
         app = web.Application()
         app.add_routes(self.http.routes())

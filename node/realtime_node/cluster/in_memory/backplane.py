@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable
 
 from realtime_node.cluster.backplane import (
@@ -22,10 +23,11 @@ from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosit
 
 from .cluster import InMemoryCluster, Member
 from .presence import InMemoryPresence
+from .sessions import InMemorySessions
 
 
 class InMemoryBackplane:
-    """Implements `Backplane`; `presence` is the store that belongs to it."""
+    """Implements `Backplane`; `presence` and `sessions` are the stores that belong to it."""
 
     def __init__(self, cluster: InMemoryCluster) -> None:
         self._cluster = cluster
@@ -33,6 +35,7 @@ class InMemoryBackplane:
         self._member: Member | None = None
         self._task: asyncio.Task[None] | None = None
         self.presence = InMemoryPresence(cluster, self._joined)
+        self.sessions = InMemorySessions(cluster, self._joined, wall_clock=time.time)
 
     @property
     def node_id(self) -> str:

@@ -31,12 +31,13 @@ _log = logging.getLogger(__name__)
 
 
 class RedisBackplane:
-    """Implements `Backplane`; `presence` is the store that belongs to it."""
+    """Implements `Backplane`; `presence` and `sessions` are the stores that belong to it."""
 
     def __init__(self, options: RedisOptions, instruments: Instruments | None = None) -> None:
         self._options = options
         self._parts = parts = Parts(options, instruments or NoInstruments())
         self.presence = parts.presence
+        self.sessions = parts.sessions
         self._is_started = False
 
     @property

@@ -14,6 +14,7 @@ from realtime_node.errors import BackplaneError
 
 from .commands import Commands
 from .continuity import Continuity
+from .departed import Departed
 from .entries import encode_node
 from .janitor import Janitor
 from .keys import Keys
@@ -36,6 +37,7 @@ class Heartbeat:
         writes: Commands,
         *,
         janitor: Janitor,
+        departed: Departed,
         liveness: Liveness,
         continuity: Continuity,
         partitions: Sequence[int],
@@ -49,6 +51,7 @@ class Heartbeat:
         self._runner = runner
         self._writes = writes
         self._janitor = janitor
+        self._departed = departed
         self._node_id = node_id
         self._liveness = liveness
         self._continuity = continuity
@@ -91,9 +94,12 @@ class Heartbeat:
         def build() -> Call:
             node = self._node_id()
             own = self._keys.node(partition, node).node
-            keys = (own, shared.nodes, shared.described, shared.generation)
+            keys = (own, shared.nodes, shared.described, shared.generation, shared.departed)
             return keys, (node, description, self._lease_ms)
 
-        _, generation, *expired = await self._runner.run(self._writes, HEARTBEAT, build)
+        reply = await self._runner.run(self._writes, HEARTBEAT, build)
+        _, generation, has_lapsed, *expired = reply
+        if has_lapsed:
+            self._departed.notice(partition)
         self._continuity.learn(partition, generation)
         return [node.decode() for node in expired]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from realtime_node.cluster.backplane import NodeInfo, Receiver
 
 from .continuity import Continuity
+from .departed import Departed
 from .discovery import places
 from .heartbeat import Heartbeat
 from .history import History
@@ -29,6 +30,7 @@ from .presence import RedisPresence
 from .publishing import Publisher
 from .repair import Repair
 from .runner import Runner
+from .sessions import RedisSessions
 from .shard import Shard, by_partition
 from .sweep import Sweep
 from .tails import TailedReceiver, Tails
@@ -91,6 +93,7 @@ class Parts:
             options, keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
         )
         self.janitor = Janitor(options, keys, runner, writes, instruments, node_id=node_id)
+        self.departed = Departed(keys, runner, writes, announce=self.publisher.announce)
         self.heartbeats = [
             Heartbeat(
                 options,
@@ -98,6 +101,7 @@ class Parts:
                 runner,
                 shard.writes,
                 janitor=self.janitor,
+                departed=self.departed,
                 liveness=shard.liveness,
                 continuity=continuity,
                 partitions=shard.partitions,
@@ -111,6 +115,9 @@ class Parts:
         )
         self.presence = RedisPresence(
             keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
+        )
+        self.sessions = RedisSessions(
+            options, keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
         )
         self.inboxes: tuple[InboxReader, ...] = ()
         """By shard; none before `receive_with`."""
@@ -141,6 +148,7 @@ class Parts:
         for heartbeat in self.heartbeats:
             await heartbeat.close()
         await self.janitor.close()
+        await self.departed.close()
         await self.interest.close()
         await self.membership.close()
         for inbox in self.inboxes:
@@ -181,6 +189,7 @@ class Parts:
     async def _reestablish(self, partitions: Collection[int]) -> None:
         await self.interest.reestablish(partitions)
         await self.presence.reestablish(partitions)
+        await self.sessions.reestablish(partitions)
 
     def _on_restart(self, partitions: Collection[int]) -> None:
         for partition in partitions:
