@@ -547,8 +547,12 @@ class FakeNode:
     ) -> None:
         """Take settings as a configuration file has them.
 
-        `beside` another node it has the same clock, sessions and presence.
+        `beside` another node it has the same settings, clock, tokens, sessions and
+        presence.
         """
+        self.given: tuple[dict[str, Any], dict[str, Any]] = (client or {}, channel or {})
+        if beside is not None:
+            self.given = beside.given
         self.clock: FakeClock = FakeClock() if beside is None else beside.clock
         self.backplane = FakeBackplane()
         self.presence: FakePresence = FakePresence() if beside is None else beside.presence
@@ -558,12 +562,12 @@ class FakeNode:
         if beside is not None:
             self.backplane.node_id = beside.backplane.node_id + "'"
         self.sessions = FakeSessions(self.cluster, self.backplane.node_id, self.clock)
-        self.tokens = FakeTokens()
+        self.tokens: FakeTokens = FakeTokens() if beside is None else beside.tokens
         self.metrics = Metrics()
         self.registry = SessionRegistry(self.clock)
         codec = JsonCodec()
-        rules = ChannelRules(ChannelSettings.model_validate(channel or {}))
-        settings = ClientSettings.model_validate(client or {})
+        rules = ChannelRules(ChannelSettings.model_validate(self.given[1]))
+        settings = ClientSettings.model_validate(self.given[0])
         self.slow_clients = FakeSlowClients(
             self.clock,
             self.metrics,

@@ -37,6 +37,7 @@ CHANNELS: dict[str, Any] = {
         {"name": "seen", **OPEN, **SEEN},
         {"name": "kept", **OPEN, **KEPT},
         {"name": "both", **OPEN, **SEEN, **KEPT},
+        {"name": "grace", **OPEN, **SEEN, "presence_grace": "10s"},
         {"name": "closed"},
         {
             "name": "prices",
