@@ -38,10 +38,10 @@ class SdkClient(Protocol):
     """One client of an SDK. All calls raise `CallError` where the node answers with an error."""
 
     events: list[Event]
-    """In order. `event` is connected (client, data), connecting (code), disconnected (code, reason),
-    subscribed
-    (wasRecovering, recovered, recoverable, positioned, data), unsubscribed (code), publication
-    (data, offset, tags, info), join (user) or leave (user); most have a `channel`."""
+    """In order. `event` is connected (client, data), connecting (code), disconnected (code,
+    reason), subscribed (wasRecovering, recovered, recoverable, positioned, data), unsubscribed
+    (code), publication (data, offset, tags, info), join (user) or leave (user); most have a
+    `channel`."""
 
     async def connect(
         self, url: str, token: str, *, next_tokens: Sequence[str] = (), session: str | None = None

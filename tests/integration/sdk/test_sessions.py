@@ -29,8 +29,7 @@ NewClient = Callable[[], Awaitable[SdkClient]]
 async def test_a_client_whose_node_was_killed_goes_on_as_itself(
     pair: Pair, mortal: NodeProcess, new_client: NewClient, backend: cent.AsyncClient, name: str
 ) -> None:
-    """Identity, grants, server-side subscriptions and positions are there at once; the others see
-    it present all along, and hear of one join and no leave."""
+    """Identity, grants and positions are there at once; the others hear of one join, no leave."""
     room, closed, inbox = f"stay:{name}", f"closed:{name}", f"chat:{name}"
     observer, client = await new_client(), await new_client()
     await observer.connect(pair.a.websocket_url, token(sub="observer"))
@@ -47,7 +46,7 @@ async def test_a_client_whose_node_was_killed_goes_on_as_itself(
         await eventually(lambda: of_kind(client, "subscribed", inbox))
         await _publish(backend, [room, closed, inbox], 1)
         await eventually(lambda: time.time() > good_until)
-        seen = asyncio.create_task(_watch_presence(backend, room, client))
+        seen = asyncio.create_task(_watch_presence(backend, room))
 
         mortal.kill()
         await _publish(backend, [room, inbox], 2)
@@ -79,7 +78,7 @@ async def _publish(backend: cent.AsyncClient, channels: list[str], data: int) ->
     await backend.broadcast(cent.BroadcastRequest(channels=channels, data=data))
 
 
-async def _watch_presence(backend: cent.AsyncClient, room: str, client: SdkClient) -> set[int]:
+async def _watch_presence(backend: cent.AsyncClient, room: str) -> set[int]:
     """How many were present, asked again and again until the dead node's lease is long over."""
     counts = set()
     ends = time.monotonic() + 15
@@ -87,13 +86,11 @@ async def _watch_presence(backend: cent.AsyncClient, room: str, client: SdkClien
         stats = await backend.presence_stats(cent.PresenceStatsRequest(channel=room))
         counts.add(stats.num_clients)
         await asyncio.sleep(0.1)
-    assert client
     return counts
 
 
 async def test_of_two_connections_one_has_the_session(pair: Pair, name: str) -> None:
-    """Two that ask for one session on two nodes at once: one is served, the other is closed, 3503,
-    and who is somebody else gets a new session."""
+    """Of those that ask for one session all but one are closed (3503); a thief gets a new one."""
     async with AsyncExitStack() as stack:
 
         async def opened(node: NodeProcess) -> WireClient:
@@ -148,11 +145,10 @@ async def test_without_redis_a_client_is_asked_to_come_again(tmp_path: Path) -> 
                 "temporary": True,
             }
             redis.start()
+            answer = refused
             ends = time.monotonic() + 10
-            while time.monotonic() < ends:
+            while "connect" not in answer and time.monotonic() < ends:
                 async with await WireClient.open(node.websocket_url) as client:
                     answer = await client.call(connect, within_s=6)
-                if "connect" in answer:
-                    break
             assert answer["connect"]["data"] == {"session": session, "resumed": True}
             assert answer["connect"]["client"] == first["client"]
