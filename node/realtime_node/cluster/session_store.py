@@ -89,7 +89,7 @@ class Claimed(NamedTuple):
     previous_node: str = ""
     """Where the connection was that had the record until now, if it had not released it."""
     subscriptions: Mapping[str, KeptGrant] = {}
-    """Server-side subscriptions of the user, and of this session alone, that have not expired."""
+    """Server-side subscriptions of the user, and of this session alone; some may have expired."""
     revoked: frozenset[str] = frozenset()
     """Channels that were taken from the user or this session while it had no connection."""
     all_revoked: bool = False
@@ -127,7 +127,7 @@ class SessionStore(Protocol):
         """Have a node end its connection of a session that has an older token than this."""
 
     async def user_subscriptions(self, user: str) -> Mapping[str, KeptGrant]:
-        """The server-side subscriptions of a user; what a claim brings along."""
+        """The server-side subscriptions of a user, as a claim brings them along."""
 
     async def subscribe(
         self, user: str, channel: str, grant: KeptGrant, *, session: str = "", limit: int

@@ -223,9 +223,9 @@ async def disconnect(cluster: Cluster, request: DisconnectRequest) -> EmptyResul
     if len(reason.encode()) > MAX_REASON_BYTES:
         message = f"bad request: reason is longer than {MAX_REASON_BYTES} bytes"
         raise ReplyError(codes.BAD_COMMAND.code, message)
-    spares_some = request.client or request.whitelist
+    is_for_all = (request.user or request.session) and not (request.client or request.whitelist)
     ends_sessions = ending_of(CloseCode(code, reason)) is Ending.FOR_GOOD
-    if cluster.remembered_ms and ends_sessions and not spares_some:
+    if cluster.remembered_ms and ends_sessions and is_for_all:
         await cluster.sessions.revoke(
             request.user, session=request.session, remembered_ms=cluster.remembered_ms
         )

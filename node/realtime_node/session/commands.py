@@ -45,6 +45,7 @@ from realtime_node.protocol.messages import (
 )
 from realtime_node.session import permissions
 from realtime_node.session.connecting import connect, refresh
+from realtime_node.session.continuing import demand_ownership, granted, keep_grant
 from realtime_node.session.outcome import Execute, Outcome
 from realtime_node.session.permissions import Verdict
 from realtime_node.session.subscribing import open_subscription, remaining_seconds
@@ -96,7 +97,7 @@ async def subscribe(session: Session, command_id: int, request: SubscribeRequest
         since=StreamPosition(offset=request.offset, epoch=request.epoch),
     )
     if grant is not None:
-        session.keep_grant(channel, grant)
+        keep_grant(session, channel, grant)
     return Outcome(Reply(id=command_id, subscribe=opened.result), opened.start)
 
 
@@ -105,7 +106,7 @@ def _grant(session: Session, channel: str, token: str) -> Grant | None:
 
     Raises as `_subscription_claims`; an expired token is as good as none where the grant lives.
     """
-    kept = session.granted(channel)
+    kept = granted(session, channel)
     if token:
         try:
             claims = _subscription_claims(session, channel, token)
@@ -150,7 +151,7 @@ async def sub_refresh(session: Session, command_id: int, request: SubRefreshRequ
     claims = _subscription_claims(session, channel, request.token)
     held.expires_at = claims.expire_at
     grant = Grant(held.server_side, claims.expire_at, claims.info, claims.data)
-    session.keep_grant(channel, grant)
+    keep_grant(session, channel, grant)
     session.watch_subscriptions()
     ttl = remaining_seconds(claims.expire_at, session.services.wall_clock())
     result = SubRefreshResult(expires=bool(claims.expire_at), ttl=ttl)
@@ -160,7 +161,7 @@ async def sub_refresh(session: Session, command_id: int, request: SubRefreshRequ
 async def unsubscribe(session: Session, command_id: int, request: UnsubscribeRequest) -> Outcome:
     """Leave a channel; leaving one that was never joined is no error."""
     channel = _named(request.channel, "unsubscribe")
-    session.keep_grant(channel, None)
+    keep_grant(session, channel, None)
     if channel in session.subscriptions:
         session.forget(channel)
     return Outcome(Reply(id=command_id, unsubscribe=EmptyResult()))
@@ -178,7 +179,7 @@ async def publish(session: Session, command_id: int, request: PublishRequest) ->
         raise ReplyError(*codes.BAD_COMMAND)
     _demand(permissions.may_publish(rule.options, session.asker(channel)))
     if session.resumption is not None:
-        await session.demand_ownership()
+        await demand_ownership(session)
     data = session.services.codec.publishable(request.data)
     publication = Publication(data=data, info=session.info(channel))
     published = await services.backplane.publish(channel, publication, rule.stream)

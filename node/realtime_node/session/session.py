@@ -15,7 +15,6 @@ from uuid import uuid4
 
 from msgspec import UNSET, Raw, UnsetType
 
-from realtime_node.cluster.presence import NO_STAY, Stay
 from realtime_node.delivery.outbound import Outbound, Pressure
 from realtime_node.errors import BackplaneError, Disconnect, ReplyError
 from realtime_node.protocol import codes
@@ -30,6 +29,7 @@ from realtime_node.protocol.messages import (
 )
 from realtime_node.session import lifecycle
 from realtime_node.session.commands import EXECUTE, method_of
+from realtime_node.session.continuing import keep_grant
 from realtime_node.session.departures import Departure
 from realtime_node.session.lifecycle import NEVER, TRANSITIONS, Action, Event, State
 from realtime_node.session.offenders import Stretch, Strikes
@@ -37,11 +37,10 @@ from realtime_node.session.outcome import Execute
 from realtime_node.session.permissions import Asker
 from realtime_node.session.rate import spend
 from realtime_node.session.resuming import Ending, Resumption, ending_of
-from realtime_node.session.subscription import Grant, Subscription, raw_or_unset
+from realtime_node.session.subscription import Subscription, raw_or_unset
 from realtime_node.session.turns import Source, Turns, Work
 
 if TYPE_CHECKING:
-    from realtime_node.config import ChannelOptions
     from realtime_node.session.services import Services
 
 logger = logging.getLogger(__name__)
@@ -285,7 +284,7 @@ class Session:
         ended = self.services.wall_clock() - self.services.limits.expiry_grace
         for channel, held in list(self.subscriptions.items()):
             if held.is_active and held.expires_at and held.expires_at <= ended:
-                self.keep_grant(channel, None)
+                keep_grant(self, channel, None)
                 self.end_subscription(channel, codes.UNSUBSCRIBED_EXPIRED)
         self.watch_subscriptions()
 
@@ -380,41 +379,6 @@ class Session:
         else:
             self.end_subscription(channel, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
         return True
-
-    def keep_grant(self, channel: str, grant: Grant | None) -> None:
-        """Have what was granted in a channel outlive the connection; None: have it no longer."""
-        if self.resumption is None:
-            return
-        grants = self.resumption.grants
-        if grant is not None and grant != grants.get(channel):
-            grants[channel] = grant
-        elif grant is not None or grants.pop(channel, None) is None:
-            return
-        self.services.keeper.touch(self)
-
-    def granted(self, channel: str) -> Grant | None:
-        """Return what was granted in a channel before, if that has not expired.
-
-        What the server subscribed it to by itself is no grant to ask for it.
-        """
-        if self.resumption is None:
-            return None
-        grant = self.resumption.living(channel, self.services.wall_clock())
-        return None if grant is None or grant.server_side else grant
-
-    async def demand_ownership(self) -> None:
-        """Raise `Disconnect` (3503) if another connection has this one's session now."""
-        resumption = self.resumption
-        if resumption and await self.services.keeper.is_superseded(resumption.owner):
-            self.superseded()
-            raise Disconnect(*codes.FORCE_DISCONNECT, detail="its session is taken over")
-
-    def stay(self, options: ChannelOptions) -> Stay:
-        """Return how this client's presence in a channel with these options stands."""
-        if self.resumption is None:
-            return NO_STAY
-        grace_ms = int(options.presence_grace.total_seconds() * 1000)
-        return Stay(self.resumption.owner.token, grace_ms, options.join_leave)
 
     def forget(self, channel: str, *, stays: bool = False) -> None:
         """Drop a subscription, and let others know if they are to.

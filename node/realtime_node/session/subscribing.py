@@ -21,6 +21,7 @@ from realtime_node.protocol.messages import (
     SubscribePush,
     SubscribeResult,
 )
+from realtime_node.session.continuing import keep_grant, stay_in
 from realtime_node.session.departures import Departure
 from realtime_node.session.offenders import is_repeat_offender
 from realtime_node.session.recovery import Reason, Recovery, fit, recover
@@ -86,7 +87,7 @@ async def open_subscription(
     if len(session.subscriptions) >= services.settings.channel_limit:
         raise ReplyError(*codes.LIMIT_EXCEEDED)
     session.subscriptions[channel] = subscription
-    subscription.stay = session.stay(services.rules.rule(channel).options)
+    subscription.stay = stay_in(session, services.rules.rule(channel).options)
     joiner = services.hub.begin_join(
         channel,
         session,
@@ -124,7 +125,7 @@ def unsubscribe_from_server(session: Session, channel: str) -> None:
 
 async def _unsubscribe_from_server(session: Session, channel: str) -> None:
     for name in [channel] if channel else list(session.subscriptions):
-        session.keep_grant(name, None)
+        keep_grant(session, name, None)
         session.end_subscription(name, codes.UNSUBSCRIBED_BY_SERVER)
 
 
@@ -146,7 +147,7 @@ async def _subscribe_from_server(session: Session, wish: SubscribeUser) -> None:
         client, channel = session.client_id, wish.channel
         logger.warning("client %s: not subscribed to %s: %s", client, channel, error)
         return
-    session.keep_grant(wish.channel, grant)
+    keep_grant(session, wish.channel, grant)
     result = opened.result
     body = SubscribePush(
         recoverable=result.recoverable,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
@@ -24,20 +23,15 @@ from realtime_node.cluster.session_store import (
     KeptGrant,
     Owner,
     SessionState,
-    Verdict,
 )
 
 from .commands import Commands
 from .entries import (
-    UnreadableEntryError,
-    decode_grant,
-    decode_session,
     encode_control,
     encode_grant,
     encode_session,
 )
 from .keys import Keys
-from .link import Reply
 from .liveness import Liveness
 from .options import RedisOptions
 from .runner import Call, Runner, always
@@ -51,18 +45,19 @@ from .script import (
     USER_SUBSCRIPTIONS,
     USER_UNSUBSCRIBE,
 )
-
-_log = logging.getLogger(__name__)
+from .session_replies import (
+    ALL_REVOKED,
+    END,
+    REVOKED,
+    SUBSCRIPTION,
+    claimed_from,
+    subscriptions_from,
+)
 
 _WRITES_AT_ONCE: Final = 128
-_LIVE_SLACK_MS: Final = 5_000
-"""Before a record was last certain to be served what was taken may not have reached its node."""
 _MAX_NOTES: Final = 1_024
 _CONTROL_PARTITION: Final = 0
-_SUBSCRIPTION, _REVOKED = b"s:", b"r:"
-_ALL_REVOKED: Final = b"all"
-_END: Final = b"end"
-_OK, _RESUMED = b"OK", b"RESUMED"
+_OK: Final = b"OK"
 
 
 class RedisSessions:
@@ -135,7 +130,7 @@ class RedisSessions:
             )
 
         reply = await self._runner.run(self._writes[partition], SESSION_CLAIM, build)
-        claimed = _claimed(asked, new, reply)
+        claimed = claimed_from(asked, new, reply)
         self._own[claimed.owner.session] = claimed.owner, claimed.state or state
         return claimed
 
@@ -242,7 +237,7 @@ class RedisSessions:
         partition = self._keys.partition_of(user)
         call: Call = (self._keys.user(partition, user).subscriptions,), ()
         reply = await self._runner.run(self._reads[partition], USER_SUBSCRIPTIONS, always(call))
-        return _subscriptions(reply[1])
+        return subscriptions_from(reply[1])
 
     async def subscribe(
         self, user: str, channel: str, grant: KeptGrant, *, session: str = "", limit: int
@@ -251,7 +246,7 @@ class RedisSessions:
         partition = self._partition(user, session)
         key = self._subscribed(partition, user, session)
         arguments = (
-            _SUBSCRIPTION + channel.encode(),
+            SUBSCRIPTION + channel.encode(),
             encode_grant(grant),
             limit,
             f"={user}" if session else "",
@@ -269,13 +264,13 @@ class RedisSessions:
         self, user: str, channel: str, *, session: str = "", remembered_ms: int
     ) -> None:
         """See `SessionStore.unsubscribe`."""
-        field = _SUBSCRIPTION + channel.encode() if channel else b""
-        note = _REVOKED + channel.encode() if channel else _ALL_REVOKED
+        field = SUBSCRIPTION + channel.encode() if channel else b""
+        note = REVOKED + channel.encode() if channel else ALL_REVOKED
         await self._unsubscribe(user, session, field, note, remembered_ms)
 
     async def revoke(self, user: str, *, session: str = "", remembered_ms: int) -> None:
         """See `SessionStore.revoke`."""
-        await self._unsubscribe(user, session, _END, _END, remembered_ms)
+        await self._unsubscribe(user, session, END, END, remembered_ms)
 
     async def _unsubscribe(
         self, user: str, session: str, field: bytes, note: bytes, remembered_ms: int
@@ -294,54 +289,3 @@ class RedisSessions:
         if session:
             return self._keys.session(partition, session)
         return self._keys.user(partition, user).subscriptions
-
-
-# --- what Redis answers ---------------------------------------------------------------------------
-
-
-def _claimed(asked: str, new: Owner, reply: Reply) -> Claimed:
-    token = int(reply[1])
-    if reply[0] != _RESUMED:
-        verdict = Verdict(reply[2].decode() or Verdict.NEW)
-        return Claimed(new._replace(token=token), verdict, subscriptions=_subscriptions(reply[3]))
-    record, taken = _pairs(reply[2]), _pairs(reply[4])
-    since = int(reply[5]) - _LIVE_SLACK_MS
-    taken.update((field, at) for field, at in record.items() if field.startswith(_REVOKED))
-    if _ALL_REVOKED in record:
-        taken[_ALL_REVOKED] = record[_ALL_REVOKED]
-    fresh = [field for field, at in taken.items() if int(at) >= since]
-    return Claimed(
-        new._replace(session=asked, token=token, window_ms=int(record[b"window"])),
-        Verdict.RESUMED,
-        _state(record[b"state"]),
-        previous_node="" if b"ended" in record else record[b"owner"].decode(),
-        subscriptions=_subscriptions(reply[3]) | _subscriptions(reply[2]),
-        revoked=frozenset(
-            field.removeprefix(_REVOKED).decode() for field in fresh if field.startswith(_REVOKED)
-        ),
-        all_revoked=_ALL_REVOKED in fresh,
-    )
-
-
-def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _state(payload: bytes) -> SessionState | None:
-    try:
-        return decode_session(payload)
-    except UnreadableEntryError as error:
-        _log.warning("a session is resumed without what it held: %s", error)
-        return None
-
-
-def _subscriptions(flat: Sequence[bytes]) -> dict[str, KeptGrant]:
-    found: dict[str, KeptGrant] = {}
-    for field, value in _pairs(flat).items():
-        if not field.startswith(_SUBSCRIPTION):
-            continue
-        try:
-            found[field.removeprefix(_SUBSCRIPTION).decode()] = decode_grant(value)
-        except UnreadableEntryError as error:
-            _log.warning("a server-side subscription is left out: %s", error)
-    return found
