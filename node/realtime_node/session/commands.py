@@ -106,7 +106,7 @@ def _grant(session: Session, channel: str, token: str) -> Grant | None:
 
     Raises as `_subscription_claims`; an expired token is as good as none where the grant lives.
     """
-    kept = granted(session, channel)
+    kept = None if session.resumption is None else granted(session, channel)
     if token:
         try:
             claims = _subscription_claims(session, channel, token)

@@ -6,8 +6,9 @@ returning client brings along, and tells the ping contract. `commands` lists bot
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET
 
@@ -31,7 +32,7 @@ from realtime_node.protocol.messages import (
 from realtime_node.session import permissions
 from realtime_node.session.claims import ANONYMOUS
 from realtime_node.session.outcome import Outcome
-from realtime_node.session.resuming import told
+from realtime_node.session.resuming import NOTHING_KEPT, told
 from realtime_node.session.subscribing import Opened, open_subscription, remaining_seconds
 from realtime_node.session.subscription import Grant, decide_subscription
 
@@ -39,13 +40,20 @@ if TYPE_CHECKING:
     from realtime_node.session.claims import ConnectionClaims
     from realtime_node.session.session import Session
 
+logger = logging.getLogger(__name__)
+
+_WISHED: Final = Grant(server_side=True)
+"""What a returning client may have by itself."""
+
 
 async def connect(session: Session, command_id: int, request: ConnectRequest) -> Outcome:
     """Let a client in: who it is, its server-side subscriptions, the ping contract."""
     services = session.services
     settings = services.settings
     claims = _connection_claims(session, request.token)
-    kept = await services.keeper.admit(session, claims, request)
+    kept = NOTHING_KEPT
+    if services.keeper.is_enabled:
+        kept = await services.keeper.admit(session, claims, request)
     limit = settings.user_connection_limit
     if limit and claims.user and services.registry.connections_of(claims.user) >= limit:
         raise Disconnect(*codes.CONNECTION_LIMIT)
@@ -54,10 +62,11 @@ async def connect(session: Session, command_id: int, request: ConnectRequest) ->
     if not request.token:
         info, expires_at = info or kept.conn_info, expires_at or kept.expires_at
     session.connect(claims.user, info, 0 if settings.insecure else expires_at)
-    grants = _wished_grants(session, request)
-    grants |= _known(session, kept.server_side) | claims.server_side_grants()
+    grants = _wished_grants(session, request) | claims.server_side_grants()
     if len(grants) > settings.channel_limit:
         raise Disconnect(*codes.CHANNEL_LIMIT)
+    if kept.server_side:
+        _add_kept(session, grants, kept.server_side)
     opened: list[Opened] = []
     try:
         for channel, grant in grants.items():
@@ -112,16 +121,26 @@ def _connection_claims(session: Session, token: str) -> ConnectionClaims:
     return claims
 
 
-def _known(session: Session, grants: Mapping[str, Grant]) -> dict[str, Grant]:
-    """Leave out channels of namespaces that were taken out of the settings since."""
-    known = {}
-    for channel, grant in grants.items():
-        try:
-            session.services.rules.rule(channel)
-        except ReplyError:
+def _add_kept(session: Session, grants: dict[str, Grant], kept: Mapping[str, Grant]) -> None:
+    """Add what outlived the last connection to what this one brings.
+
+    Left out are channels of namespaces that are not in the settings any more, and those for which
+    the connection has no room: neither is a reason to refuse a client.
+    """
+    services = session.services
+    for channel, grant in kept.items():
+        brought = grants.get(channel)
+        if brought is None and len(grants) >= services.settings.channel_limit:
+            logger.warning("client %s: no room for kept %s", session.client_id, channel)
             continue
-        known[channel] = grant
-    return known
+        try:
+            services.rules.rule(channel)
+        except ReplyError as error:
+            logger.warning("client %s: kept %s is left out: %s", session.client_id, channel, error)
+            continue
+        # What a token says is newer than what is kept, and both say more than a wish.
+        if brought is None or brought == _WISHED:
+            grants[channel] = grant
 
 
 def _wished_grants(session: Session, request: ConnectRequest) -> dict[str, Grant]:
@@ -137,7 +156,7 @@ def _wished_grants(session: Session, request: ConnectRequest) -> dict[str, Grant
         except ReplyError:
             continue
         if permissions.may_subscribe(channel, options, rules.settings, session.asker()).allowed:
-            wished[channel] = Grant(server_side=True)
+            wished[channel] = _WISHED
     return wished
 
 

@@ -79,6 +79,8 @@ class Keeper:
         self._window_ms = int(settings.session.resume_window.total_seconds() * 1000)
         self._max_bytes = settings.session.max_size
         self._keeps_subscriptions = settings.api_subscriptions.kept
+        self.is_enabled = self._keeps_sessions or self._keeps_subscriptions
+        """Whether anything outlives a connection here; otherwise nobody has to be admitted."""
         self._metrics = metrics
         self._node_id = node_id
         self._wall_clock = wall_clock

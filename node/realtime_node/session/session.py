@@ -334,7 +334,7 @@ class Session:
         self.state = TRANSITIONS[self.state, Event.CLOSE]
         self.outbound.end()
         for channel in list(self.subscriptions):
-            self.forget(channel, stays=ending.stays)
+            self.forget(channel, ending)
         self.services.keeper.ended(self, ending)
         if self._turns is not None:
             self._turns.stop()
@@ -380,18 +380,17 @@ class Session:
             self.end_subscription(channel, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
         return True
 
-    def forget(self, channel: str, *, stays: bool = False) -> None:
-        """Drop a subscription, and let others know if they are to.
-
-        `stays`: only once its grace has ended, if it has one.
-        """
+    def forget(self, channel: str, ending: Ending = Ending.GOODBYE) -> None:
+        """Drop a subscription, and let others know if they are to, now or after its grace."""
         info = self.info(channel)
         held = self.subscriptions.pop(channel)
         self.services.hub.leave(channel, self)
         announces = held.announces and held.is_active
+        if ending is Ending.SUPERSEDED and not held.is_present:
+            announces = False  # where there is no presence to ask, the later connection is there
         if held.is_present or announces:
             departure = Departure(
                 info, has_presence=held.is_present, announces=announces, token=held.stay.token
             )
-            grace_s = held.stay.grace_ms / 1000 if stays and held.is_present else 0
+            grace_s = held.stay.grace_ms / 1000 if ending.stays and held.is_present else 0
             self.services.departures.add(channel, departure, after_s=grace_s)

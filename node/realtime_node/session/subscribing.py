@@ -87,7 +87,8 @@ async def open_subscription(
     if len(session.subscriptions) >= services.settings.channel_limit:
         raise ReplyError(*codes.LIMIT_EXCEEDED)
     session.subscriptions[channel] = subscription
-    subscription.stay = stay_in(session, services.rules.rule(channel).options)
+    if session.resumption is not None:
+        subscription.stay = stay_in(session, services.rules.rule(channel).options)
     joiner = services.hub.begin_join(
         channel,
         session,
@@ -98,7 +99,7 @@ async def open_subscription(
     try:
         state = await _ask_backplane(session, channel, subscription, asked)
         if subscription.has_presence:
-            services.departures.revoke(channel, session.client_id)
+            services.departures.revoke(channel, session.client_id, subscription.stay.token)
             subscription.was_present = await services.presence.add(
                 channel, session.info(channel), subscription.stay
             )

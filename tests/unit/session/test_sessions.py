@@ -539,3 +539,44 @@ async def test_those_that_are_held_are_bounded(make_node: MakeNode) -> None:
     assert node.departures.num_held == 1
     leaves = [channel for call, channel in node.backplane.calls if call == "announce LEAVE"]
     assert leaves == ["grace:b"]
+
+
+async def test_a_superseded_connection_announces_no_leave_without_presence(node: FakeNode) -> None:
+    """Where nobody can be asked who is there, the client that moved on has not left."""
+    client, first = await connected(node)
+    await client.ask(subscribe={"channel": "heard:a"})
+    await settle()
+    back, _ = await connected(node, first["data"]["session"])
+    await back.ask(subscribe={"channel": "heard:a"})
+    await node.departures.drain()
+    assert client.link.code == 3503
+    assert "announce LEAVE heard:a" not in announced(node)
+
+
+async def test_a_quick_return_is_heard_of_wholly_or_not_at_all(node: FakeNode) -> None:
+    """Without a grace a leave is told before the join, or neither is."""
+    client, first = await connected(node)
+    await client.ask(subscribe={"channel": "seen:a"})
+    await settle()
+    with node.presence.hold("add"):
+        with node.presence.hold("remove"):
+            client.session.ended()
+            await settle()
+            back, _ = await connected(node, first["data"]["session"])
+            back.say(subscribe={"channel": "seen:a"})
+            await settle()
+        await settle()
+    await settle()
+    await node.departures.drain()
+    heard = announced(node)
+    assert heard == ["announce JOIN seen:a", "announce LEAVE seen:a", "announce JOIN seen:a"]
+    assert node.presence.present["seen:a"].keys() == {first["client"]}
+
+
+async def test_what_is_kept_refuses_nobody(make_node: MakeNode) -> None:
+    """Kept subscriptions for which a connection has no room are left out."""
+    node = make_node(api_subscriptions={"kept": True}, channel_limit=2)
+    for channel in ("a", "b", "c"):
+        await node.sessions.subscribe("ann", channel, KeptGrant(server_side=True), limit=9)
+    reply = await node.client().ask(connect={"token": node.trust("ann", channels=("mine",))})
+    assert reply["connect"]["subs"].keys() == {"mine", "a"}
