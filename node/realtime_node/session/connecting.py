@@ -32,7 +32,7 @@ from realtime_node.protocol.messages import (
 from realtime_node.session import permissions
 from realtime_node.session.claims import ANONYMOUS
 from realtime_node.session.outcome import Outcome
-from realtime_node.session.resuming import NOTHING_KEPT, told
+from realtime_node.session.resuming import NOTHING_KEPT, Kept, told
 from realtime_node.session.subscribing import Opened, open_subscription, remaining_seconds
 from realtime_node.session.subscription import Grant, decide_subscription
 
@@ -57,24 +57,13 @@ async def connect(session: Session, command_id: int, request: ConnectRequest) ->
     limit = settings.user_connection_limit
     if limit and claims.user and services.registry.connections_of(claims.user) >= limit:
         raise Disconnect(*codes.CONNECTION_LIMIT)
-    # A token says who a client is now; without one the session knows what it was.
-    info, expires_at = claims.info, float(claims.expire_at)
-    if not request.token:
-        info, expires_at = info or kept.conn_info, expires_at or kept.expires_at
+    info, expires_at = _identity(claims, kept, request.token)
     session.connect(claims.user, info, 0 if settings.insecure else expires_at)
     grants = _wished_grants(session, request) | claims.server_side_grants()
     if len(grants) > settings.channel_limit:
         raise Disconnect(*codes.CHANNEL_LIMIT)
-    if kept.server_side:
-        _add_kept(session, grants, kept.server_side)
-    opened: list[Opened] = []
-    try:
-        for channel, grant in grants.items():
-            opened.append(await _open_server_side(session, channel, grant, request))
-    except (ReplyError, BackplaneError):
-        for each in opened:
-            session.forget(each.channel)
-        raise
+    _add_kept(session, grants, kept.server_side)
+    opened = await _open_all(session, grants, request)
     limits = services.limits
     result = ConnectResult(
         client=session.client_id,
@@ -121,6 +110,16 @@ def _connection_claims(session: Session, token: str) -> ConnectionClaims:
     return claims
 
 
+def _identity(claims: ConnectionClaims, kept: Kept, token: str) -> tuple[bytes | None, float]:
+    """Return `conn_info` and end of a connection.
+
+    A token says who its user is now; without one a session knows what it was.
+    """
+    if token:
+        return claims.info, claims.expire_at
+    return claims.info or kept.conn_info, claims.expire_at or kept.expires_at
+
+
 def _add_kept(session: Session, grants: dict[str, Grant], kept: Mapping[str, Grant]) -> None:
     """Add what outlived the last connection to what this one brings.
 
@@ -158,6 +157,21 @@ def _wished_grants(session: Session, request: ConnectRequest) -> dict[str, Grant
         if permissions.may_subscribe(channel, options, rules.settings, session.asker()).allowed:
             wished[channel] = _WISHED
     return wished
+
+
+async def _open_all(
+    session: Session, grants: Mapping[str, Grant], request: ConnectRequest
+) -> list[Opened]:
+    """Make the server-side subscriptions, all of them or none."""
+    opened: list[Opened] = []
+    try:
+        for channel, grant in grants.items():
+            opened.append(await _open_server_side(session, channel, grant, request))
+    except (ReplyError, BackplaneError):
+        for each in opened:
+            session.forget(each.channel)
+        raise
+    return opened
 
 
 async def _open_server_side(
