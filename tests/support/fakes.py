@@ -434,7 +434,7 @@ class FakePresence(Answers):
 
     async def add(self, channel: str, info: ClientInfo, stay: Stay = NO_STAY) -> bool:
         """See `PresenceStore.add`."""
-        was_present = info.client in self.present[channel]
+        was_present = stay.token > 0 and info.client in self.present[channel]
         if "add" not in self.failing:
             self.present[channel][info.client] = info
             self.tokens[channel, info.client] = stay.token

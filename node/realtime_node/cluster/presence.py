@@ -38,7 +38,7 @@ class PresenceStore(Protocol):
     async def add(self, channel: str, info: ClientInfo, stay: Stay = NO_STAY) -> bool:
         """Enter `info.client` as present; entering it again replaces its info.
 
-        Returns whether it counted as present before.
+        Returns whether the client of a session (one with a token) counted as present before.
         """
 
     async def remove(self, channel: str, client: str, token: int = 0) -> bool:

@@ -32,7 +32,7 @@ from realtime_node.protocol.messages import (
 from realtime_node.session import permissions
 from realtime_node.session.claims import ANONYMOUS
 from realtime_node.session.outcome import Outcome
-from realtime_node.session.resuming import NOTHING_KEPT, Kept, told
+from realtime_node.session.resuming import NOTHING_KEPT, Ending, Kept, told
 from realtime_node.session.subscribing import Opened, open_subscription, remaining_seconds
 from realtime_node.session.subscription import Grant, decide_subscription
 
@@ -169,7 +169,7 @@ async def _open_all(
             opened.append(await _open_server_side(session, channel, grant, request))
     except (ReplyError, BackplaneError):
         for each in opened:
-            session.forget(each.channel)
+            session.forget(each.channel, Ending.LOST)
         raise
     return opened
 

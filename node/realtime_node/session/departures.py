@@ -115,17 +115,17 @@ class Departures:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(delay_s, self.release_due)
 
-    def revoke(self, channel: str, client: str, token: int = 0) -> None:
-        """Forget a departure: the client is back in the channel.
+    def revoke(self, channel: str, client: str, token: int = 0) -> bool:
+        """Forget a departure: the client is back in the channel. Returns whether it was held.
 
         One of an earlier connection that is to be told already is: whether it or the return comes
         first, the store knows, and the others hear of both or of neither.
         """
         key = channel, client
-        self._held.pop(key, None)
         pending = self._pending.get(key)
         if pending is not None and pending.token == token:
             del self._pending[key]
+        return self._held.pop(key, None) is not None
 
     async def drain(self) -> None:
         """Return when everything noted so far is worked off, but for what is held.

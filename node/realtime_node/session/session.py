@@ -385,7 +385,7 @@ class Session:
         info = self.info(channel)
         held = self.subscriptions.pop(channel)
         self.services.hub.leave(channel, self)
-        announces = held.announces and held.is_active
+        announces = held.announces and (held.is_active or held.was_present)
         if ending is Ending.SUPERSEDED and not held.is_present:
             announces = False  # where there is no presence to ask, the later connection is there
         if held.is_present or announces:

@@ -54,10 +54,9 @@ class Opened:
         services.hub.finish_join(self.channel, self.joiner, self.top)
         if self.subscription.expires_at:
             self.session.watch_subscriptions()
-        is_known = self.subscription.was_present and self.subscription.stay.token
         if (
             self.subscription.announces
-            and not is_known
+            and not self.subscription.was_present
             and self.channel in self.session.subscriptions
         ):
             info = self.session.info(self.channel)
@@ -99,7 +98,9 @@ async def open_subscription(
     try:
         state = await _ask_backplane(session, channel, subscription, asked)
         if subscription.has_presence:
-            services.departures.revoke(channel, session.client_id, subscription.stay.token)
+            subscription.was_present = services.departures.revoke(
+                channel, session.client_id, subscription.stay.token
+            )
             subscription.was_present = await services.presence.add(
                 channel, session.info(channel), subscription.stay
             )
@@ -188,11 +189,17 @@ def _abandon(session: Session, channel: str, subscription: Subscription) -> None
         del session.subscriptions[channel]
     services.hub.leave(channel, session)
     if subscription.has_presence:
-        # Whether the entry was written is not known; taking it out is right in any case.
+        # Whether the entry was written is not known; taking it out is right in any case, and for
+        # one who was present before it is so when the grace has ended.
+        was_present, stay = subscription.was_present, subscription.stay
         departure = Departure(
-            info, has_presence=True, announces=False, token=subscription.stay.token
+            info,
+            has_presence=True,
+            announces=subscription.announces and was_present,
+            token=stay.token,
         )
-        services.departures.add(channel, departure)
+        after_s = stay.grace_ms / 1000 if was_present else 0
+        services.departures.add(channel, departure, after_s=after_s)
 
 
 def _result(

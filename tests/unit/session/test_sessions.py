@@ -580,3 +580,24 @@ async def test_what_is_kept_refuses_nobody(make_node: MakeNode) -> None:
         await node.sessions.subscribe("ann", channel, KeptGrant(server_side=True), limit=9)
     reply = await node.client().ask(connect={"token": node.trust("ann", channels=("mine",))})
     assert reply["connect"]["subs"].keys() == {"mine", "a"}
+
+
+async def test_a_return_that_fails_keeps_the_grace(node: FakeNode) -> None:
+    """A store that fails in the middle of it takes nobody out who was present, nor for good."""
+    client, first = await connected(node)
+    await client.ask(subscribe={"channel": "grace:a"})
+    await settle()
+    client.session.ended()
+    await node.keeper.drain()
+    back, _ = await connected(node, first["data"]["session"])
+    node.presence.failing["add"] = DOWN
+    assert (await back.ask(subscribe={"channel": "grace:a"}))["error"]["code"] == 100
+    node.presence.failing.clear()
+    node.pass_time(6)
+    await settle()
+    assert announced(node) == ["announce JOIN grace:a"]
+    assert node.presence.present["grace:a"].keys() == {first["client"]}
+    node.pass_time(5)
+    await node.departures.drain()
+    assert announced(node) == ["announce JOIN grace:a", "announce LEAVE grace:a"]
+    assert node.presence.present["grace:a"] == {}

@@ -175,7 +175,7 @@ class InMemoryCluster:
         entered = clients.get(info.client)
         if entered is None or entered.stay.token <= stay.token:
             clients[info.client] = _Present(member.node_id, info, stay)
-        return entered is not None
+        return entered is not None and stay.token > 0
 
     def remove_present(self, member: Member, channel: str, client: str, token: int) -> bool:
         """Take a client out; see `PresenceStore.remove`."""
