@@ -19,9 +19,11 @@ from uuid import uuid4
 from aiohttp import web
 
 from realtime_node import __version__
-from realtime_node.admission.door import Door
+from realtime_node.admission.admit import Bounds, RetryRange
+from realtime_node.admission.door import Door, Rules
+from realtime_node.admission.token_bucket import Rate
 from realtime_node.cluster.backplane import NodeInfo
-from realtime_node.config import ClientSettings, Settings
+from realtime_node.config import AdmissionSettings, ClientSettings, Settings
 from realtime_node.delivery.frames import Compression, Framer
 from realtime_node.delivery.hub import Hub
 from realtime_node.delivery.slow_clients import SlowClients, SlowLimits
@@ -29,6 +31,7 @@ from realtime_node.engine import choose_engine
 from realtime_node.protocol import codes
 from realtime_node.protocol.framing import message_frame
 from realtime_node.protocol.json_codec import JsonCodec
+from realtime_node.proxy.building import Surroundings, build_proxies
 from realtime_node.server.api_methods import Cluster
 from realtime_node.server.auth import JwtVerifier
 from realtime_node.server.health import HealthEndpoints, Status
@@ -40,9 +43,9 @@ from realtime_node.session.departures import Departures
 from realtime_node.session.keeper import Keeper
 from realtime_node.session.lifecycle import Limits
 from realtime_node.session.offenders import Offenders
-from realtime_node.session.rate import Rate
 from realtime_node.session.registry import SessionRegistry
 from realtime_node.session.services import Services
+from realtime_node.telemetry.loop_probe import LoopProbe
 from realtime_node.telemetry.metrics import Metrics, total
 
 logger = logging.getLogger(__name__)
@@ -51,6 +54,9 @@ BACKLOG: Final = 4096
 """Connections the kernel may hold for us while the loop is busy with a fan-out."""
 EXPIRY_GRACE: Final = 25.0
 """Seconds a client has to refresh an expired token."""
+INTERNAL_PATIENCE_S: Final = 3600.0
+"""Seconds that a connection to the internal server may be idle: longer than any proxy keeps one, or
+it would send a request on a connection that was just closed."""
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """A node keeps many long-lived objects and makes few cycles: collect rarely."""
 
@@ -80,6 +86,15 @@ class Node:
         self.metrics = Metrics()
         engine = choose_engine(settings.engine, self.metrics)
         self._backplane, self._presence = engine.backplane, engine.presence
+        self._probe = LoopProbe(time.monotonic, time.thread_time)
+        self._door = Door(
+            time.monotonic,
+            random.random,
+            rules=_rules(settings.admission),
+            metrics=self.metrics.admission,
+            loop_lag_s=lambda: self._probe.lag_s,
+            allowance=None,
+        )
         codec = JsonCodec()
         websocket = settings.websocket
         framer = Framer(
@@ -107,6 +122,9 @@ class Node:
             on_deserted=self._backplane.release,
             on_control=self._registry.apply,
         )
+        self._proxies = build_proxies(
+            settings, Surroundings(verdicts=engine.verdicts, instruments=self.metrics.proxy)
+        )
         self._departures = Departures(
             self._backplane,
             self._presence,
@@ -133,10 +151,12 @@ class Node:
             slow_clients=self._slow_clients,
             offenders=Offenders(),
             rate=Rate(settings.client.command_rate, settings.client.command_burst),
+            is_shedding=self._door.is_shedding,
             backplane=self._backplane,
             presence=self._presence,
             departures=self._departures,
             tokens=JwtVerifier(settings.client),
+            proxies=self._proxies,
             registry=self._registry,
             metrics=self.metrics.session,
             keeper=self._keeper,
@@ -144,7 +164,6 @@ class Node:
             wall_clock=time.time,
             random=random.random,
         )
-        self._door = Door(time.monotonic, random.random)
         self._websockets = WebSocketEndpoint(
             self._services,
             door=self._door,
@@ -158,7 +177,14 @@ class Node:
             ),
         )
         self._api = HttpApi(
-            Cluster(rules, self._backplane, self._presence, engine.sessions, settings.client),
+            Cluster(
+                rules,
+                self._backplane,
+                self._presence,
+                engine.verdicts,
+                engine.sessions,
+                settings.client,
+            ),
             self.metrics.api,
             key=settings.http_api.key.get_secret_value(),
             insecure=settings.http_api.insecure,
@@ -174,21 +200,31 @@ class Node:
         """
         await self._backplane.start(self._hub, self._describe)
         self._registry.start()
+        self._proxies.start()
+        self._probe.start()
         settings = self._settings.http_server
         public = [
             web.get(self._settings.websocket.handler_prefix, self._websockets.handle),
             *self._extra_routes,
         ]
         internal = [*self._api.routes(), *self._health.routes()]
+        patience_s = self._settings.admission.handshake_timeout.total_seconds()
         try:
-            if settings.internal_port is None:
-                urls = [await self._listen(settings.address, settings.port, public + internal)]
-            else:
+            urls = [
+                await self._listen(
+                    settings.address,
+                    settings.port,
+                    public + internal if settings.internal_port is None else public,
+                    patience_s=patience_s,
+                )
+            ]
+            if settings.internal_port is not None:
                 address = settings.internal_address or settings.address
-                urls = [
-                    await self._listen(settings.address, settings.port, public),
-                    await self._listen(address, settings.internal_port, internal),
-                ]
+                urls.append(
+                    await self._listen(
+                        address, settings.internal_port, internal, patience_s=INTERNAL_PATIENCE_S
+                    )
+                )
         except OSError:
             await self.stop()
             raise
@@ -206,6 +242,7 @@ class Node:
         for runner in self._runners:
             for site in list(runner.sites):
                 await site.stop()
+        self._door.close("this node is ending")
         self._registry.close_all(codes.SHUTDOWN)
         try:
             async with asyncio.timeout(deadline):
@@ -217,6 +254,8 @@ class Node:
         await self._departures.close()
         await self._keeper.close()
         await self._registry.stop()
+        await self._proxies.close()
+        self._probe.stop()
         await self._backplane.close()
         for runner in self._runners:
             await runner.cleanup()
@@ -234,15 +273,22 @@ class Node:
             backplane_available=self._backplane.is_available(),
             uptime_s=round(time.monotonic() - self._started_at, 3),
             num_clients=registry.num_clients,
+            num_connections=self._websockets.num_connections,
+            max_connections=self._settings.admission.max_connections,
+            num_waiting=self._door.num_waiting,
             num_users=registry.num_users,
             num_subs=registry.num_subscriptions,
             num_channels=self._hub.num_channels,
             accepted_total=self._door.accepted_total,
+            accept_rate_per_s=round(self._door.accept_rate_per_s, 3),
+            refused_total=self._door.refused_total,
             connects_total=total(self.metrics.session.connects),
             deliveries_total=total(delivery.deliveries),
             entries_total=total(delivery.entries_received),
             delivery_backlog=self._hub.backlog,
             pending_departures=len(self._departures),
+            loop_lag_s=round(self._probe.lag_s, 6),
+            loop_busy=round(self._probe.busy, 4),
         )
 
     def _describe(self) -> NodeInfo:
@@ -269,14 +315,22 @@ class Node:
         self.metrics.compression.clients.set_function(lambda: self._websockets.num_compressed)
         delivery.channels.set_function(lambda: self._hub.num_channels)
         slow = self.metrics.slow
+        self.metrics.admission.waiting.set_function(lambda: self._door.num_waiting)
+        loop = self.metrics.loop
+        loop.lag.set_function(lambda: self._probe.lag_s)
+        loop.worst_lag.set_function(lambda: self._probe.worst_lag_s)
+        loop.busy.set_function(lambda: self._probe.busy)
         slow.clients.set_function(lambda: len(self._slow_clients))
         slow.waiting.set_function(lambda: self._slow_clients.budget.bytes)
         slow.unsent.set_function(lambda: self._slow_clients.unsent_total)
 
-    async def _listen(self, address: str, port: int, routes: Sequence[web.RouteDef]) -> str:
+    async def _listen(
+        self, address: str, port: int, routes: Sequence[web.RouteDef], *, patience_s: float
+    ) -> str:
+        """Serve routes; a connection that says nothing for `patience_s` is closed."""
         app = web.Application(client_max_size=MAX_BODY)
         app.add_routes(routes)
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, keepalive_timeout=patience_s)
         await runner.setup()
         self._runners.append(runner)
         site = web.TCPSite(
@@ -297,6 +351,25 @@ def _limits(settings: ClientSettings) -> Limits:
         ping_interval=settings.ping_interval.total_seconds(),
         pong_timeout=settings.pong_timeout.total_seconds(),
         expiry_grace=EXPIRY_GRACE,
+    )
+
+
+def _rules(settings: AdmissionSettings) -> Rules:
+    return Rules(
+        bounds=Bounds(
+            max_connections=settings.max_connections,
+            max_waiting=settings.max_waiting,
+            wait_s=settings.wait.total_seconds(),
+        ),
+        rate=Rate(settings.connects_per_second, settings.burst),
+        per_ip=Rate(settings.per_ip_connects_per_second, settings.per_ip_burst),
+        trusted_proxies=settings.trusted_networks,
+        proxy_header=settings.proxy_header,
+        shed_loop_lag_s=settings.shed_loop_lag.total_seconds(),
+        retry=RetryRange(
+            int(settings.retry_after_min.total_seconds()),
+            int(settings.retry_after_max.total_seconds()),
+        ),
     )
 
 

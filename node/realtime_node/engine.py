@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from realtime_node.certificates import client_context, tls_options
 from realtime_node.cluster.backplane import Backplane
 from realtime_node.cluster.in_memory.backplane import InMemoryBackplane
 from realtime_node.cluster.in_memory.cluster import InMemoryCluster
 from realtime_node.cluster.on_redis.backplane import RedisBackplane
-from realtime_node.cluster.on_redis.options import RedisOptions, TlsOptions
-from realtime_node.cluster.on_redis.tls import client_context
+from realtime_node.cluster.on_redis.options import RedisOptions
 from realtime_node.cluster.presence import PresenceStore
 from realtime_node.cluster.session_store import SessionStore
+from realtime_node.cluster.verdicts import VerdictStore
 from realtime_node.config import EngineSettings, RedisSettings
-from realtime_node.config.tls import ClientTls
 from realtime_node.telemetry.metrics import Metrics
 
 
@@ -28,16 +28,27 @@ class Engine:
     backplane: Backplane
     presence: PresenceStore
     sessions: SessionStore
+    verdicts: VerdictStore
 
 
 def choose_engine(settings: EngineSettings, metrics: Metrics) -> Engine:
     """Build what the settings ask for, not started; raises as `check_engine`."""
     if settings.type == "memory":
         node = InMemoryBackplane(InMemoryCluster())
-        return Engine(backplane=node, presence=node.presence, sessions=node.sessions)
+        return Engine(
+            backplane=node,
+            presence=node.presence,
+            sessions=node.sessions,
+            verdicts=node.verdicts,
+        )
     check_engine(settings)
     backplane = RedisBackplane(redis_options(settings.redis), metrics.backplane)
-    return Engine(backplane=backplane, presence=backplane.presence, sessions=backplane.sessions)
+    return Engine(
+        backplane=backplane,
+        presence=backplane.presence,
+        sessions=backplane.sessions,
+        verdicts=backplane.verdicts,
+    )
 
 
 def check_engine(settings: EngineSettings) -> None:
@@ -54,28 +65,17 @@ def redis_options(redis: RedisSettings) -> RedisOptions:
     """Say the settings as the backplane wants to hear them."""
     return RedisOptions(
         address=redis.url,
-        tls=_tls(redis.tls, "engine.redis.tls") if redis.speaks_tls else None,
+        tls=tls_options(redis.tls, "engine.redis.tls") if redis.speaks_tls else None,
         sentinels=redis.sentinels,
         sentinel_master=redis.sentinel_master_name,
         sentinel_user=redis.sentinel_user,
         sentinel_password=redis.sentinel_password.get_secret_value(),
         sentinel_tls=(
-            _tls(redis.sentinel_tls, "engine.redis.sentinel_tls")
+            tls_options(redis.sentinel_tls, "engine.redis.sentinel_tls")
             if redis.sentinel_tls.enabled
             else None
         ),
         cluster_nodes=redis.cluster_nodes,
         prefix=redis.prefix,
         partitions=redis.partitions,
-    )
-
-
-def _tls(tls: ClientTls, section: str) -> TlsOptions:
-    return TlsOptions(
-        cert_pem=tls.cert_pem,
-        key_pem=tls.key_pem.get_secret_value(),
-        server_ca_pem=tls.server_ca_pem,
-        server_name=tls.server_name,
-        verify=not tls.insecure_skip_verify,
-        section=section,
     )

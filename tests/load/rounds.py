@@ -64,6 +64,10 @@ class Suite:
     ours: str  # the subject that the targets are about
     head: Sequence[str]  # what was measured, and where it ran
     warn: Callable[[report.Results], list[str]]  # of what spoils the figures
+    derive: Callable[[report.Results], report.Results] = dict
+    """Returns the results with what follows from them, as further subjects."""
+    draw: Callable[[report.Results], Mapping[str, str]] = lambda _: {}
+    """Returns pictures of what was measured: file name → SVG. It imports what it draws with."""
 
 
 def parse_arguments(
@@ -84,9 +88,17 @@ def parse_arguments(
         action="store_true",
         help="one short round: shows that it works, compares nothing",
     )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="put the pictures, if there are any, here too, over earlier ones, e.g. docs/images",
+    )
     parsed = parser.parse_args(arguments)
     if parsed.rounds is not None and parsed.rounds < 1:
         parser.error(f"--rounds is {parsed.rounds}: give at least 1")
+    if parsed.keep and parsed.quick:
+        parser.error("--keep with --quick: what compares nothing is not worth keeping")
     for start in parsed.only or []:
         if not chosen(names, [start]):
             parser.error(f"--only {start}: there is none of that name; {', '.join(names)}")
@@ -99,7 +111,10 @@ def chosen(names: Iterable[str], starts: Sequence[str]) -> list[str]:
 
 
 def main(suite: Suite, arguments: argparse.Namespace, open_lab: OpenLab) -> None:
-    """Measure, print the report and keep it under .cache/bench/; ends the program."""
+    """Measure, print the report and keep it under .cache/bench/; ends the program.
+
+    Pictures go into a folder of the report's name, and into `--keep` when all went well.
+    """
     machine.raise_open_files_limit()
     begun = time.monotonic()
     results: report.Results = {}
@@ -116,6 +131,7 @@ def main(suite: Suite, arguments: argparse.Namespace, open_lab: OpenLab) -> None
         status = 130  # as a shell reports it
     else:
         status = 0
+    results = suite.derive(results)
     head = _head(suite, results, quick=arguments.quick, seconds=time.monotonic() - begun)
     verdicts = report.judge(results, suite.targets, suite.ours)
     titles = {key: scenario.title for key, scenario in suite.scenarios.items()}
@@ -123,7 +139,23 @@ def main(suite: Suite, arguments: argparse.Namespace, open_lab: OpenLab) -> None
     path = _REPORTS / f"{suite.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     report.save(path, text, head, results, verdicts)
     print(f"\n{text}\nKept as {path}.md and .json")
+    pictures = suite.draw(results)
+    for file in keep_pictures(path, pictures):
+        print(f"Drawn as {file}")
+    if arguments.keep and status == 0:  # what was interrupted does not replace what was whole
+        keep_pictures(arguments.keep, pictures)
     sys.exit(status)
+
+
+def keep_pictures(folder: Path, pictures: Mapping[str, str]) -> list[Path]:
+    """Write the pictures into a folder, making it; return their paths."""
+    if pictures:
+        folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, svg in pictures.items():
+        files.append(folder / name)
+        files[-1].write_text(svg)
+    return files
 
 
 def warnings_of_waiting(who: str, percent: float) -> list[str]:

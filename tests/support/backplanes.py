@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from realtime_node.cluster.on_redis.instruments import Instruments
     from realtime_node.cluster.presence import PresenceStore
     from realtime_node.cluster.session_store import SessionStore
+    from realtime_node.cluster.verdicts import VerdictStore
 
 HISTORY = StreamOptions(history_size=1000, history_ttl_ms=60_000)
 
@@ -99,6 +100,10 @@ class OwnBackplane(Backplane, Protocol):
     def sessions(self) -> SessionStore:
         """Likewise."""
 
+    @property
+    def verdicts(self) -> VerdictStore:
+        """Likewise."""
+
     async def abandon(self) -> None:
         """End without telling anybody."""
 
@@ -111,6 +116,7 @@ class Node:
         self.backplane = backplane
         self.presence = backplane.presence
         self.sessions = backplane.sessions
+        self.verdicts = backplane.verdicts
         self.receiver = Recorder()
 
     async def start(self) -> None:

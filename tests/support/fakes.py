@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Raw
 
+from realtime_node.admission.token_bucket import Rate
 from realtime_node.cluster.backplane import (
     Control,
     Entry,
@@ -30,9 +31,10 @@ from realtime_node.cluster.backplane import (
 )
 from realtime_node.cluster.in_memory.cluster import InMemoryCluster, Member
 from realtime_node.cluster.in_memory.sessions import InMemorySessions
+from realtime_node.cluster.in_memory.verdicts import InMemoryVerdicts
 from realtime_node.cluster.presence import NO_STAY, Stay
 from realtime_node.cluster.session_store import Claimed, KeptGrant, Owner, SessionState
-from realtime_node.config import ChannelSettings, ClientSettings
+from realtime_node.config import Settings
 from realtime_node.delivery.budget import Shared
 from realtime_node.delivery.flow import PLAIN, Flow
 from realtime_node.delivery.frames import Compression, Frame, Framer
@@ -46,17 +48,19 @@ from realtime_node.protocol.deflate import Wire
 from realtime_node.protocol.framing import message_frame
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosition
+from realtime_node.proxy.building import Surroundings, build_proxies
+from realtime_node.proxy.headers import NOTHING_KEPT, Kept
 from realtime_node.session.channels import ChannelRules
 from realtime_node.session.claims import ConnectionClaims, SubscriptionClaims
 from realtime_node.session.departures import Departures
 from realtime_node.session.keeper import Keeper
 from realtime_node.session.lifecycle import Limits
 from realtime_node.session.offenders import Offenders
-from realtime_node.session.rate import Rate
 from realtime_node.session.registry import SessionRegistry
 from realtime_node.session.services import Services
 from realtime_node.session.session import Session
 from realtime_node.telemetry.metrics import Metrics
+from tests.support.team import FakeTeam
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -544,16 +548,21 @@ class FakeNode:
         client: dict[str, Any] | None = None,
         channel: dict[str, Any] | None = None,
         beside: FakeNode | None = None,
+        **others: Any,
     ) -> None:
         """Take settings as a configuration file has them.
 
-        `beside` another node it has the same settings, clock, tokens, sessions and
-        presence.
+        `beside` another node it has the same settings, clock, tokens, sessions and presence.
         """
-        self.given: tuple[dict[str, Any], dict[str, Any]] = (client or {}, channel or {})
+        self.given: dict[str, Any] = {"client": client or {}, "channel": channel or {}, **others}
         if beside is not None:
             self.given = beside.given
+        every_setting = Settings.model_validate(self.given)
+        settings = every_setting.client
         self.clock: FakeClock = FakeClock() if beside is None else beside.clock
+        self.team = FakeTeam()
+        self.verdicts = InMemoryVerdicts(clock=self.clock)
+        self.is_shedding = False
         self.backplane = FakeBackplane()
         self.presence: FakePresence = FakePresence() if beside is None else beside.presence
         self.cluster: InMemoryCluster = (
@@ -566,8 +575,17 @@ class FakeNode:
         self.metrics = Metrics()
         self.registry = SessionRegistry(self.clock)
         codec = JsonCodec()
-        rules = ChannelRules(ChannelSettings.model_validate(self.given[1]))
-        settings = ClientSettings.model_validate(self.given[0])
+        rules = ChannelRules(every_setting.channel)
+        self.proxies = build_proxies(
+            every_setting,
+            Surroundings(
+                verdicts=self.verdicts,
+                instruments=self.metrics.proxy,
+                monotonic=self.clock,
+                wall_clock=lambda: UNIX_START + self.clock(),
+                open_backend=self.team.open,
+            ),
+        )
         self.slow_clients = FakeSlowClients(
             self.clock,
             self.metrics,
@@ -612,10 +630,12 @@ class FakeNode:
             slow_clients=self.slow_clients,
             offenders=Offenders(),
             rate=Rate(settings.command_rate, settings.command_burst),
+            is_shedding=lambda: self.is_shedding,
             backplane=self.backplane,
             presence=self.presence,
             departures=self.departures,
             tokens=self.tokens,
+            proxies=self.proxies,
             registry=self.registry,
             metrics=self.metrics.session,
             keeper=self.keeper,
@@ -624,9 +644,9 @@ class FakeNode:
             random=lambda: 0.0,
         )
 
-    def client(self) -> FakeClient:
-        """A client whose WebSocket was just opened."""
-        return FakeClient(self)
+    def client(self, headers: dict[str, str] | None = None) -> FakeClient:
+        """A client whose WebSocket was just opened, with these headers."""
+        return FakeClient(self, self.proxies.keep((headers or {}).items()))
 
     async def connected(self, token: str = "", **request: Any) -> FakeClient:
         """A client whose connect was answered."""
@@ -655,7 +675,7 @@ class FakeNode:
 class FakeClient:
     """A session and the client at its other end."""
 
-    def __init__(self, node: FakeNode) -> None:
+    def __init__(self, node: FakeNode, kept: Kept = NOTHING_KEPT) -> None:
         self.transport = FakeTransport()
         self.transport.set_protocol(self)
         self.link = FakeLink()
@@ -665,7 +685,7 @@ class FakeClient:
             on_pressure=self._on_pressure,
             on_slow=self._on_slow,
         )
-        self.session = Session(node.services, self.link, self.outbound)
+        self.session = Session(node.services, self.link, self.outbound, kept)
         self._seen = 0
         self._id = 0
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from realtime_node.config.admission import AdmissionSettings
 from realtime_node.config.channels import ChannelNamespace, ChannelOptions, ChannelSettings
 from realtime_node.config.engine import EngineSettings, RedisSettings
 from realtime_node.config.loading import load_settings
+from realtime_node.config.proxies import ProxySettings, RpcSettings
 from realtime_node.config.sessions import ApiSubscriptionSettings, SessionSettings
 from realtime_node.config.settings import (
     ClientSettings,
@@ -20,6 +22,7 @@ from realtime_node.config.settings import (
 )
 
 __all__ = [
+    "AdmissionSettings",
     "ApiSubscriptionSettings",
     "ChannelNamespace",
     "ChannelOptions",
@@ -30,7 +33,9 @@ __all__ = [
     "HttpServerSettings",
     "LogSettings",
     "NodeSettings",
+    "ProxySettings",
     "RedisSettings",
+    "RpcSettings",
     "SessionSettings",
     "Settings",
     "ShutdownSettings",

@@ -1,21 +1,30 @@
 """All settings of a node, named and nested as Centrifugo 6 does.
 
 Built once, by `loading.load_settings`, and handed in parts to whoever needs them. Only keys that
-the node honours exist: any other is an error, never ignored. `engine` and `channels` have rooms of
-their own; docs/configuration.md is written from these classes.
+the node honours exist: any other is an error, never ignored. `engine`, `channels` and `admission`
+have rooms of their own; docs/configuration.md is written from these classes.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
+from realtime_node.config.admission import AdmissionSettings
 from realtime_node.config.channels import ChannelSettings
 from realtime_node.config.engine import EngineSettings
+from realtime_node.config.proxies import (
+    DEFAULT_PROXY,
+    ClientProxies,
+    NamedProxy,
+    RpcSettings,
+    missing_endpoint,
+)
 from realtime_node.config.section import (
     Bytes,
     Contradiction,
@@ -116,6 +125,8 @@ class ClientSettings(Section):
     """Origins whose pages may connect, e.g. `https://example.com`; `*` stands for any part of one,
     and alone for every origin. Pages of the node's own host, and other programs than browsers,
     always may."""
+
+    proxy: ClientProxies = ClientProxies()
 
     token: TokenSettings = TokenSettings()
 
@@ -244,10 +255,37 @@ class Settings(Section):
     http_api: HttpApiSettings = HttpApiSettings()
     client: ClientSettings = ClientSettings()
     websocket: WebSocketSettings = WebSocketSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     channel: ChannelSettings = ChannelSettings()
+    rpc: RpcSettings = RpcSettings()
+    proxies: Annotated[tuple[NamedProxy, ...], Field(strict=False)] = ()
+    """Proxies that namespaces can name, each for any of their events."""
     log: LogSettings = LogSettings()
     node: NodeSettings = NodeSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
+
+    def contradictions(self) -> Iterable[Contradiction]:
+        """Every proxy that is named is there, once, and leads somewhere."""
+        names = Counter(proxy.name for proxy in self.proxies)
+        for index, proxy in enumerate(self.proxies):
+            place = f"proxies[{index}]"
+            yield from missing_endpoint(proxy, f"{place}.", "a proxy needs it")
+            if proxy.name == DEFAULT_PROXY:
+                yield Contradiction(f"{place}.name", "this name is taken: choose another")
+            if names[proxy.name] > 1:
+                yield Contradiction(f"{place}.name", "another proxy has this name")
+        for key, name in self._proxy_names():
+            if name != DEFAULT_PROXY and name not in names:
+                yield Contradiction(key, "no entry of proxies has this name")
+
+    def _proxy_names(self) -> Iterator[tuple[str, str]]:
+        """Every key that names a proxy, and the name."""
+        for place, options in self.channel.places:
+            for event in ("subscribe", "publish", "sub_refresh"):
+                key = f"{event}_proxy_name"
+                yield f"channel.{place}.{key}", getattr(options, key)
+        for place, rpc in self.rpc.places:
+            yield f"rpc.{place}.proxy_name", rpc.proxy_name
 
     def warnings(self) -> Iterator[str]:
         """What is allowed and yet likely a mistake, or a risk to be aware of; one line each."""
@@ -258,11 +296,17 @@ class Settings(Section):
             yield "http_api.key is not set: the HTTP API refuses every call"
         if client.insecure:
             yield "client.insecure: whoever reaches this node may subscribe to and publish anything"
-        elif not client.token.hmac_secret_key and not client.allow_anonymous_connect_without_token:
+        elif not (
+            client.token.hmac_secret_key
+            or client.allow_anonymous_connect_without_token
+            or client.proxy.connect.enabled
+        ):
             yield "client.token.hmac_secret_key is not set: no client can connect"
         yield from self.engine.warnings()
         if not client.session.enabled and self.channel.has_presence_grace:
             yield "channel: presence_grace has no effect while client.session.enabled is false"
+        if client.proxy.connect.cache_ttl and not client.proxy.connect.enabled:
+            yield "client.proxy.connect.cache_ttl has no effect: the proxy is not enabled"
         if "*" in client.allowed_origins:
             yield "client.allowed_origins: pages of every origin may connect"
         for place, token in (

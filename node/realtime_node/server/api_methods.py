@@ -25,6 +25,7 @@ from realtime_node.cluster.backplane import (
 )
 from realtime_node.cluster.presence import PresenceStore
 from realtime_node.cluster.session_store import KeptGrant, SessionStore
+from realtime_node.cluster.verdicts import VerdictStore
 from realtime_node.config import ClientSettings
 from realtime_node.errors import BackplaneError, ReplyError, UnrecoverablePositionError
 from realtime_node.protocol import codes
@@ -73,6 +74,7 @@ class Cluster:
     rules: ChannelRules
     backplane: Backplane
     presence: PresenceStore
+    verdicts: VerdictStore
     sessions: SessionStore
     client: ClientSettings
 
@@ -197,6 +199,8 @@ async def unsubscribe(cluster: Cluster, request: UnsubscribeRequest) -> EmptyRes
     """End subscriptions of a user's connections; without a channel, all of them."""
     if request.channel:
         cluster.rules.rule(request.channel)
+    # What the team's backend allowed is over: it is asked when the client subscribes again.
+    await cluster.verdicts.revoke(request.user)
     outlives = cluster.remembered_ms or cluster.client.api_subscriptions.kept
     if outlives and not request.client and (request.user or request.session):
         await cluster.sessions.unsubscribe(
@@ -223,6 +227,8 @@ async def disconnect(cluster: Cluster, request: DisconnectRequest) -> EmptyResul
     if len(reason.encode()) > MAX_REASON_BYTES:
         message = f"bad request: reason is longer than {MAX_REASON_BYTES} bytes"
         raise ReplyError(codes.BAD_COMMAND.code, message)
+    # Before anybody is closed: who comes back must not be let in by what was said of them.
+    await cluster.verdicts.revoke(request.user)
     is_for_all = (request.user or request.session) and not (request.client or request.whitelist)
     ends_sessions = ending_of(CloseCode(code, reason)) is Ending.FOR_GOOD
     if cluster.remembered_ms and ends_sessions and is_for_all:

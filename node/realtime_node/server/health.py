@@ -28,15 +28,29 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     backplane_available: bool
     uptime_s: float
     num_clients: int
+    num_connections: int
+    """WebSockets that are open; those of clients that have not said connect yet, too."""
+    max_connections: int
+    """How many there may be; 0: any number."""
+    num_waiting: int
+    """Handshakes that wait for their turn."""
     num_users: int
     num_subs: int
     num_channels: int
     accepted_total: int
     """Upgrades granted."""
+    accept_rate_per_s: float
+    """Upgrades granted per second at the moment."""
+    refused_total: int
+    """Upgrades refused, for whatever reason admission had."""
     connects_total: int
     deliveries_total: int
     entries_total: int
     delivery_backlog: int
+    loop_lag_s: float
+    """How late the event loop does what is due, on average."""
+    loop_busy: float
+    """The part of its time that the event loop works, 0 to 1."""
     pending_departures: int
 
 

@@ -36,6 +36,7 @@ from realtime_node.protocol.messages import (
     PublishRequest,
     Reply,
     RpcRequest,
+    RpcResult,
     SendRequest,
     StreamPosition,
     SubRefreshRequest,
@@ -43,13 +44,13 @@ from realtime_node.protocol.messages import (
     SubscribeRequest,
     UnsubscribeRequest,
 )
-from realtime_node.session import permissions
+from realtime_node.session import permissions, proxied
 from realtime_node.session.connecting import connect, refresh
 from realtime_node.session.continuing import demand_ownership, granted, keep_grant
 from realtime_node.session.outcome import Execute, Outcome
 from realtime_node.session.permissions import Verdict
 from realtime_node.session.subscribing import open_subscription, remaining_seconds
-from realtime_node.session.subscription import NO_GRANT, Grant, decide_subscription
+from realtime_node.session.subscription import NO_GRANT, Grant, decide_subscription, raw_or_unset
 
 if TYPE_CHECKING:
     from realtime_node.session.claims import SubscriptionClaims
@@ -68,13 +69,14 @@ async def ping(_session: Session, command_id: int, _request: PingRequest) -> Out
 
 
 async def send(_session: Session, _command_id: int, _request: SendRequest) -> Outcome:
-    """Refuse: nothing takes a client's messages yet."""
+    """Refuse: nothing takes a client's messages."""
     raise Disconnect(*codes.NOT_AVAILABLE_CLOSE)
 
 
-async def rpc(_session: Session, _command_id: int, _request: RpcRequest) -> Outcome:
-    """Refuse: nothing answers a client's calls yet."""
-    raise ReplyError(*codes.NOT_AVAILABLE)
+async def rpc(session: Session, command_id: int, request: RpcRequest) -> Outcome:
+    """Let the team's backend answer."""
+    data = await session.services.proxies.rpc(session.caller(), request.method, request.data)
+    return Outcome(Reply(id=command_id, rpc=RpcResult(data=raw_or_unset(data))))
 
 
 # --- Subscriptions -------------------------------------------------------------------------------
@@ -87,12 +89,15 @@ async def subscribe(session: Session, command_id: int, request: SubscribeRequest
     options = rules.rule(channel).options
     asker = session.asker()
     grant = _grant(session, channel, request.token)
-    if grant is None:
+    wish: SubscribeRequest | None = request
+    if grant is None and permissions.asks_backend(channel, options, rules.settings):
+        grant, wish = await proxied.subscription_grant(session, options, request), None
+    elif grant is None:
         _demand(permissions.may_subscribe(channel, options, rules.settings, asker))
     opened = await open_subscription(
         session,
         channel,
-        decide_subscription(options, asker, request, grant or NO_GRANT),
+        decide_subscription(options, asker, wish, grant or NO_GRANT),
         recovers=request.recover,
         since=StreamPosition(offset=request.offset, epoch=request.epoch),
     )
@@ -143,6 +148,8 @@ def _subscription_claims(session: Session, channel: str, token: str) -> Subscrip
 async def sub_refresh(session: Session, command_id: int, request: SubRefreshRequest) -> Outcome:
     """Prolong a subscription with a new token."""
     channel = _named(request.channel, "sub_refresh")
+    if channel in session.subscriptions and session.refreshes(channel):
+        raise Disconnect(*codes.BAD_REQUEST, detail="the node refreshes this subscription")
     if not request.token:
         raise Disconnect(*codes.BAD_REQUEST, detail="sub_refresh without token")
     held = session.subscriptions.get(channel)
@@ -177,12 +184,18 @@ async def publish(session: Session, command_id: int, request: PublishRequest) ->
     rule = services.rules.rule(channel)
     if request.data is UNSET:
         raise ReplyError(*codes.BAD_COMMAND)
-    _demand(permissions.may_publish(rule.options, session.asker(channel)))
     if session.resumption is not None:
         await demand_ownership(session)
-    data = session.services.codec.publishable(request.data)
-    publication = Publication(data=data, info=session.info(channel))
-    published = await services.backplane.publish(channel, publication, rule.stream)
+    stream, key = rule.stream, ""
+    publication = Publication(
+        data=services.codec.publishable(request.data), info=session.info(channel)
+    )
+    if rule.options.publish_proxy_enabled:
+        verdict = await proxied.publish_verdict(session, rule.options, request)
+        publication, stream, key = proxied.as_allowed(verdict, publication, stream)
+    else:
+        _demand(permissions.may_publish(rule.options, session.asker(channel)))
+    published = await services.backplane.publish(channel, publication, stream, idempotency_key=key)
     if published.sequence is not None and channel in session.subscriptions:
         await session.await_own_publication(channel, published.sequence[1])
     return Outcome(Reply(id=command_id, publish=EmptyResult()))

@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 
 
 def keep_grant(session: Session, channel: str, grant: Grant | None) -> None:
-    """Have what was granted in a channel outlive the connection; None: have it no longer."""
+    """Have what was granted in a channel outlive the connection; None: have it no longer.
+
+    With options of its own it does not: those are given anew.
+    """
     if session.resumption is None:
         return
     grants = session.resumption.grants
-    if grant is None:
+    if grant is not None:
+        # What stands behind it is this connection's.
+        grant = grant._replace(hold=None)
+    if grant is None or grant.override is not None:
         if grants.pop(channel, None) is None:
             return
     elif grant == grants.get(channel):

@@ -66,6 +66,14 @@ class Opened:
                 logger.warning("a join of %s is not announced: %s", self.channel, error)
 
 
+def demand_room(session: Session, channel: str) -> None:
+    """Raise `ReplyError`: 105 for a second subscription to a channel, 106 for one too many."""
+    if channel in session.subscriptions:
+        raise ReplyError(*codes.ALREADY_SUBSCRIBED)
+    if len(session.subscriptions) >= session.services.settings.channel_limit:
+        raise ReplyError(*codes.LIMIT_EXCEEDED)
+
+
 async def open_subscription(
     session: Session,
     channel: str,
@@ -81,10 +89,7 @@ async def open_subscription(
     In every case nothing of the attempt is left.
     """
     services = session.services
-    if channel in session.subscriptions:
-        raise ReplyError(*codes.ALREADY_SUBSCRIBED)
-    if len(session.subscriptions) >= services.settings.channel_limit:
-        raise ReplyError(*codes.LIMIT_EXCEEDED)
+    demand_room(session, channel)
     session.subscriptions[channel] = subscription
     if session.resumption is not None:
         subscription.stay = stay_in(session, services.rules.rule(channel).options)
@@ -110,7 +115,7 @@ async def open_subscription(
         _abandon(session, channel, subscription)
         raise
     recovery = None if asked is None else _recover(session, channel, asked, state)
-    result = _result(session, subscription, state.top, recovery, was_recovering=recovers)
+    result = _result(session, channel, subscription, state.top, recovery, was_recovering=recovers)
     subscription.since = result.offset
     return Opened(session, channel, subscription, joiner, state.top, result)
 
@@ -187,6 +192,8 @@ def _abandon(session: Session, channel: str, subscription: Subscription) -> None
     info = session.info(channel)
     if session.subscriptions.get(channel) is subscription:
         del session.subscriptions[channel]
+        if subscription.hold is not None:
+            subscription.hold.release()
     services.hub.leave(channel, session)
     if subscription.has_presence:
         # Whether the entry was written is not known; taking it out is right in any case, and for
@@ -202,15 +209,17 @@ def _abandon(session: Session, channel: str, subscription: Subscription) -> None
         services.departures.add(channel, departure, after_s=after_s)
 
 
-def _result(
+def _result(  # noqa: PLR0913 - what the reply is made of
     session: Session,
+    channel: str,
     subscription: Subscription,
     top: StreamPosition,
     recovery: Recovery | None,
     *,
     was_recovering: bool,
 ) -> SubscribeResult:
-    ends = subscription.expires_at
+    # What the node refreshes by itself ends for no client to care.
+    ends = 0 if session.refreshes(channel) else subscription.expires_at
     return SubscribeResult(
         expires=bool(ends),
         ttl=remaining_seconds(ends, session.services.wall_clock()),

@@ -14,6 +14,8 @@ from msgspec import UNSET, Raw, UnsetType
 from realtime_node.cluster.presence import NO_STAY, Stay
 from realtime_node.config import ChannelOptions
 from realtime_node.protocol.messages import SubscribeRequest
+from realtime_node.proxy.answers import Override
+from realtime_node.proxy.proxies import Hold
 from realtime_node.session import permissions
 from realtime_node.session.permissions import Asker
 
@@ -45,15 +47,19 @@ class Subscription(msgspec.Struct, kw_only=True):
     """The offset from which it was delivered to, if it has a position."""
     chan_info: Raw | UnsetType = UNSET
     data: Raw | UnsetType = UNSET
+    hold: Hold | None = None
+    """What stands behind it, if the team's backend allowed it and that is kept."""
 
 
 class Grant(NamedTuple):
-    """What a token, or the server itself, adds to a subscription."""
+    """What a token, the team's backend, or the server itself, adds to a subscription."""
 
     server_side: bool = False
     expires_at: float = 0
     chan_info: bytes | None = None
     data: bytes | None = None
+    override: Override | None = None
+    hold: Hold | None = None
 
 
 NO_GRANT = Grant()
@@ -69,6 +75,8 @@ def decide_subscription(
 
     Without a `request` (server-side) it has just what the namespace forces on everybody.
     """
+    if grant.override is not None:
+        options = options.model_copy(update=dict(grant.override.changes()))
     asker = asker._replace(is_subscribed=True)
     wish = request or SubscribeRequest()
     has_history = options.history_size > 0 and bool(options.history_ttl)
@@ -94,6 +102,7 @@ def decide_subscription(
         expires_at=grant.expires_at,
         chan_info=raw_or_unset(grant.chan_info),
         data=raw_or_unset(grant.data),
+        hold=grant.hold,
     )
 
 

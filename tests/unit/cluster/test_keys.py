@@ -33,8 +33,11 @@ def test_names_are_these() -> None:
         b"realtime:{0}:nodes",
         b"realtime:{0}:described",
         b"realtime:{0}:departed",
+        b"realtime:{0}:verdict:",
+        b"realtime:{0}:revocations",
+        b"realtime:{0}:revoked:",
     )
-    assert keys.user(0, "ann") == (b"realtime:{0}:user:ann", b"realtime:{0}:revoked:ann")
+    assert keys.user(0, "ann") == (b"realtime:{0}:user:ann", b"realtime:{0}:taken:ann")
     assert keys.session(0, "s") == b"realtime:{0}:session:s"
 
 

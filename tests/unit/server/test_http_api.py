@@ -14,12 +14,14 @@ from aiohttp.test_utils import TestClient, TestServer
 from msgspec import Raw
 
 from realtime_node.cluster.backplane import (
+    Control,
     DisconnectUser,
     NodeInfo,
     SubscribeUser,
     UnsubscribeUser,
 )
 from realtime_node.cluster.in_memory.cluster import InMemoryCluster
+from realtime_node.cluster.in_memory.verdicts import InMemoryVerdicts
 from realtime_node.cluster.session_store import Claimed, KeptGrant, Owner, SessionState, Verdict
 from realtime_node.config import ChannelSettings, ClientSettings
 from realtime_node.errors import BackplaneUnavailableError
@@ -60,8 +62,11 @@ class Api:
         rules = ChannelRules(ChannelSettings.model_validate(CHANNELS))
         self.clock = FakeClock()
         self.sessions = FakeSessions(InMemoryCluster(clock=self.clock), "node-1", self.clock)
+        self.verdicts = InMemoryVerdicts()
         settings = ClientSettings.model_validate(client or {})
-        self.cluster = Cluster(rules, self.backplane, self.presence, self.sessions, settings)
+        self.cluster = Cluster(
+            rules, self.backplane, self.presence, self.verdicts, self.sessions, settings
+        )
         self.http = HttpApi(self.cluster, self.metrics.api, key=key, insecure=insecure)
         app = web.Application()
         app.add_routes(self.http.routes())
@@ -479,6 +484,35 @@ async def test_disconnect_goes_to_all_nodes(api: Api) -> None:
         DisconnectUser(user="ann", whitelist=("c",), code=3503, reason="force disconnect"),
         DisconnectUser(user="ann", code=4000, reason="r"),
     ]
+
+
+@pytest.mark.parametrize("method", ["disconnect", "unsubscribe"])
+async def test_what_the_team_said_of_a_user_is_dropped_first(api: Api, method: str) -> None:
+    """Before any node hears of it, so nobody comes back by what was said; no other user's is."""
+    for user in ("ann", "bob"):
+        await api.verdicts.keep(user.encode(), b"yes", user=user, stamp=0, ttl_ms=60_000)
+    seen: list[bytes | None] = []
+    control = api.backplane.control
+
+    async def look_first(message: Control) -> None:
+        seen.append((await api.verdicts.find(b"ann")).verdict)
+        await control(message)
+
+    api.backplane.control = look_first  # type: ignore[method-assign]
+    assert await api.result(method, user="ann") == {}
+    assert seen == [None]
+    assert (await api.verdicts.find(b"bob")).verdict == b"yes"
+
+
+async def test_nobody_is_disconnected_when_the_drop_fails(api: Api) -> None:
+    """A store that does not answer is an error, and the caller tries again."""
+
+    async def fail(user: str) -> None:
+        raise BackplaneUnavailableError(f"no answer about {user}")
+
+    api.verdicts.revoke = fail  # type: ignore[method-assign]
+    assert await api.error("disconnect", user="ann") == 100
+    assert api.backplane.controls == []
 
 
 @pytest.mark.parametrize(

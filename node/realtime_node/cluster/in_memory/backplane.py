@@ -27,7 +27,7 @@ from .sessions import InMemorySessions
 
 
 class InMemoryBackplane:
-    """Implements `Backplane`; `presence` and `sessions` are the stores that belong to it."""
+    """Implements `Backplane`; the other stores that belong to it are attributes."""
 
     def __init__(self, cluster: InMemoryCluster) -> None:
         self._cluster = cluster
@@ -36,6 +36,7 @@ class InMemoryBackplane:
         self._task: asyncio.Task[None] | None = None
         self.presence = InMemoryPresence(cluster, self._joined)
         self.sessions = InMemorySessions(cluster, self._joined, wall_clock=time.time)
+        self.verdicts = cluster.verdicts
 
     @property
     def node_id(self) -> str:

@@ -23,6 +23,7 @@ from realtime_node.protocol.messages import ClientInfo
 
 from .session_table import SessionTable
 from .streams import Streams
+from .verdicts import InMemoryVerdicts
 
 _MAX_DEDUP: Final = 100_000
 _DEDUP_TTL_S: Final = 300.0
@@ -63,6 +64,7 @@ class InMemoryCluster:
         self._lease_s = lease_s
         self._inbox_limit = inbox_limit
         self.streams = Streams(clock, max_channels)
+        self.verdicts = InMemoryVerdicts(clock=clock)
         self._members: dict[str, Member] = {}
         self._interest: dict[str, dict[str, None]] = {}
         self._presence: dict[str, dict[str, _Present]] = {}

@@ -31,13 +31,14 @@ _log = logging.getLogger(__name__)
 
 
 class RedisBackplane:
-    """Implements `Backplane`; `presence` and `sessions` are the stores that belong to it."""
+    """Implements `Backplane`; the other stores that belong to it are attributes."""
 
     def __init__(self, options: RedisOptions, instruments: Instruments | None = None) -> None:
         self._options = options
         self._parts = parts = Parts(options, instruments or NoInstruments())
         self.presence = parts.presence
         self.sessions = parts.sessions
+        self.verdicts = parts.verdicts
         self._is_started = False
 
     @property

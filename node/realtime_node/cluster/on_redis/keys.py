@@ -51,6 +51,12 @@ class PartitionKeys(NamedTuple):
     """Hash node → `NodeInfo`."""
     departed: bytes
     """Sorted set of `<client> <channel>` left behind by dead nodes, by the end of their grace."""
+    verdicts: bytes
+    """Prefix of what the team's backend said, by digest."""
+    revocations: bytes
+    """How many revocations of users there have been."""
+    revoked: bytes
+    """Prefix of the last revocation of each user, for a while."""
 
 
 class UserKeys(NamedTuple):
@@ -58,7 +64,7 @@ class UserKeys(NamedTuple):
 
     subscriptions: bytes
     """Hash of server-side subscriptions."""
-    revoked: bytes
+    taken: bytes
     """Hash of what was taken from the user's sessions, and when."""
 
 
@@ -112,6 +118,9 @@ class Keys:
             nodes=f"{base}nodes".encode(),
             described=f"{base}described".encode(),
             departed=f"{base}departed".encode(),
+            verdicts=f"{base}verdict:".encode(),
+            revocations=f"{base}revocations".encode(),
+            revoked=f"{base}revoked:".encode(),
         )
 
     def user(self, partition: int, user: str) -> UserKeys:
@@ -119,7 +128,7 @@ class Keys:
         base = f"{self._prefix}:{{{partition}}}:"
         return UserKeys(
             subscriptions=f"{base}user:{user}".encode(),
-            revoked=f"{base}revoked:{user}".encode(),
+            taken=f"{base}taken:{user}".encode(),
         )
 
     def session(self, partition: int, session: str) -> bytes:

@@ -35,6 +35,7 @@ from .shard import Shard, by_partition
 from .sweep import Sweep
 from .tails import TailedReceiver, Tails
 from .traces import Traces
+from .verdicts import RedisVerdicts
 
 
 class Parts:
@@ -119,6 +120,7 @@ class Parts:
         self.sessions = RedisSessions(
             options, keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
         )
+        self.verdicts = RedisVerdicts(keys, runner, reads=reads, writes=writes)
         self.inboxes: tuple[InboxReader, ...] = ()
         """By shard; none before `receive_with`."""
 

@@ -93,6 +93,11 @@ UNSUBSCRIBE: Final = Script("unsubscribe")
 USER_SUBSCRIBE: Final = Script("user_subscribe")
 USER_SUBSCRIPTIONS: Final = Script("user_subscriptions")
 USER_UNSUBSCRIBE: Final = Script("user_unsubscribe")
+VERDICT_FIND: Final = Script("verdict_find")
+VERDICT_FORGET: Final = Script("verdict_forget")
+VERDICT_KEEP: Final = Script("verdict_keep")
+VERDICT_PROLONG: Final = Script("verdict_prolong")
+VERDICT_REVOKE: Final = Script("verdict_revoke")
 VERIFY: Final = Script("verify")
 
 ALL_SCRIPTS: Final = (
@@ -127,5 +132,10 @@ ALL_SCRIPTS: Final = (
     USER_SUBSCRIBE,
     USER_SUBSCRIPTIONS,
     USER_UNSUBSCRIBE,
+    VERDICT_FIND,
+    VERDICT_FORGET,
+    VERDICT_KEEP,
+    VERDICT_PROLONG,
+    VERDICT_REVOKE,
     VERIFY,
 )

@@ -115,7 +115,7 @@ class RedisSessions:
                     self._keys.session(partition, new.session),
                     own.sessions,
                     user.subscriptions,
-                    user.revoked,
+                    user.taken,
                 ),
                 (
                     node,
@@ -277,7 +277,7 @@ class RedisSessions:
     ) -> None:
         partition = self._partition(user, session)
         key = self._subscribed(partition, user, session)
-        noted = key if session else self._keys.user(partition, user).revoked
+        noted = key if session else self._keys.user(partition, user).taken
         arguments = field, note, remembered_ms, int(bool(session)), _MAX_NOTES
 
         def build() -> Call:
