@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,11 @@ PAUSE: Final = 4 * RESOLUTION
 """Seconds between two turns of the wheel beyond which this process has stood still."""
 
 
+MAX_TOLD: Final = 10_000
+"""Sessions taken over elsewhere that are remembered, the oldest gone first: long enough for claims
+that were on their way, which take seconds at most."""
+
+
 class SessionRegistry:
     """The sessions of one node."""
 
@@ -44,6 +50,8 @@ class SessionRegistry:
         self._by_client: dict[str, Session] = {}
         self._by_user: dict[str, set[Session]] = {}
         self._by_session: dict[str, Session] = {}
+        # What was told of a session may be about a connection whose claim is still on its way back.
+        self._told: OrderedDict[str, int] = OrderedDict()
         self._wheel: TimerWheel[Session] = TimerWheel(monotonic())
         self._turned_at = monotonic()
         self._has_waited = False
@@ -89,6 +97,8 @@ class SessionRegistry:
         """
         assert session.resumption is not None
         owner = session.resumption.owner
+        if self._told.get(owner.session, 0) > owner.token:
+            return False
         if not self._supersede(owner.session, owner.token):
             return False
         self._by_session[owner.session] = session
@@ -193,6 +203,9 @@ class SessionRegistry:
                     subscribe_from_server(session, control)
 
             case SupersedeSession():
+                self._told[control.session] = max(control.token, self._told.pop(control.session, 0))
+                if len(self._told) > MAX_TOLD:
+                    self._told.popitem(last=False)
                 self._supersede(control.session, control.token)
 
     def _meant(

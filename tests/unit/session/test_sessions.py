@@ -601,3 +601,21 @@ async def test_a_return_that_fails_keeps_the_grace(node: FakeNode) -> None:
     await node.departures.drain()
     assert announced(node) == ["announce JOIN grace:a", "announce LEAVE grace:a"]
     assert node.presence.present["grace:a"] == {}
+
+
+async def test_what_is_told_before_the_claim_is_answered_counts(node: FakeNode) -> None:
+    """A takeover that is heard of while an older claim is on its way back closes that one: 3503."""
+    _, first = await connected(node)
+    session = first["data"]["session"]
+    other = FakeNode(beside=node)
+    slow = node.client()
+    with node.sessions.hold("claim"):
+        slow.say(connect={"data": {"session": session}})
+        await settle()
+        fast, second = await connected(other, session)
+        [(told, _, token)] = other.sessions.told
+        node.registry.apply(SupersedeSession(session=session, token=token))
+    await settle()
+    assert told == node.backplane.node_id
+    assert second["data"]["resumed"] is True
+    assert (slow.link.code, fast.link.closes) == (3503, [])
