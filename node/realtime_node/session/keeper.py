@@ -112,10 +112,12 @@ class Keeper:
         session.resumption = Resumption(claimed.owner, grants)
         if claimed.state is not None:
             session.client_id = claimed.state.client
-        if not session.services.registry.took_over(session):
-            raise Disconnect(*codes.FORCE_DISCONNECT, detail="its session is taken over")
+        took_over = session.services.registry.took_over(session)
+        # Overtaken or not: who comes after this connection tells this one's node, and nobody else.
         if claimed.previous_node not in ("", self._node_id()):
             await self._tell_superseded(claimed)
+        if not took_over:
+            raise Disconnect(*codes.FORCE_DISCONNECT, detail="its session is taken over")
         return given
 
     async def _claim(self, session: Session, claims: ConnectionClaims, asked: str) -> Claimed:

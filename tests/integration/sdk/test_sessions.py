@@ -105,7 +105,11 @@ async def test_of_two_connections_one_has_the_session(pair: Pair, name: str) -> 
         rivals = [await opened(node) for node in (pair.a, pair.b) * 3]
         await asyncio.gather(*(rival.send(ask(session)) for rival in rivals))
         everybody = [first, *rivals]
-        await eventually(lambda: sum(client.closed for client in everybody) == len(rivals))
+        await eventually(
+            lambda: sum(client.closed for client in everybody) == len(rivals),
+            within_s=3,
+            what="all but one are closed",
+        )
         closes = [
             message["close"]["code"]
             for client in everybody
