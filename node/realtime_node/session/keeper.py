@@ -86,6 +86,8 @@ class Keeper:
         self._wall_clock = wall_clock
         self._notes: dict[str, _Note] = {}
         self._task: asyncio.Task[None] | None = None
+        # One for each connect that takes a session over, no longer than the store's deadline.
+        self._telling: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         """Return how many records are still to be written."""
@@ -115,7 +117,11 @@ class Keeper:
         took_over = session.services.registry.took_over(session)
         # Overtaken or not: who comes after this connection tells this one's node, and nobody else.
         if claimed.previous_node not in ("", self._node_id()):
-            await self._tell_superseded(claimed)
+            # It is told even if this connection is itself overtaken, and cancelled, meanwhile.
+            telling = asyncio.get_running_loop().create_task(self._tell_superseded(claimed))
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
+            await asyncio.shield(telling)
         if not took_over:
             raise Disconnect(*codes.FORCE_DISCONNECT, detail="its session is taken over")
         return given
@@ -189,9 +195,10 @@ class Keeper:
 
     async def close(self) -> None:
         """Stop writing; what is left the others find out when this node is gone."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [*self._telling, *([] if self._task is None else [self._task])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _note(self, key: str, note: _Note) -> None:
         self._notes[key] = note
