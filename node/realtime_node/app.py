@@ -43,6 +43,7 @@ from realtime_node.server.sockets import BufferBounds, unsent_bytes
 from realtime_node.server.websocket import WebSocketEndpoint
 from realtime_node.session.channels import ChannelRules
 from realtime_node.session.departures import Departures
+from realtime_node.session.keeper import Keeper
 from realtime_node.session.lifecycle import Limits
 from realtime_node.session.offenders import Offenders
 from realtime_node.session.registry import SessionRegistry
@@ -137,7 +138,20 @@ class Node:
         self._proxies = build_proxies(
             settings, Surroundings(verdicts=engine.verdicts, instruments=self.metrics.proxy)
         )
-        self._departures = Departures(self._backplane, self._presence)
+        self._departures = Departures(
+            self._backplane,
+            self._presence,
+            max_held=settings.client.session.max_departures,
+            monotonic=time.monotonic,
+        )
+        engine.sessions.watch(self._registry.lost)
+        self._keeper = Keeper(
+            engine.sessions,
+            settings.client,
+            self.metrics.session,
+            node_id=lambda: self._backplane.node_id,
+            wall_clock=time.time,
+        )
         self._services = Services(
             version=f"Realtime Cluster {__version__}",
             settings=settings.client,
@@ -158,6 +172,7 @@ class Node:
             proxies=self._proxies,
             registry=self._registry,
             metrics=self.metrics.session,
+            keeper=self._keeper,
             monotonic=time.monotonic,
             wall_clock=time.time,
             random=random.random,
@@ -184,7 +199,14 @@ class Node:
             ),
         )
         self._api = HttpApi(
-            Cluster(rules, self._backplane, self._presence, engine.verdicts),
+            Cluster(
+                rules,
+                self._backplane,
+                self._presence,
+                engine.verdicts,
+                engine.sessions,
+                settings.client,
+            ),
             self.metrics.api,
             key=settings.http_api.key.get_secret_value(),
             insecure=settings.http_api.insecure,
@@ -263,9 +285,11 @@ class Node:
             async with asyncio.timeout(deadline):
                 await self._websockets.wait_closed()
                 await self._departures.drain()
+                await self._keeper.drain()
         except TimeoutError:
             logger.warning("shutdown: not everything was let go within %.0f s", deadline)
         await self._departures.close()
+        await self._keeper.close()
         await self._registry.stop()
         await self._proxies.close()
         self._probe.stop()
@@ -329,6 +353,8 @@ class Node:
         session.clients.set_function(lambda: self._registry.num_clients)
         session.subscriptions.set_function(lambda: self._registry.num_subscriptions)
         session.pending_departures.set_function(lambda: len(self._departures))
+        session.held_departures.set_function(lambda: self._departures.num_held)
+        session.pending_session_writes.set_function(lambda: len(self._keeper))
         delivery.backlog.set_function(lambda: self._hub.backlog)
         self.metrics.compression.clients.set_function(lambda: self._websockets.num_compressed)
         delivery.channels.set_function(lambda: self._hub.num_channels)

@@ -17,6 +17,7 @@ from realtime_node.cluster.in_memory.cluster import InMemoryCluster
 from realtime_node.cluster.on_redis.backplane import RedisBackplane
 from realtime_node.cluster.on_redis.options import RedisOptions
 from realtime_node.cluster.presence import PresenceStore
+from realtime_node.cluster.session_store import SessionStore
 from realtime_node.cluster.verdicts import VerdictStore
 from realtime_node.config import EngineSettings, RedisSettings
 from realtime_node.telemetry.metrics import Metrics
@@ -28,6 +29,7 @@ class Engine:
 
     backplane: Backplane
     presence: PresenceStore
+    sessions: SessionStore
     verdicts: VerdictStore
     reconnects: ReconnectBudget
     connects: Callable[[float], Allowance]
@@ -49,6 +51,7 @@ def choose_engine(settings: EngineSettings, metrics: Metrics, *, reconnects_per_
     return Engine(
         backplane=node,
         presence=node.presence,
+        sessions=node.sessions,
         verdicts=node.verdicts,
         reconnects=node.reconnects,
         connects=node.connects,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from realtime_node.cluster.allowance import Allowance, ReconnectBudget
     from realtime_node.cluster.on_redis.instruments import Instruments
     from realtime_node.cluster.presence import PresenceStore
+    from realtime_node.cluster.session_store import SessionStore
     from realtime_node.cluster.verdicts import VerdictStore
 
 HISTORY = StreamOptions(history_size=1000, history_ttl_ms=60_000)
@@ -98,6 +99,10 @@ class OwnBackplane(Backplane, Protocol):
         """The store that belongs to it."""
 
     @property
+    def sessions(self) -> SessionStore:
+        """Likewise."""
+
+    @property
     def verdicts(self) -> VerdictStore:
         """Likewise."""
 
@@ -119,6 +124,7 @@ class Node:
         self.name = name
         self.backplane = backplane
         self.presence = backplane.presence
+        self.sessions = backplane.sessions
         self.verdicts = backplane.verdicts
         self.reconnects = backplane.reconnects
         self.connects = backplane.connects

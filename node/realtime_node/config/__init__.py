@@ -8,6 +8,7 @@ from realtime_node.config.drain import AdminSettings, DrainSettings, ReconnectBu
 from realtime_node.config.engine import EngineSettings, RedisSettings
 from realtime_node.config.loading import load_settings
 from realtime_node.config.proxies import ProxySettings, RpcSettings
+from realtime_node.config.sessions import ApiSubscriptionSettings, SessionSettings
 from realtime_node.config.settings import (
     ClientSettings,
     HttpApiSettings,
@@ -24,6 +25,7 @@ from realtime_node.config.settings import (
 __all__ = [
     "AdminSettings",
     "AdmissionSettings",
+    "ApiSubscriptionSettings",
     "ChannelNamespace",
     "ChannelOptions",
     "ChannelSettings",
@@ -38,6 +40,7 @@ __all__ = [
     "ReconnectBudgetSettings",
     "RedisSettings",
     "RpcSettings",
+    "SessionSettings",
     "Settings",
     "ShutdownSettings",
     "SubscriptionTokenSettings",

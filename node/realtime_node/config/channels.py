@@ -122,6 +122,11 @@ class ChannelOptions(Section):
     presence: bool = False
     """Keep a list of who is subscribed. Costs writes to Redis for every subscription."""
 
+    presence_grace: Annotated[Duration, Field(le=timedelta(minutes=30))] = timedelta()
+    """How long a client with a session that lost its connection stays present, at most "30m": who
+    is back in time neither left nor joined. Needs `presence`, and clients that ask for a
+    session."""
+
     join_leave: bool = False
     """Announce subscribers who come and go, to those who ask for it and have access to presence."""
 
@@ -200,6 +205,7 @@ class ChannelOptions(Section):
     def contradictions(self) -> Iterable[Contradiction]:
         """History is complete or absent, and what builds on it, or on another key, has it."""
         yield from self._contradictions_of_flow()
+        yield from self._contradictions_of_presence()
         if self.history_size and not self.history_ttl:
             yield Contradiction("history_ttl", 'history needs it: set e.g. "300s"')
         if self.history_ttl and not self.history_size:
@@ -213,6 +219,10 @@ class ChannelOptions(Section):
             for key in ("force_recovery", "allow_recovery", "force_positioning"):
                 if getattr(self, key):
                     yield Contradiction(key, "it needs history: set history_size and history_ttl")
+
+    def _contradictions_of_presence(self) -> Iterable[Contradiction]:
+        if self.presence_grace and not self.presence:
+            yield Contradiction("presence_grace", "it needs presence")
         if self.force_push_join_leave and not self.join_leave:
             yield Contradiction("force_push_join_leave", "it needs join_leave")
 
@@ -307,6 +317,11 @@ class ChannelSettings(Section):
                 known_for = format_duration(self.history_meta_ttl)
                 problem = f"it is longer than channel.history_meta_ttl, {known_for}"
                 yield Contradiction(f"{place}.history_ttl", problem)
+
+    @property
+    def has_presence_grace(self) -> bool:
+        """Whether clients may stay present somewhere while they are away."""
+        return any(options.presence_grace for _, options in self.places)
 
     def _contradictions_of_proxies(self) -> Iterable[Contradiction]:
         for event in ("subscribe", "publish", "sub_refresh"):

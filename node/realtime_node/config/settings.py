@@ -35,6 +35,7 @@ from realtime_node.config.section import (
     Section,
     SomeBytes,
 )
+from realtime_node.config.sessions import ApiSubscriptionSettings, SessionSettings
 
 SHORTEST_HMAC_SECRET: Final = 32
 """Bytes: RFC 7518 asks for a key as long as the hash, and a shorter one can be guessed offline."""
@@ -179,6 +180,10 @@ class ClientSettings(Section):
     command_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     """Commands that it may send at once, when it sent few before."""
 
+    session: SessionSettings = SessionSettings()
+
+    api_subscriptions: ApiSubscriptionSettings = ApiSubscriptionSettings()
+
     def contradictions(self) -> Iterable[Contradiction]:
         """Pings are told in whole seconds, and one is answered before the next is sent."""
         if self.ping_interval % timedelta(seconds=1):
@@ -317,6 +322,8 @@ class Settings(Section):
         ):
             yield "client.token.hmac_secret_key is not set: no client can connect"
         yield from self.engine.warnings()
+        if not client.session.enabled and self.channel.has_presence_grace:
+            yield "channel: presence_grace has no effect while client.session.enabled is false"
         if client.proxy.connect.cache_ttl and not client.proxy.connect.enabled:
             yield "client.proxy.connect.cache_ttl has no effect: the proxy is not enabled"
         yield from self._drain_warnings()

@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol
 
 from realtime_node.admission.admit import Refusal, Verdict
@@ -32,6 +32,7 @@ from realtime_node.proxy.headers import NOTHING_KEPT, Kept, TooManyHeadersError
 from realtime_node.server.arrivals import Arrival, refused
 from realtime_node.server.handshake import Accepted, Refused, negotiate
 from realtime_node.server.sockets import BufferBounds, bound_buffers, reset_on_close
+from realtime_node.session.resuming import Ending
 from realtime_node.session.services import Services
 from realtime_node.session.session import Session
 
@@ -140,7 +141,9 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _take(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:
-            self._session.ended()
+            # A page that is left says so too, and may only be loading anew.
+            is_leaving = bytes(frame.data[:2]) == _GOING_AWAY
+            self._session.ended(Ending.LOST if is_leaving else Ending.GOODBYE)
         elif frame.opcode in _CONTROL_OPCODES:
             self._demand_rate()
         elif frame.opcode in _MESSAGE_OPCODES:
@@ -199,6 +202,7 @@ class WebSocketConnection(asyncio.Protocol):
 
 _PONG: Final = 0x80 | Opcode.PONG
 """First byte of a pong frame."""
+_GOING_AWAY: Final = CloseCode.GOING_AWAY.to_bytes(2, "big")
 _CONTROL_OPCODES: Final = (Opcode.PING, Opcode.PONG)
 _MESSAGE_OPCODES: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 

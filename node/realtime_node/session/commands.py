@@ -46,10 +46,11 @@ from realtime_node.protocol.messages import (
 )
 from realtime_node.session import permissions, proxied
 from realtime_node.session.connecting import connect, refresh
+from realtime_node.session.continuing import demand_ownership, granted, keep_grant
 from realtime_node.session.outcome import Execute, Outcome
 from realtime_node.session.permissions import Verdict
 from realtime_node.session.subscribing import open_subscription, remaining_seconds
-from realtime_node.session.subscription import Grant, decide_subscription, raw_or_unset
+from realtime_node.session.subscription import NO_GRANT, Grant, decide_subscription, raw_or_unset
 
 if TYPE_CHECKING:
     from realtime_node.session.claims import SubscriptionClaims
@@ -87,23 +88,39 @@ async def subscribe(session: Session, command_id: int, request: SubscribeRequest
     rules = session.services.rules
     options = rules.rule(channel).options
     asker = session.asker()
-    grant = Grant()
+    grant = _grant(session, channel, request.token)
     wish: SubscribeRequest | None = request
-    if request.token:
-        claims = _subscription_claims(session, channel, request.token)
-        grant = Grant(expires_at=claims.expire_at, chan_info=claims.info, data=claims.data)
-    elif permissions.asks_backend(channel, options, rules.settings):
+    if grant is None and permissions.asks_backend(channel, options, rules.settings):
         grant, wish = await proxied.subscription_grant(session, options, request), None
-    else:
+    elif grant is None:
         _demand(permissions.may_subscribe(channel, options, rules.settings, asker))
     opened = await open_subscription(
         session,
         channel,
-        decide_subscription(options, asker, wish, grant),
+        decide_subscription(options, asker, wish, grant or NO_GRANT),
         recovers=request.recover,
         since=StreamPosition(offset=request.offset, epoch=request.epoch),
     )
+    if grant is not None:
+        keep_grant(session, channel, grant)
     return Outcome(Reply(id=command_id, subscribe=opened.result), opened.start)
+
+
+def _grant(session: Session, channel: str, token: str) -> Grant | None:
+    """Return what a token grants, or did in the client's session; None without either.
+
+    Raises as `_subscription_claims`; an expired token is as good as none where the grant lives.
+    """
+    kept = None if session.resumption is None else granted(session, channel)
+    if token:
+        try:
+            claims = _subscription_claims(session, channel, token)
+        except ReplyError as error:
+            if kept is None or error.code != codes.TOKEN_EXPIRED.code:
+                raise
+        else:
+            return Grant(expires_at=claims.expire_at, chan_info=claims.info, data=claims.data)
+    return kept
 
 
 def _subscription_claims(session: Session, channel: str, token: str) -> SubscriptionClaims:
@@ -140,6 +157,8 @@ async def sub_refresh(session: Session, command_id: int, request: SubRefreshRequ
         raise ReplyError(*codes.PERMISSION_DENIED)
     claims = _subscription_claims(session, channel, request.token)
     held.expires_at = claims.expire_at
+    grant = Grant(held.server_side, claims.expire_at, claims.info, claims.data)
+    keep_grant(session, channel, grant)
     session.watch_subscriptions()
     ttl = remaining_seconds(claims.expire_at, session.services.wall_clock())
     result = SubRefreshResult(expires=bool(claims.expire_at), ttl=ttl)
@@ -149,6 +168,7 @@ async def sub_refresh(session: Session, command_id: int, request: SubRefreshRequ
 async def unsubscribe(session: Session, command_id: int, request: UnsubscribeRequest) -> Outcome:
     """Leave a channel; leaving one that was never joined is no error."""
     channel = _named(request.channel, "unsubscribe")
+    keep_grant(session, channel, None)
     if channel in session.subscriptions:
         session.forget(channel)
     return Outcome(Reply(id=command_id, unsubscribe=EmptyResult()))
@@ -164,6 +184,8 @@ async def publish(session: Session, command_id: int, request: PublishRequest) ->
     rule = services.rules.rule(channel)
     if request.data is UNSET:
         raise ReplyError(*codes.BAD_COMMAND)
+    if session.resumption is not None:
+        await demand_ownership(session)
     stream, key = rule.stream, ""
     publication = Publication(
         data=services.codec.publishable(request.data), info=session.info(channel)

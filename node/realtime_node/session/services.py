@@ -18,6 +18,7 @@ from realtime_node.proxy.proxies import Proxies
 from realtime_node.session.channels import ChannelRules
 from realtime_node.session.claims import TokenVerifier
 from realtime_node.session.departures import Departures
+from realtime_node.session.keeper import Keeper
 from realtime_node.session.lifecycle import Limits
 from realtime_node.session.offenders import Offenders
 from realtime_node.telemetry.metrics import SessionMetrics
@@ -52,6 +53,7 @@ class Services:
     proxies: Proxies
     registry: SessionRegistry
     metrics: SessionMetrics
+    keeper: Keeper
     monotonic: Callable[[], float]
     """Seconds, for deadlines."""
     wall_clock: Callable[[], float]

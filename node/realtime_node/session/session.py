@@ -32,11 +32,13 @@ from realtime_node.proxy.headers import NOTHING_KEPT, Kept
 from realtime_node.proxy.proxies import Caller, Hold
 from realtime_node.session import lifecycle, proxied
 from realtime_node.session.commands import EXECUTE, method_of
+from realtime_node.session.continuing import keep_grant
 from realtime_node.session.departures import Departure
 from realtime_node.session.lifecycle import NEVER, TRANSITIONS, Action, Event, State
 from realtime_node.session.offenders import Stretch, Strikes
 from realtime_node.session.outcome import Execute
 from realtime_node.session.permissions import Asker
+from realtime_node.session.resuming import Ending, Resumption, ending_of
 from realtime_node.session.subscription import Subscription, raw_or_unset
 from realtime_node.session.turns import Source, Turns, Work
 
@@ -70,6 +72,7 @@ class Session:
         "kept",
         "outbound",
         "rate_full_at",
+        "resumption",
         "services",
         "state",
         "strikes",
@@ -86,6 +89,8 @@ class Session:
         self.outbound = outbound
         self.client_id = str(uuid4())
         self.user = ""
+        self.resumption: Resumption | None = None
+        """What it has of a session that outlives it, if the client asked for one."""
         self.conn_info: Raw | UnsetType = UNSET
         self.expires_at: float = 0
         self.state = State.OPENED
@@ -320,6 +325,7 @@ class Session:
                 if held.expires_at <= now:
                     proxied.refresh_subscription_soon(self, channel, held)
             elif held.expires_at <= now - self.services.limits.expiry_grace:
+                keep_grant(self, channel, None)
                 self.end_subscription(channel, codes.UNSUBSCRIBED_EXPIRED)
         self.watch_subscriptions()
 
@@ -329,12 +335,15 @@ class Session:
             logger.info("client %s: closing: %s", self.client_id, disconnect)
         self.close(CloseCode(disconnect.code, disconnect.reason))
 
-    def close(self, close: CloseCode) -> None:
-        """End the session from our side; what was written before still goes out."""
+    def close(self, close: CloseCode, ending: Ending | None = None) -> None:
+        """End the session from our side; what was written before still goes out.
+
+        Without an `ending` the code says whether the client may come back.
+        """
         if self.state is State.CLOSED:
             return
         self.services.metrics.disconnects.labels(close.code).inc()
-        self.ended()
+        self.ended(ending or ending_of(close))
         self._link.close(close.code, close.reason)
 
     def cut_off(self) -> None:
@@ -353,14 +362,21 @@ class Session:
         }
         services.offenders.leave(self.user, stretches, self.strikes, services.monotonic())
 
-    def ended(self) -> None:
+    def superseded(self) -> None:
+        """End the connection because another has its session now."""
+        if self.state is not State.CLOSED:
+            self.services.metrics.sessions_superseded.inc()
+            self.close(codes.FORCE_DISCONNECT, Ending.SUPERSEDED)
+
+    def ended(self, ending: Ending = Ending.LOST) -> None:
         """Let go of everything; the session is over, whoever ended it."""
         if self.state is State.CLOSED:
             return
         self.state = TRANSITIONS[self.state, Event.CLOSE]
         self.outbound.end()
         for channel in list(self.subscriptions):
-            self.forget(channel)
+            self.forget(channel, ending)
+        self.services.keeper.ended(self, ending)
         if self._turns is not None:
             self._turns.stop()
         self.rely_on(None)
@@ -410,14 +426,19 @@ class Session:
             self.end_subscription(channel, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
         return True
 
-    def forget(self, channel: str) -> None:
-        """Drop a subscription, and let others know if they are to."""
+    def forget(self, channel: str, ending: Ending = Ending.GOODBYE) -> None:
+        """Drop a subscription, and let others know if they are to, now or after its grace."""
         info = self.info(channel)
         held = self.subscriptions.pop(channel)
         if held.hold is not None:
             held.hold.release()
         self.services.hub.leave(channel, self)
-        announces = held.announces and held.is_active
+        announces = held.announces and (held.is_active or held.was_present)
+        if ending is Ending.SUPERSEDED and not held.is_present:
+            announces = False  # where there is no presence to ask, the later connection is there
         if held.is_present or announces:
-            departure = Departure(info, has_presence=held.is_present, announces=announces)
-            self.services.departures.add(channel, departure)
+            departure = Departure(
+                info, has_presence=held.is_present, announces=announces, token=held.stay.token
+            )
+            grace_s = held.stay.grace_ms / 1000 if ending.stays and held.is_present else 0
+            self.services.departures.add(channel, departure, after_s=grace_s)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from realtime_node.cluster.presence import NO_STAY, Stay
 from realtime_node.config import ChannelOptions
 from realtime_node.protocol.messages import SubscribeRequest
 from realtime_node.proxy.answers import Override
@@ -36,6 +37,10 @@ class Subscription(msgspec.Struct, kw_only=True):
     """False until its subscribe was answered."""
     is_present: bool = False
     """Whether its presence was entered: it has to be taken out when the subscription ends."""
+    stay: Stay = NO_STAY
+    """How its presence stands, if its client has a session."""
+    was_present: bool = False
+    """The client had been in the channel all along: nobody is told that it came."""
     expires_at: float = 0
     """Unix seconds; 0: never."""
     since: int = 0

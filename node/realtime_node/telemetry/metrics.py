@@ -153,6 +153,21 @@ class SessionMetrics:
         self.pending_departures = make.gauge(
             "pending_departures", "Presence entries and leaves still to be told to the store."
         )
+        self.held_departures = make.gauge(
+            "held_departures", "Clients, once per channel, that are away and still present."
+        )
+        self.pending_session_writes = make.gauge(
+            "pending_session_writes", "Records of sessions still to be written to the store."
+        )
+        self.session_claims = make.counter(
+            "session_claims", "Connects that asked for a session, by what became of it.", "verdict"
+        )
+        self.sessions_superseded = make.counter(
+            "sessions_superseded", "Connections closed because another took their session over."
+        )
+        self.session_grants_left_out = make.counter(
+            "session_grants_left_out", "Grants that had no room in the record of their session."
+        )
         self.connects = make.counter("connects", "Clients that connected.")
         self.commands = make.counter("commands", "Commands executed.", "method")
         self.errors = make.counter("reply_errors", "Commands answered with an error.", "code")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable
 
 from realtime_node.cluster.allowance import RECONNECTS_PER_S
@@ -24,10 +25,11 @@ from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosit
 from .allowances import InMemoryConnects, InMemoryReconnects
 from .cluster import InMemoryCluster, Member
 from .presence import InMemoryPresence
+from .sessions import InMemorySessions
 
 
 class InMemoryBackplane:
-    """Implements `Backplane`; `presence`, `verdicts` and `reconnects` are the parts of it."""
+    """Implements `Backplane`; the other stores that belong to it are attributes."""
 
     def __init__(
         self, cluster: InMemoryCluster, *, reconnects_per_s: float = RECONNECTS_PER_S
@@ -38,6 +40,7 @@ class InMemoryBackplane:
         self._member: Member | None = None
         self._task: asyncio.Task[None] | None = None
         self.presence = InMemoryPresence(cluster, self._joined)
+        self.sessions = InMemorySessions(cluster, self._joined, wall_clock=time.time)
         self.verdicts = cluster.verdicts
         self.reconnects = InMemoryReconnects(
             cluster.permits, self._node_id, self.is_available, per_node=reconnects_per_s

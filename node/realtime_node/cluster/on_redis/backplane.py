@@ -32,12 +32,13 @@ _log = logging.getLogger(__name__)
 
 
 class RedisBackplane:
-    """Implements `Backplane`; `presence`, `verdicts` and `reconnects` are the parts of it."""
+    """Implements `Backplane`; the other stores that belong to it are attributes."""
 
     def __init__(self, options: RedisOptions, instruments: Instruments | None = None) -> None:
         self._options = options
         self._parts = parts = Parts(options, instruments or NoInstruments())
         self.presence = parts.presence
+        self.sessions = parts.sessions
         self.verdicts = parts.verdicts
         self.reconnects = parts.reconnects
         self._is_started = False

@@ -15,6 +15,7 @@ from realtime_node.errors import BackplaneError
 from .allowances import BUDGET_FIELDS, Census
 from .commands import Commands
 from .continuity import Continuity
+from .departed import Departed
 from .entries import encode_node
 from .janitor import Janitor
 from .keys import Keys
@@ -37,6 +38,7 @@ class Heartbeat:
         writes: Commands,
         *,
         janitor: Janitor,
+        departed: Departed,
         liveness: Liveness,
         continuity: Continuity,
         census: Census,
@@ -51,6 +53,7 @@ class Heartbeat:
         self._runner = runner
         self._writes = writes
         self._janitor = janitor
+        self._departed = departed
         self._node_id = node_id
         self._liveness = liveness
         self._continuity = continuity
@@ -101,10 +104,14 @@ class Heartbeat:
                 shared.generation,
                 shared.traffic,
                 shared.budget,
+                shared.departed,
             )
             return keys, (node, description, self._lease_ms, *self._census.report())
 
-        _, generation, *told = await self._runner.run(self._writes, HEARTBEAT, build)
+        reply = await self._runner.run(self._writes, HEARTBEAT, build)
+        _, generation, has_lapsed, *told = reply
+        if has_lapsed:
+            self._departed.notice(partition)
         budget, expired = told[:BUDGET_FIELDS], told[BUDGET_FIELDS:]
         if partition == 0:  # where the budget is changed, and every node is
             self._census.learn(*budget)

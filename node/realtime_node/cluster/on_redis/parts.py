@@ -13,6 +13,7 @@ from realtime_node.cluster.backplane import NodeInfo, Receiver
 
 from .allowances import Census, RedisConnects, RedisReconnects
 from .continuity import Continuity
+from .departed import Departed
 from .discovery import places
 from .heartbeat import Heartbeat
 from .history import History
@@ -30,6 +31,7 @@ from .presence import RedisPresence
 from .publishing import Publisher
 from .repair import Repair
 from .runner import Runner
+from .sessions import RedisSessions
 from .shard import Shard, by_partition
 from .sweep import Sweep
 from .tails import TailedReceiver, Tails
@@ -100,6 +102,7 @@ class Parts:
             options, keys, runner, writes, census, node_id=node_id, is_member=self._is_member
         )
         self._connects: list[RedisConnects] = []
+        self.departed = Departed(keys, runner, writes, announce=self.publisher.announce)
         self.heartbeats = [
             Heartbeat(
                 options,
@@ -107,6 +110,7 @@ class Parts:
                 runner,
                 shard.writes,
                 janitor=self.janitor,
+                departed=self.departed,
                 liveness=shard.liveness,
                 continuity=continuity,
                 census=census,
@@ -121,6 +125,9 @@ class Parts:
         )
         self.presence = RedisPresence(
             keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
+        )
+        self.sessions = RedisSessions(
+            options, keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
         )
         self.verdicts = RedisVerdicts(keys, runner, reads=reads, writes=writes)
         self.inboxes: tuple[InboxReader, ...] = ()
@@ -172,6 +179,7 @@ class Parts:
         for heartbeat in self.heartbeats:
             await heartbeat.close()
         await self.janitor.close()
+        await self.departed.close()
         await self.interest.close()
         await self.membership.close()
         for inbox in self.inboxes:
@@ -215,6 +223,7 @@ class Parts:
     async def _reestablish(self, partitions: Collection[int]) -> None:
         await self.interest.reestablish(partitions)
         await self.presence.reestablish(partitions)
+        await self.sessions.reestablish(partitions)
 
     def _on_restart(self, partitions: Collection[int]) -> None:
         for partition in partitions:

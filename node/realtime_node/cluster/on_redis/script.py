@@ -80,14 +80,24 @@ NODES: Final = Script("nodes")
 PERMISSIONS: Final = Script("permissions")
 PRESENCE_ADD: Final = Script("presence_add")
 PRESENCE_GET: Final = Script("presence_get")
+PRESENCE_LAPSE: Final = Script("presence_lapse")
 PRESENCE_REMOVE: Final = Script("presence_remove")
 PUBLISH: Final = Script("publish")
 REGISTER: Final = Script("register")
 REMOVE_HISTORY: Final = Script("remove_history")
 RESOLVE: Final = Script("resolve")
 ROTATE: Final = Script("rotate")
+SESSION_CLAIM: Final = Script("session_claim")
+SESSION_ORPHAN: Final = Script("session_orphan")
+SESSION_OWNER: Final = Script("session_owner")
+SESSION_RELEASE: Final = Script("session_release")
+SESSION_TELL: Final = Script("session_tell")
+SESSION_WRITE: Final = Script("session_write")
 SUBSCRIBE: Final = Script("subscribe")
 UNSUBSCRIBE: Final = Script("unsubscribe")
+USER_SUBSCRIBE: Final = Script("user_subscribe")
+USER_SUBSCRIPTIONS: Final = Script("user_subscriptions")
+USER_UNSUBSCRIBE: Final = Script("user_unsubscribe")
 VERDICT_FIND: Final = Script("verdict_find")
 VERDICT_FORGET: Final = Script("verdict_forget")
 VERDICT_KEEP: Final = Script("verdict_keep")
@@ -112,14 +122,24 @@ ALL_SCRIPTS: Final = (
     PERMISSIONS,
     PRESENCE_ADD,
     PRESENCE_GET,
+    PRESENCE_LAPSE,
     PRESENCE_REMOVE,
     PUBLISH,
     REGISTER,
     REMOVE_HISTORY,
     RESOLVE,
     ROTATE,
+    SESSION_CLAIM,
+    SESSION_ORPHAN,
+    SESSION_OWNER,
+    SESSION_RELEASE,
+    SESSION_TELL,
+    SESSION_WRITE,
     SUBSCRIBE,
     UNSUBSCRIBE,
+    USER_SUBSCRIBE,
+    USER_SUBSCRIPTIONS,
+    USER_UNSUBSCRIBE,
     VERDICT_FIND,
     VERDICT_FORGET,
     VERDICT_KEEP,

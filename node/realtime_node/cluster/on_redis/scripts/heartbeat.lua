@@ -8,6 +8,7 @@
 -- KEYS[4] generation of the partition
 -- KEYS[5] traffic of the nodes
 -- KEYS[6] the budget
+-- KEYS[7] clients left behind by nodes that are gone, by the end of their grace
 -- ARGV[1] the caller's node id
 -- ARGV[2] description of the caller
 -- ARGV[3] lease, ms
@@ -16,8 +17,8 @@
 -- ARGV[6] version of the budget that the caller knows; 0: its settings'
 -- ARGV[7] that budget, connections per second for each node that accepts clients
 --
--- Returns {'OK', generation, version, per node, nodes that accept, live nodes, arrivals per second,
---          node whose lease has ended…}
+-- Returns {'OK', generation, 1 if some grace has ended else 0, version, per node,
+--          nodes that accept, live nodes, arrivals per second, node whose lease has ended…}
 --      or {'FENCED'}, nothing written
 
 -- @budget
@@ -37,8 +38,9 @@ redis.call('HSET', KEYS[5], ARGV[1], ARGV[4] .. ' ' .. ARGV[5])
 local since = now - ARGV[3]
 local version, per_node = newest_budget(KEYS[6], ARGV[6], ARGV[7])
 local live, accepting, arrivals = count_traffic(KEYS[2], KEYS[5], since, ARGV[1], ARGV[4])
+local due = redis.call('ZRANGEBYSCORE', KEYS[7], '-inf', now_text, 'LIMIT', 0, 1)
 local expired = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.format('%.0f', since))
 return {
-  'OK', generation, version, per_node, accepting, live, string.format('%.3f', arrivals),
+  'OK', generation, #due, version, per_node, accepting, live, string.format('%.3f', arrivals),
   unpack(expired, 1, math.min(#expired, 1000)),
 }
