@@ -35,12 +35,12 @@ from realtime_node.protocol.framing import message_frame
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.proxy.building import Surroundings, build_proxies
 from realtime_node.server.admin_api import AdminApi
-from realtime_node.server.api_methods import Cluster
+from realtime_node.server.api_cluster import Cluster
 from realtime_node.server.auth import JwtVerifier
 from realtime_node.server.health import BudgetStatus, HealthEndpoints, Status
 from realtime_node.server.http_api import MAX_BODY, HttpApi
 from realtime_node.server.sockets import BufferBounds, unsent_bytes
-from realtime_node.server.websocket import WebSocketEndpoint
+from realtime_node.server.upgrade import WebSocketEndpoint
 from realtime_node.session.channels import ChannelRules
 from realtime_node.session.departures import Departures
 from realtime_node.session.keeper import Keeper

@@ -19,18 +19,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from realtime_node.cluster.backplane import Control, Entry, EntryKind
+from realtime_node.cluster.backplane import Control, Entry
 from realtime_node.delivery.agenda import Agenda
 from realtime_node.delivery.batching import Audience, Batch, Waiting, newest
 from realtime_node.delivery.channel import Channel
+from realtime_node.delivery.encoding import waiting_of
 from realtime_node.delivery.fanout import Fanout
 from realtime_node.delivery.flow import Flow
 from realtime_node.delivery.frames import Framer
 from realtime_node.delivery.joining import Joiner, beyond, continues, position_after
+from realtime_node.delivery.shared_batches import BatchOf, SharedBatches
 from realtime_node.delivery.slow_clients import SlowClients
 from realtime_node.delivery.subscribers import NOBODY, Subscriber
 from realtime_node.protocol.codec import Codec
-from realtime_node.protocol.messages import JoinLeave, Push, StreamPosition
+from realtime_node.protocol.messages import StreamPosition
 from realtime_node.telemetry.metrics import DeliveryMetrics
 
 logger = logging.getLogger(__name__)
@@ -39,9 +41,6 @@ WRITES_PER_PASS: Final = 1000
 """About 4 ms of writes on one core: the longest the loop is kept from reading sockets."""
 MAX_BACKLOG: Final = 20_000
 """Messages that may wait for their frames on one node."""
-
-BatchOf = Callable[[Channel, Sequence[Waiting]], Batch]
-"""Makes a batch of some of a channel's messages, or finds the one that was made of them."""
 
 
 class Hub:
@@ -160,7 +159,7 @@ class Hub:
             if entry.control is not None:
                 self._on_control(entry.control)
             elif channel := self._channels.get(entry.channel):
-                channel.gather(self._encode(entry, channel.flow))
+                channel.gather(waiting_of(entry, channel.flow, self._codec))
                 self._backlog += 1
                 if not channel.is_queued:
                     channel.is_queued = True
@@ -200,29 +199,6 @@ class Hub:
                         self._end_position(channel, joiner.subscriber)
                 channel.offset = None
                 self._lose_position(channel)
-
-    def _encode(self, entry: Entry, flow: Flow) -> Waiting:
-        audience = Audience.EVERYONE
-        offset = 0
-        key = ""
-        if entry.publication is not None:
-            push = Push(channel=entry.channel, pub=entry.publication)
-            offset = entry.publication.offset
-            if flow.slow.key and entry.publication.tags:
-                key = entry.publication.tags.get(flow.slow.key, "")
-        else:
-            audience = Audience.JOIN_LEAVE
-            assert entry.info is not None, "an entry brings a publication, an info or a control"
-            body = JoinLeave(info=entry.info)
-            key = entry.info.client
-            is_join = entry.kind is EntryKind.JOIN
-            push = Push(
-                channel=entry.channel,
-                join=body if is_join else None,
-                leave=None if is_join else body,
-            )
-        payload = self._codec.encode_push(push)
-        return Waiting(payload, audience, offset, entry.epoch, entry.sequence, key)
 
     # --- Delivery ------------------------------------------------------------------------------
 
@@ -301,7 +277,7 @@ class Hub:
         audience = batch[0].audience
         for_members = self._advance(channel, batch)
         members = channel.audience(audience)
-        batch_of = _Shared(self._batch)
+        batch_of = SharedBatches(self._batch)
         if audience is Audience.EVERYONE and channel.joiners:
             for joiner in list(channel.joiners.values()):
                 if joiner.position is None:
@@ -416,21 +392,3 @@ class Hub:
         for _, future in channel.waiters:
             future.cancel()
         self._on_deserted(channel.name)
-
-
-class _Shared:
-    """Frames the parts of one batch, each part once, whoever is to get it.
-
-    Joiners stand at different positions, but many stand at the same one.
-    """
-
-    def __init__(self, batch_of: BatchOf) -> None:
-        self._batch_of = batch_of
-        self._made: dict[tuple[int, ...], Batch] = {}
-
-    def __call__(self, channel: Channel, part: Sequence[Waiting]) -> Batch:
-        key = tuple(map(id, part))
-        made = self._made.get(key)
-        if made is None:
-            made = self._made[key] = self._batch_of(channel, part)
-        return made

@@ -15,8 +15,11 @@ import msgspec
 from aiohttp import web
 
 from realtime_node.errors import BackplaneError, ReplyError
+from realtime_node.server.api_batch import batch
+from realtime_node.server.api_cluster import Cluster
 from realtime_node.server.api_messages import BatchRequest
-from realtime_node.server.api_methods import METHODS, Cluster, batch, error_body
+from realtime_node.server.api_methods import METHODS
+from realtime_node.server.api_payloads import error_body
 from realtime_node.telemetry.metrics import ApiMetrics
 
 logger = logging.getLogger(__name__)

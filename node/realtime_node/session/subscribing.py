@@ -23,6 +23,7 @@ from realtime_node.protocol.messages import (
 )
 from realtime_node.session.continuing import keep_grant, stay_in
 from realtime_node.session.departures import Departure
+from realtime_node.session.expiring import refreshes, watch_subscriptions
 from realtime_node.session.offenders import is_repeat_offender
 from realtime_node.session.recovery import Reason, Recovery, fit, recover
 from realtime_node.session.subscription import Grant, Subscription, decide_subscription
@@ -53,7 +54,7 @@ class Opened:
         services = self.session.services
         services.hub.finish_join(self.channel, self.joiner, self.top)
         if self.subscription.expires_at:
-            self.session.watch_subscriptions()
+            watch_subscriptions(self.session)
         if (
             self.subscription.announces
             and not self.subscription.was_present
@@ -219,7 +220,7 @@ def _result(  # noqa: PLR0913 - what the reply is made of
     was_recovering: bool,
 ) -> SubscribeResult:
     # What the node refreshes by itself ends for no client to care.
-    ends = 0 if session.refreshes(channel) else subscription.expires_at
+    ends = 0 if refreshes(session, channel) else subscription.expires_at
     return SubscribeResult(
         expires=bool(ends),
         ttl=remaining_seconds(ends, session.services.wall_clock()),

@@ -26,6 +26,8 @@ from realtime_node.cluster.session_store import Claimed, KeptGrant, Owner, Sessi
 from realtime_node.config import ChannelSettings, ClientSettings
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import ClientInfo, StreamPosition
+from realtime_node.server.api_batch import batch
+from realtime_node.server.api_cluster import Cluster
 from realtime_node.server.api_messages import (
     BatchCommand,
     BatchReply,
@@ -34,7 +36,7 @@ from realtime_node.server.api_messages import (
     HistoryRequest,
     PublishRequest,
 )
-from realtime_node.server.api_methods import CONCURRENCY, METHODS, Cluster, batch, broadcast
+from realtime_node.server.api_methods import CONCURRENCY, METHODS, broadcast
 from realtime_node.server.http_api import HttpApi
 from realtime_node.session.channels import ChannelRules
 from realtime_node.telemetry.metrics import Metrics
