@@ -11,7 +11,7 @@ import asyncio
 import logging
 from functools import partial
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -65,29 +65,25 @@ def _taken_from(http: RequestHandler) -> bytes:
     return early.data
 
 
+class Terms(NamedTuple):
+    """What WebSockets are opened with."""
+
+    allowed_origins: tuple[str, ...]
+    max_message_bytes: int
+    """A longer message closes with 1009."""
+    compresses: bool
+    """Agree to permessage-deflate with clients that offer it."""
+    buffers: BufferBounds
+
+
 class WebSocketEndpoint:
     """The HTTP handler that turns requests into connections."""
 
-    def __init__(  # noqa: PLR0913 - one composition root names them all
-        self,
-        services: Services,
-        *,
-        door: Door,
-        allowed_origins: tuple[str, ...],
-        max_message_bytes: int,
-        compresses: bool,
-        buffers: BufferBounds,
-    ) -> None:
-        """Serve `services`; messages of more than `max_message_bytes` close with 1009.
-
-        `compresses` agrees to permessage-deflate with clients that offer it.
-        """
+    def __init__(self, services: Services, *, door: Door, terms: Terms) -> None:
+        """Serve `services` to those whom the `door` lets in."""
+        self.terms = terms
         self._door = door
-        self._buffers = buffers
         self._services = services
-        self._allowed_origins = allowed_origins
-        self._max_message_bytes = max_message_bytes
-        self._compresses = compresses
         self._num_compressed = 0
         self._connections: set[WebSocketConnection] = set()
         self._nobody = asyncio.Event()
@@ -95,11 +91,13 @@ class WebSocketEndpoint:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Upgrade a request, let it wait for that, or refuse it with a reason to act on."""
-        offers = request.headers.getall("Sec-WebSocket-Extensions", ()) if self._compresses else ()
+        offers = (
+            request.headers.getall("Sec-WebSocket-Extensions", ()) if self.terms.compresses else ()
+        )
         answer = negotiate(
             request.headers,
             subprotocols=(self._services.codec.subprotocol,),
-            allowed_origins=self._allowed_origins,
+            allowed_origins=self.terms.allowed_origins,
             extension_offers=", ".join(offers),
         )
         transport = request.transport
@@ -129,12 +127,12 @@ class WebSocketEndpoint:
         self, transport: asyncio.Transport, answer: Accepted, early: bytes, *, kept: Kept
     ) -> None:
         """Upgrade a connection; `early` is what the client sent behind its request."""
-        bound_buffers(transport, self._buffers)
+        bound_buffers(transport, self.terms.buffers)
         transport.write(answer.response)
         connection = WebSocketConnection(
             transport,
             self._services,
-            max_message_bytes=self._max_message_bytes,
+            max_message_bytes=self.terms.max_message_bytes,
             on_lost=self._lost,
             wire=answer.wire,
             kept=kept,

@@ -1,4 +1,4 @@
-"""What every session of a node shares, built once by `app` and handed to each session."""
+"""What every session of a node shares, built once by `composition` and handed to each session."""
 
 from __future__ import annotations
 
