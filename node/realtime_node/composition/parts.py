@@ -27,6 +27,7 @@ from realtime_node.server.admin_api import AdminApi
 from realtime_node.server.api_cluster import Cluster
 from realtime_node.server.auth import JwtVerifier
 from realtime_node.server.http_api import HttpApi
+from realtime_node.server.shared_key import SharedKey
 from realtime_node.server.sockets import unsent_bytes
 from realtime_node.server.upgrade import WebSocketEndpoint
 from realtime_node.session.channels import ChannelRules
@@ -107,10 +108,10 @@ def build_parts(settings: Settings) -> Parts:
                 settings.client,
             ),
             metrics.api,
-            key=settings.http_api.key.get_secret_value(),
+            key=SharedKey(settings.http_api.key),
             insecure=settings.http_api.insecure,
         ),
-        admin=AdminApi(drainer, engine.reconnects, key=settings.admin.key.get_secret_value()),
+        admin=AdminApi(drainer, engine.reconnects, key=SharedKey(settings.admin.key)),
     )
 
 

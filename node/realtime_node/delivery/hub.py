@@ -1,7 +1,7 @@
 """The hub: inbox entries in, one shared frame per batch and channel out.
 
 `receive` (called by the backplane's reader) encodes each message once and files it under its
-channel. In the next pass of the loop `_deliver` goes round the channels that have something: take
+channel. In the next pass of the loop `rounds` serves the channels that have something: take
 a batch, frame it once, write the same bytes to every member. A pass writes to a bounded number of
 clients and then lets the loop breathe, so a channel of any size delays nobody for longer than a
 few milliseconds; what arrives for a channel while its fan-out is under way shares the next frame,
@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from realtime_node.cluster.backplane import Control, Entry
-from realtime_node.delivery.agenda import Agenda
 from realtime_node.delivery.batching import Audience, Batch, Waiting, newest
 from realtime_node.delivery.channel import Channel
 from realtime_node.delivery.encoding import waiting_of
@@ -28,6 +26,7 @@ from realtime_node.delivery.fanout import Fanout
 from realtime_node.delivery.flow import Flow
 from realtime_node.delivery.frames import Framer
 from realtime_node.delivery.joining import Joiner, beyond, continues, position_after
+from realtime_node.delivery.rounds import Rounds
 from realtime_node.delivery.shared_batches import BatchOf, SharedBatches
 from realtime_node.delivery.slow_clients import SlowClients
 from realtime_node.delivery.subscribers import NOBODY, Subscriber
@@ -37,8 +36,6 @@ from realtime_node.telemetry.metrics import DeliveryMetrics
 
 logger = logging.getLogger(__name__)
 
-WRITES_PER_PASS: Final = 1000
-"""About 4 ms of writes on one core: the longest the loop is kept from reading sockets."""
 MAX_BACKLOG: Final = 20_000
 """Messages that may wait for their frames on one node."""
 
@@ -69,10 +66,7 @@ class Hub:
         self._on_deserted = on_deserted
         self._on_control = on_control
         self._channels: dict[str, Channel] = {}
-        self._ready: deque[Channel] = deque()
-        self._agenda: Agenda[Channel] = Agenda()
-        self._alarm: asyncio.TimerHandle | None = None
-        self._is_scheduled = False
+        self._rounds = Rounds(self._serve, on_pass=self._make_room, now=slow.now)
         self._backlog = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -163,12 +157,11 @@ class Hub:
                 self._backlog += 1
                 if not channel.is_queued:
                     channel.is_queued = True
-                    self._plan(channel)
+                    self._rounds.plan(channel)
                 elif channel.due is not None and channel.fanout is None and channel.is_full:
-                    channel.due = None
-                    self._ready.append(channel)
+                    self._rounds.hasten(channel)
         self._metrics.entries_received.inc(len(entries))
-        self._schedule()
+        self._rounds.schedule()
         # One partition's entries may take the room that another's wait for.
         while self._backlog >= MAX_BACKLOG:
             self._has_room.clear()
@@ -202,67 +195,20 @@ class Hub:
 
     # --- Delivery ------------------------------------------------------------------------------
 
-    def _plan(self, channel: Channel) -> None:
-        """Queue a channel that has something to write, or let it wait for its time."""
-        due = channel.next_frame_at
-        if channel.fanout is not None:
-            due = channel.fanout.next_at
-        elif due and channel.is_full:
-            due = 0.0
-        if not due or due <= self._slow.now():
-            self._ready.append(channel)
-        else:
-            channel.due = due
-            if self._agenda.put(due, channel):
-                self._set_alarm()
+    def _serve(self, channel: Channel, budget: int) -> int:
+        """Write to some members of a channel; return what that took of the pass's budget."""
+        spent_before = self._framer.spent_writes
+        fanout = channel.fanout or self._begin_fanout(channel)
+        # Framing costs about a write, so a pass over many small channels ends in time as well.
+        written = 1 + fanout.write_slice(budget)
+        if fanout.is_finished:
+            channel.fanout = None
+            self._release_waiters(channel)
+        return written + self._framer.spent_writes - spent_before
 
-    def _set_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        due = self._agenda.next_due()
-        if due is not None:
-            delay = max(due - self._slow.now(), 0)
-            self._alarm = asyncio.get_running_loop().call_later(delay, self.wake_due)
-
-    def wake_due(self) -> None:
-        """Queue the channels whose time has come."""
-        for due, channel in self._agenda.take_due(self._slow.now()):
-            if channel.due == due:  # else it became full before, and its place here is void
-                channel.due = None
-                self._ready.append(channel)
-        self._set_alarm()
-        self._schedule()
-
-    def _schedule(self) -> None:
-        if self._ready and not self._is_scheduled:
-            self._is_scheduled = True
-            asyncio.get_running_loop().call_soon(self._deliver)
-
-    def _deliver(self) -> None:
-        """Write to a bounded number of clients, taking channels in turn."""
-        self._is_scheduled = False
-        budget = WRITES_PER_PASS
-        while self._ready and budget > 0:
-            channel = self._ready.popleft()
-            if channel.fanout is None and not channel.waiting:
-                channel.is_queued = False  # deserted since it was queued
-                continue
-            spent_before = self._framer.spent_writes
-            fanout = channel.fanout or self._begin_fanout(channel)
-            # Framing costs about a write, so a pass over many small channels ends in time as well.
-            budget -= 1 + fanout.write_slice(budget)
-            budget -= self._framer.spent_writes - spent_before
-            if fanout.is_finished:
-                channel.fanout = None
-                self._release_waiters(channel)
-            if channel.fanout is not None or channel.waiting:
-                self._plan(channel)
-            else:
-                channel.is_queued = False
+    def _make_room(self) -> None:
         if not self._has_room.is_set() and self._backlog <= MAX_BACKLOG // 2:
             self._has_room.set()
-        self._schedule()
 
     def _begin_fanout(self, channel: Channel) -> Fanout:
         """Take a channel's next batch, serve its joiners, and frame it for its members."""

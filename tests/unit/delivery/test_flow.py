@@ -71,7 +71,7 @@ class Watched:
         """Let time pass, a millisecond at a time."""
         for _ in range(round(seconds * 1000)):
             self.clock.advance(0.001)
-            self.hub.wake_due()
+            self.hub._rounds.wake_due()
             await settle(3)
         await settle()
 
@@ -339,7 +339,7 @@ async def test_a_member_is_served_once_when_its_pressure_changes_within_a_fan_ou
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Between two slices a member may become slow, or stop to be: it gets the frame once."""
-    monkeypatch.setattr("realtime_node.delivery.hub.WRITES_PER_PASS", 4)
+    monkeypatch.setattr("realtime_node.delivery.rounds.WRITES_PER_PASS", 4)
     watched = Watched(PLAIN)
     listeners = [watched.listener(high_water=100) for _ in range(12)]
     for number in range(60):

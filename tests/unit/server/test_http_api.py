@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from msgspec import Raw
+from pydantic import SecretStr
 
 from realtime_node.cluster.backplane import (
     Control,
@@ -38,6 +39,7 @@ from realtime_node.server.api_messages import (
 )
 from realtime_node.server.api_methods import CONCURRENCY, METHODS, broadcast
 from realtime_node.server.http_api import HttpApi
+from realtime_node.server.shared_key import SharedKey
 from realtime_node.session.channels import ChannelRules
 from realtime_node.telemetry.metrics import Metrics
 from tests.support.fakes import FakeBackplane, FakeClock, FakePresence, FakeSessions, settle
@@ -69,7 +71,9 @@ class Api:
         self.cluster = Cluster(
             rules, self.backplane, self.presence, self.verdicts, self.sessions, settings
         )
-        self.http = HttpApi(self.cluster, self.metrics.api, key=key, insecure=insecure)
+        self.http = HttpApi(
+            self.cluster, self.metrics.api, key=SharedKey(SecretStr(key)), insecure=insecure
+        )
         app = web.Application()
         app.add_routes(self.http.routes())
         self.client: TestClient[Any, Any] = TestClient(TestServer(app))

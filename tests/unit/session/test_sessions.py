@@ -16,7 +16,7 @@ from realtime_node.cluster.backplane import (
 from realtime_node.cluster.session_store import KeptGrant
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol import codes
-from realtime_node.session import keeper as keeper_module
+from realtime_node.session import chore as chore_module
 from realtime_node.session.claims import SubscriptionClaims
 from realtime_node.session.expiring import set_expiry
 from realtime_node.session.resuming import Ending
@@ -32,7 +32,7 @@ SESSIONS: dict[str, Any] = {"session": {"enabled": True}}
 @pytest.fixture
 async def node(make_node: MakeNode, monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     """A node that gives sessions, and asks a store that failed again at once."""
-    monkeypatch.setattr(keeper_module, "RETRY_AFTER", 0)
+    monkeypatch.setattr(chore_module, "RETRY_AFTER", 0)
     return make_node(**SESSIONS)
 
 
