@@ -19,9 +19,11 @@ from aiohttp import web
 from realtime_node import __version__
 from realtime_node.cluster.allowance import Traffic
 from realtime_node.cluster.backplane import NodeInfo
+from realtime_node.composition.applying import Applier
 from realtime_node.composition.gauges import bind_gauges
 from realtime_node.composition.parts import build_parts
-from realtime_node.config import Settings
+from realtime_node.composition.reloading import Reloader
+from realtime_node.config import Settings, SettingsSource
 from realtime_node.protocol import codes
 from realtime_node.server.health import BudgetStatus, HealthEndpoints, Status
 from realtime_node.server.listening import Listeners
@@ -43,15 +45,16 @@ class Node:
         self,
         settings: Settings,
         *,
+        source: SettingsSource | None = None,
         reuse_port: bool = False,
         extra_routes: Sequence[web.RouteDef] = (),
     ) -> None:
         """Build everything; nothing runs or listens yet. Raises `ConfigError`.
 
-        `reuse_port` lets several nodes of one machine share a port (SO_REUSEPORT). `extra_routes`
-        are served beside the WebSocket.
+        Settings that have a `source` are read again when that changes. `reuse_port` lets several
+        nodes of one machine share a port (SO_REUSEPORT). `extra_routes` are served beside the
+        WebSocket.
         """
-        self._settings = settings
         self._extra_routes = extra_routes
         self._started_at = time.monotonic()
         self._boot_id = uuid4().hex
@@ -64,6 +67,8 @@ class Node:
         self._websockets, self._services = parts.websockets, parts.services
         self._health = HealthEndpoints(self.status, parts.metrics)
         self._listeners = Listeners(reuse_port=reuse_port)
+        self._applier = Applier(parts)
+        self._reloader = Reloader(settings, source, self._applier, parts.metrics.settings)
         parts.engine.reconnects.observe(
             lambda: Traffic(self._is_accepting, self._door.accepted_total)
         )
@@ -79,6 +84,7 @@ class Node:
         self._services.proxies.start()
         self._drainer.start()
         self._probe.start()
+        self._reloader.start()
         settings = self._settings.http_server
         public = [
             web.get(self._settings.websocket.handler_prefix, self._websockets.handle),
@@ -113,6 +119,15 @@ class Node:
         gc.set_threshold(*GC_THRESHOLDS)
         return urls
 
+    def reload(self) -> None:
+        """Read the settings again and go by them, as far as that is possible without a restart."""
+        self._reloader.ask()
+
+    @property
+    def _settings(self) -> Settings:
+        """What the node goes by at the moment."""
+        return self._reloader.settings
+
     def end(self) -> None:
         """Send the clients elsewhere within the grace, as the budget allows; again: hurry."""
         self._drainer.end(self._settings.shutdown.timeout.total_seconds())
@@ -124,6 +139,7 @@ class Node:
     async def stop(self) -> None:
         """End in order: no new clients, those who are left sent elsewhere, the cluster left."""
         self._is_ready = False
+        await self._reloader.stop()
         await self._drainer.stop()
         deadline = self._drainer.exit_at - time.monotonic()
         deadline = min(deadline, self._settings.shutdown.timeout.total_seconds())
@@ -141,6 +157,7 @@ class Node:
         await self._services.keeper.close()
         await self._registry.stop()
         await self._services.proxies.close()
+        await self._applier.close()
         self._probe.stop()
         await self._backplane.close()
         await self._listeners.close()
@@ -177,6 +194,7 @@ class Node:
             budget=BudgetStatus.of(self._parts.engine.reconnects.known()),
             loop_lag_s=round(self._probe.lag_s, 6),
             loop_busy=round(self._probe.busy, 4),
+            settings=self._reloader.status,
         )
 
     @property

@@ -115,6 +115,11 @@ def build_parts(settings: Settings) -> Parts:
     )
 
 
+def surroundings(engine: Engine, metrics: Metrics) -> Surroundings:
+    """What proxies are built with."""
+    return Surroundings(verdicts=engine.verdicts, instruments=metrics.proxy)
+
+
 def _door(settings: Settings, engine: Engine, metrics: Metrics, probe: LoopProbe) -> Door:
     cluster_rate = settings.admission.cluster_connects_per_second
     return Door(
@@ -192,9 +197,7 @@ def _services(
             monotonic=time.monotonic,
         ),
         tokens=JwtVerifier(client),
-        proxies=build_proxies(
-            settings, Surroundings(verdicts=engine.verdicts, instruments=metrics.proxy)
-        ),
+        proxies=build_proxies(settings, surroundings(engine, metrics)),
         registry=delivery.registry,
         metrics=metrics.session,
         keeper=Keeper(

@@ -1,4 +1,7 @@
-"""The node's settings: `load_settings` reads them once, and nothing changes them afterwards."""
+"""The node's settings: `load_settings` reads them, and nothing changes what it returned.
+
+A node may be given others while it runs: `reload` tells what that comes to.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from realtime_node.config.settings import (
     ShutdownSettings,
     WebSocketSettings,
 )
+from realtime_node.config.source import SettingsSource
 
 __all__ = [
     "AdminSettings",
@@ -41,6 +45,7 @@ __all__ = [
     "RpcSettings",
     "SessionSettings",
     "Settings",
+    "SettingsSource",
     "ShutdownSettings",
     "SubscriptionTokenSettings",
     "TokenSettings",

@@ -22,6 +22,10 @@ class TokenSettings(Section):
     hmac_secret_key: SecretStr = SecretStr("")
     """Key of HS256, HS384 and HS512, at least 32 bytes. Empty: every token is refused."""
 
+    hmac_previous_secret_key: SecretStr = SecretStr("")
+    """The key before it, whose tokens are still accepted while it is set: so keys are changed
+    without refusing the tokens that clients hold. See [Changing keys](reloading.md)."""
+
     audience: str = ""
     """Required in the claim `aud`. Empty: not looked at."""
 
@@ -37,7 +41,8 @@ class SubscriptionTokenSettings(TokenSettings):
 
     def contradictions(self) -> Iterable[Contradiction]:
         """What is set here would have no effect while it is not enabled, and none works without."""
-        if not self.enabled and (self.hmac_secret_key or self.audience or self.issuer):
+        given = (self.hmac_secret_key, self.hmac_previous_secret_key, self.audience, self.issuer)
+        if not self.enabled and any(given):
             problem = "the other settings of client.subscription_token need it: set it to true"
             yield Contradiction("enabled", problem)
         if self.enabled and not self.hmac_secret_key:
@@ -125,9 +130,11 @@ class ClientSettings(Section):
             ("token", self.token),
             ("subscription_token", self.subscription_token),
         ):
-            length = len(token.hmac_secret_key.get_secret_value().encode())
-            if 0 < length < SHORTEST_HMAC_SECRET:
-                yield (
-                    f"client.{place}.hmac_secret_key has {length} bytes and can be guessed:"
-                    f" give it at least {SHORTEST_HMAC_SECRET} (openssl rand -hex 32)"
-                )
+            for name in ("hmac_secret_key", "hmac_previous_secret_key"):
+                secret: SecretStr = getattr(token, name)
+                length = len(secret.get_secret_value().encode())
+                if 0 < length < SHORTEST_HMAC_SECRET:
+                    yield (
+                        f"client.{place}.{name} has {length} bytes and can be guessed:"
+                        f" give it at least {SHORTEST_HMAC_SECRET} (openssl rand -hex 32)"
+                    )

@@ -1,6 +1,6 @@
 """All settings of a node, named and nested as Centrifugo 6 does.
 
-Built once, by `loading.load_settings`, and handed in parts to whoever needs them. Only keys that
+Built by `loading.load_settings` and handed in parts to whoever needs them. Only keys that
 the node honours exist: any other is an error, never ignored. What has many keys has a room of
 its own; docs/configuration.md is written from these classes.
 """

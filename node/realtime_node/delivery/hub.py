@@ -56,7 +56,8 @@ class Hub:
     ) -> None:
         """Report channels that lost their last subscriber, and hand control messages on.
 
-        `flow_of` is asked for the rules of every channel that gets its first subscriber.
+        `flow_of` is asked for the rules of every channel that gets its first subscriber, and when
+        rules have changed.
         """
         self._codec = codec
         self._metrics = metrics
@@ -119,6 +120,16 @@ class Hub:
         for name in names:
             if channel := self._channels.get(name):
                 channel.refresh_send(subscriber)
+
+    def retune(self, names: Iterable[str]) -> None:
+        """Ask for the rules of channels anew: they count from each one's next frame on."""
+        for name in names:
+            if channel := self._channels.get(name):
+                channel.flow = self._flow_of(name)
+
+    def names(self) -> list[str]:
+        """The channels with at least one subscriber here."""
+        return list(self._channels)
 
     @property
     def num_channels(self) -> int:

@@ -77,6 +77,17 @@ def build_proxies(settings: Settings, around: Surroundings) -> Proxies:
     )
 
 
+def same_proxies(one: Settings, other: Settings) -> bool:
+    """Whether the same proxies would be built of both."""
+    return _described(one) == _described(other)
+
+
+def _described(settings: Settings) -> object:
+    events = ("subscribe", "publish", "sub_refresh")
+    used = [_used(settings, event) for event in events]
+    return settings.client.proxy, settings.rpc, settings.proxies, used
+
+
 def check_proxies(settings: Settings) -> None:
     """Raise `ConfigError` for certificates and keys that cannot be used; reads their files."""
     client, channel = settings.client.proxy, settings.channel.proxy

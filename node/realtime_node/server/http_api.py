@@ -37,7 +37,7 @@ class HttpApi:
         self, cluster: Cluster, metrics: ApiMetrics, *, key: SharedKey, insecure: bool
     ) -> None:
         """Serve callers that give `key`, or everybody if `insecure`."""
-        self._cluster = cluster
+        self.cluster = cluster
         self._metrics = metrics
         self.key = key
         self.insecure = insecure
@@ -62,7 +62,7 @@ class HttpApi:
         if isinstance(arguments, web.Response):
             return arguments
         try:
-            answer: dict[str, Any] = {"result": await METHODS[name][1](self._cluster, arguments)}
+            answer: dict[str, Any] = {"result": await METHODS[name][1](self.cluster, arguments)}
             code = 0
         except (ReplyError, BackplaneError) as error:
             if isinstance(error, BackplaneError):
@@ -80,7 +80,7 @@ class HttpApi:
         arguments = await _arguments(request, self._batch_decoder)
         if isinstance(arguments, web.Response):
             return arguments
-        result = await batch(self._cluster, arguments)
+        result = await batch(self.cluster, arguments)
         self._count("batch", 0, started)
         return web.Response(body=_encoder.encode(result), content_type="application/json")
 

@@ -187,6 +187,7 @@ async def publish(session: Session, command_id: int, request: PublishRequest) ->
         raise ReplyError(*codes.BAD_COMMAND)
     if session.resumption is not None:
         await demand_ownership(session)
+        rule = services.rules.rule(channel)  # the settings may have changed meanwhile
     stream, key = rule.stream, ""
     publication = Publication(
         data=services.codec.publishable(request.data), info=session.info(channel)

@@ -49,4 +49,8 @@ def _deadline(session: Session, expires_at: float, *, is_refreshed: bool = False
 
 def refreshes(session: Session, channel: str) -> bool:
     """Whether the team's backend is asked when a subscription is about to expire."""
-    return session.services.rules.rule(channel).options.sub_refresh_proxy_enabled
+    held = session.subscriptions.get(channel)
+    if held is None or not held.is_proxied:
+        return False
+    rule = session.services.rules.find(channel)
+    return rule is not None and rule.options.sub_refresh_proxy_enabled

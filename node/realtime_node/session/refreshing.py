@@ -79,6 +79,9 @@ async def _refresh_subscription(session: Session, channel: str, held: Subscripti
     services = session.services
     if session.subscriptions.get(channel) is not held:
         return
+    if not refreshes(session, channel):
+        watch_subscriptions(session)  # the settings have changed since
+        return
     name = services.rules.rule(channel).options.sub_refresh_proxy_name
     try:
         verdict = await services.proxies.sub_refresh(name, session.caller(), channel, held.hold)

@@ -45,6 +45,10 @@ class FakeBudget:
         """Nobody asks."""
         assert isinstance(traffic(), Traffic)
 
+    def suggest(self, per_node: float) -> None:
+        """Nobody's settings change."""
+        raise AssertionError(per_node)
+
     def known(self) -> Budget:
         """What was set last."""
         return self.budget

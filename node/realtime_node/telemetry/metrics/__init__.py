@@ -21,6 +21,7 @@ from realtime_node.telemetry.metrics.maker import Maker, total
 from realtime_node.telemetry.metrics.node import ApiMetrics, LoopMetrics
 from realtime_node.telemetry.metrics.proxy import ProxyMetrics
 from realtime_node.telemetry.metrics.session import SessionMetrics
+from realtime_node.telemetry.metrics.settings import SettingsMetrics
 
 __all__ = [
     "REFUSED",
@@ -34,6 +35,7 @@ __all__ = [
     "Metrics",
     "ProxyMetrics",
     "SessionMetrics",
+    "SettingsMetrics",
     "SlowClientMetrics",
     "total",
 ]
@@ -58,6 +60,7 @@ class Metrics:
         self.api = ApiMetrics(make)
         self.admission = AdmissionMetrics(make)
         self.loop = LoopMetrics(make)
+        self.settings = SettingsMetrics(make)
 
     def expose(self) -> bytes:
         """Return all instruments in Prometheus' text format."""
