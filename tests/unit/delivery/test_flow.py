@@ -355,3 +355,27 @@ async def test_a_member_is_served_once_when_its_pressure_changes_within_a_fan_ou
         each.transport.drain()
     await settle(300)
     assert [each.data for each in listeners] == [list(range(60))] * 12
+
+
+# --- other rules --------------------------------------------------------------------------------
+
+
+async def test_a_channel_takes_new_rules_with_its_next_frame() -> None:
+    """An interval that comes holds the second message back, and one that goes holds none."""
+    flows = {"a": PLAIN}
+    watched = Watched(PLAIN)
+    watched.hub._flow_of = flows.__getitem__
+    listener = watched.listener()
+    flows["a"] = EVERY_20_MS
+    watched.hub.retune(["a", "deserted"])
+    await watched.publish(1)
+    await watched.publish(2)
+    assert listener.data == [1]
+    await watched.wait(0.021)
+    assert listener.data == [1, 2]
+    flows["a"] = PLAIN
+    watched.hub.retune(["a"])
+    await watched.wait(0.021)
+    await watched.publish(3)
+    await watched.publish(4)
+    assert listener.data == [1, 2, 3, 4]
