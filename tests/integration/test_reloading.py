@@ -13,6 +13,7 @@ import pytest
 
 from realtime_node.server.tokens import make_connection_token
 from tests.support.node_process import NodeProcess
+from tests.support.team import TeamServer
 from tests.support.wire_client import Refused, WireClient
 
 if TYPE_CHECKING:
@@ -218,6 +219,20 @@ async def test_a_key_is_changed_without_refusing_anybody(world: World) -> None:
     await world.client(key=NEW_KEY)
     assert "connect" in world.connected
     assert "subscribe" in await connected.call(subscribe(2, "chat:a"))
+
+
+async def test_a_proxy_comes_and_moves_under_a_connected_client(world: World) -> None:
+    """The team's backend is asked from now on, and then at another address."""
+    client = await world.client()
+    async with TeamServer() as team:
+        for command_id, place in enumerate(("/first", "/second"), start=2):
+            values = settings({"name": "team", "subscribe_proxy_enabled": True})
+            values["channel"]["proxy"] = {"subscribe": {"endpoint": team.url(place)}}
+            team.answers[place] = {"result": {}}
+            await world.taken(values)
+            assert "subscribe" in await client.call(subscribe(command_id, f"team:{command_id}"))
+            assert [each["channel"] for each in team.asked(place)] == [f"team:{command_id}"]
+    assert not client.closed
 
 
 async def test_limits_of_admission_and_of_clients_count_at_once(world: World) -> None:

@@ -42,7 +42,7 @@ class Applier:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._retired: Proxies | None = None
+        self._retired: list[Proxies] = []
         self._closing: asyncio.Task[None] | None = None
 
     async def apply(self, old: Settings, new: Settings) -> None:
@@ -51,7 +51,8 @@ class Applier:
         proxies = await self._new_proxies(old, new)
         self._change(old, new, tokens)
         if proxies is not None:
-            await self._retire(self._swap(proxies))
+            self._swap(proxies)
+            await self._retire()
         await self._follow(old, new)
 
     async def close(self) -> None:
@@ -59,9 +60,7 @@ class Applier:
         if self._closing is not None:
             self._closing.cancel()
             await asyncio.gather(self._closing, return_exceptions=True)
-        if self._retired is not None:
-            await self._retired.close()
-            self._retired = None
+        await self._close_retired(but=0)
 
     def _change(self, old: Settings, new: Settings, tokens: JwtVerifier) -> None:
         """Change everything that is looked up, in one step of the loop."""
@@ -104,23 +103,26 @@ class Applier:
         await asyncio.to_thread(check_proxies, new)
         return build_proxies(new, surroundings(self._parts.engine, self._parts.metrics))
 
-    def _swap(self, proxies: Proxies) -> Proxies:
+    def _swap(self, proxies: Proxies) -> None:
         services = self._parts.services
-        replaced, services.proxies = services.proxies, proxies
+        self._retired.append(services.proxies)
+        services.proxies = proxies
         proxies.start()
-        return replaced
 
-    async def _retire(self, replaced: Proxies) -> None:
-        """Let it finish what it was asked; one that was replaced before has had its time."""
-        await self.close()
-        self._retired = replaced
+    async def _retire(self) -> None:
+        """Let the last finish what they were asked; those replaced before have had their time."""
+        if self._closing is not None:
+            self._closing.cancel()
+        await self._close_retired(but=1)
         self._closing = asyncio.get_running_loop().create_task(self._close_later())
 
     async def _close_later(self) -> None:
         await asyncio.sleep(LONGEST_ANSWER_S)
-        if self._retired is not None:
-            await self._retired.close()
-            self._retired = None
+        await self._close_retired(but=0)
+
+    async def _close_retired(self, *, but: int) -> None:
+        while len(self._retired) > but:
+            await self._retired.pop(0).close()
 
     # --- what follows ---------------------------------------------------------------------------
 

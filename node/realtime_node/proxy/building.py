@@ -16,11 +16,13 @@ from realtime_node.proxy.cached import Cached, CacheInstruments
 from realtime_node.proxy.circuit_breaker import CircuitBreaker
 from realtime_node.proxy.guard import GuardedBackend, GuardInstruments, GuardLimits
 from realtime_node.proxy.headers import HeaderRule
+from realtime_node.proxy.holding import CachedProxy
 from realtime_node.proxy.http_backend import Endpoint, HttpBackend
 from realtime_node.proxy.keeper import Keeper
 from realtime_node.proxy.messages import DisconnectAnswer, ErrorAnswer
-from realtime_node.proxy.proxies import CachedProxy, Proxies, RpcRoutes
+from realtime_node.proxy.proxies import Proxies
 from realtime_node.proxy.proxy import Proxy
+from realtime_node.proxy.rpc_routes import RpcRoutes
 
 _HARMLESS_TWICE = frozenset({"connect", "refresh", "subscribe", "sub_refresh"})
 """Events that are questions; the others do something."""

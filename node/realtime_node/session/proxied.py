@@ -21,7 +21,7 @@ from realtime_node.protocol.messages import (
 )
 from realtime_node.proxy.answers import PublishVerdict
 from realtime_node.proxy.headers import Kept, TooManyHeadersError
-from realtime_node.proxy.proxies import Hold
+from realtime_node.proxy.holding import Hold
 from realtime_node.session.claims import ConnectionClaims, ServerSideSubscription
 from realtime_node.session.subscribing import demand_room
 from realtime_node.session.subscription import Grant

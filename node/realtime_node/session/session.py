@@ -27,7 +27,8 @@ from realtime_node.protocol.messages import (
     UnsubscribePush,
 )
 from realtime_node.proxy.headers import NOTHING_KEPT, Kept
-from realtime_node.proxy.proxies import Caller, Hold
+from realtime_node.proxy.holding import Hold
+from realtime_node.proxy.proxies import Caller
 from realtime_node.session import lifecycle
 from realtime_node.session.answering import answer
 from realtime_node.session.departures import Departure

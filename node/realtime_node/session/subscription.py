@@ -15,7 +15,7 @@ from realtime_node.cluster.presence import NO_STAY, Stay
 from realtime_node.config import ChannelOptions
 from realtime_node.protocol.messages import SubscribeRequest
 from realtime_node.proxy.answers import Override
-from realtime_node.proxy.proxies import Hold
+from realtime_node.proxy.holding import Hold
 from realtime_node.session import permissions
 from realtime_node.session.permissions import Asker
 

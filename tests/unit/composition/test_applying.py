@@ -149,7 +149,7 @@ async def test_replaced_proxies_are_closed_in_the_end(monkeypatch: pytest.Monkey
     applier = Applier(parts)
     await applier.apply(settings(OLD), settings(PROXIED))
     await settle()
-    assert applier._retired is None
+    assert applier._retired == []
     await parts.services.proxies.close()
 
 
