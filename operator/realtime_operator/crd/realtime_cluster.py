@@ -67,8 +67,10 @@ class EngineSpec(Part):
 
 
 class SecretsSpec(Part):
-    """Secrets of the nodes, by reference. They are read when a node starts: after a key was changed
-    in place, or to bring in another, name another Secret, which rolls the nodes.
+    """Secrets of the nodes, by reference.
+
+    They are read when a node starts: to bring in another key, name another Secret or another key of
+    it, which replaces the nodes one after another.
     """
 
     api_key_secret_ref: SecretKeyRef | None = None

@@ -168,7 +168,7 @@ def _wake_after_s(fleet: Fleet, steps: Mapping[str, Step]) -> float:
             instants.append(pod.ready_changed_at + fleet.spec.update.min_ready_seconds)
         if pod.drain:
             propagated = pod.drain.cordoned_at + fleet.spec.drain.propagation_seconds
-            instants += [propagated, propagated + QUIET_S]
+            instants += [propagated, propagated + QUIET_S, propagated + 2 * QUIET_S]
             instants += [pod.drain.deadline] if pod.drain.deadline else []
     coming = [instant for instant in instants if instant > fleet.now]
     return max(SHORTEST_ROUND_S, min(coming) - fleet.now)

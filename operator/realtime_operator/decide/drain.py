@@ -130,10 +130,19 @@ def signal_of(
 
 
 def has_propagated(pod: Pod, spec: RealtimeClusterSpec, now: float) -> bool:
-    """Whether a cordoned node has left every load balancer: nobody comes any more."""
-    if not pod.drain or now < pod.drain.cordoned_at + spec.drain.propagation_seconds:
+    """Whether a cordoned node has left every load balancer: nobody comes any more.
+
+    Quiet is what the operator has watched itself; one that has just started takes the node's word
+    that it is shut, a little later.
+    """
+    if not pod.drain:
         return False
-    return pod.status is None or pod.status.quiet_s >= min(QUIET_S, spec.drain.propagation_seconds)
+    waited_s = now - pod.drain.cordoned_at - spec.drain.propagation_seconds
+    if waited_s < 0:
+        return False
+    if pod.status is None or pod.status.quiet_s >= QUIET_S:
+        return True
+    return waited_s >= 2 * QUIET_S and not pod.status.accepting
 
 
 def is_empty(pod: Pod) -> str:
