@@ -1,9 +1,10 @@
 """A cluster that is not there: Pods, nodes and clients as far as the operator's decisions see them.
 
 It keeps Pods as the API server would, in manifests, and is read by the operator's own readers. A
-round takes a snapshot, decides, and carries out the plan, or some of it: actions may be lost or come
-twice, and the operator may die after any of them; everything it remembers is then gone. Every action
-and every move of a client is recorded. Time is a number that `run` turns, a second at a time.
+round takes a snapshot, decides, and carries out the plan, or some of it: actions may be lost or
+come twice, and the operator may die after any of them; everything it remembers is then gone. Every
+action and every move of a client is recorded. Time is a number that `run` turns, a second at a
+time.
 """
 
 from __future__ import annotations
@@ -317,8 +318,8 @@ class SimulatedCluster:
                 self.settings_revisions.discard(revision)
             case SetFinalizer(present):
                 self.has_finalizer = present
-            case SetBudget():
-                pass
+            case _:  # a budget: the nodes here lease nothing
+                assert isinstance(action, SetBudget)
 
     def _create(self, action: CreatePod) -> None:
         if action.name in self.nodes:

@@ -27,10 +27,11 @@ def creations(fleet: Fleet, wants: Mapping[str, Want]) -> list[CreatePod]:
     staying = sum(1 for pod in fleet.live if pod.name not in wants)
     missing = fleet.desired.nodes - staying - len(fleet.failed)
     if not fleet.goes_for_one_reconnect:
-        surge = spec.update.max_surge or 1
-        if not fleet.is_rolling:
-            surge = spec.update.max_concurrent_drains
-        missing = min(missing, fleet.desired.nodes + surge - len(fleet.live) - len(fleet.failed))
+        surge = spec.update.max_concurrent_drains
+        if fleet.is_rolling:
+            surge = spec.update.max_surge or 1
+        allowed = max(fleet.desired.nodes, len(wants)) + surge
+        missing = min(missing, allowed - len(fleet.live) - len(fleet.failed))
     count = max(0, min(missing, CREATES_PER_ROUND))
     new = names.pod_names(snapshot.owner.name, fleet.revision, count, snapshot.by_name)
     return [

@@ -44,8 +44,8 @@ class _Quiet(NamedTuple):
 class Quietness:
     """Since when nodes have let in nobody: one entry for each boot that answered last.
 
-    It is all the operator keeps between rounds, and it may be lost: a node it has just met counts as
-    one that has just let in somebody.
+    It is all the operator keeps between rounds, and it may be lost: a node it has just met counts
+    as one that has just let in somebody.
     """
 
     def __init__(self) -> None:

@@ -24,7 +24,9 @@ def read_pod(manifest: Object, cluster_uid: str) -> Pod | None:
     controller = _controller(metadata)
     if controller not in (cluster_uid, ""):
         return None
-    ready = next((each for each in status.get("conditions", ()) if each["type"] == "Ready"), {})
+    ready: Object = next(
+        (each for each in status.get("conditions", ()) if each["type"] == "Ready"), {}
+    )
     active_since = annotations.get(names.ACTIVE_SINCE)
     deleted = metadata.get("deletionTimestamp")
     return Pod(
@@ -79,7 +81,11 @@ def _problem(status: Object) -> str:
         state = container.get("state", {})
         for kind in ("waiting", "terminated"):
             detail = state.get(kind)
-            if detail and detail.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+            if detail and detail.get("reason") not in (
+                None,
+                "ContainerCreating",
+                "PodInitializing",
+            ):
                 return _worded(detail)
     if status.get("phase") == "Failed":
         return _worded(status)

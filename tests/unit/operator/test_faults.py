@@ -7,9 +7,10 @@ Pods are evicted, nodes fall silent. What the operator must not lose is in the P
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.support.simulated_cluster import Fault, SimulatedCluster, guarded, settled
@@ -72,7 +73,7 @@ def _heal(cluster: SimulatedCluster) -> None:
         node.answers = node.backplane_available = True
 
 
-EVENTS = {
+EVENTS: dict[str, Callable[[SimulatedCluster], None]] = {
     "a good image": lambda cluster: cluster.change(image="node:2"),
     "another image": lambda cluster: cluster.change(image="node:3"),
     "the first image": lambda cluster: cluster.change(image="node:1"),
@@ -107,7 +108,7 @@ happenings = st.lists(
 
 
 @given(story=happenings)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 def test_a_cluster_always_becomes_what_is_wanted(story: list[tuple[str, int, Fault]]) -> None:
     """After any story, once nothing more happens, the cluster is as the spec says, all drained."""
     cluster = settled(clients=20)
@@ -122,4 +123,5 @@ def test_a_cluster_always_becomes_what_is_wanted(story: list[tuple[str, int, Fau
     image = "node:2" if cluster.spec.image == "node:broken" else cluster.spec.image
     cluster.change(replicas=max(1, cluster.spec.replicas), paused=False, image=image)
     cluster.run_until(lambda: cluster.is_settled and not cluster.waiting, within_s=2500)
+    cluster.run(30)
     assert cluster.condition("Available")[0] == "True"
