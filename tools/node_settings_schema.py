@@ -14,7 +14,7 @@ from realtime_node.config import Settings
 from realtime_node.config.section import MICROSECONDS
 from realtime_operator.crd.schema import Schema, structural
 
-OWNED: Final = ("http_server", "node", "shutdown")
+OWNED: Final = ("http_server", "node", "shutdown", "drain", "reconnect_budget", "admin")
 """Sections that the operator fills."""
 
 DURATION_PATTERN: Final = r"^(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(" + "|".join(MICROSECONDS) + r"))+)$"
@@ -25,7 +25,7 @@ def node_settings_schema() -> Schema:
     schema = structural(Settings.model_json_schema(), keep_defaults=False)
     _settle(schema)
     for section in OWNED:
-        del schema["properties"][section]
+        schema["properties"].pop(section, None)
     schema.pop("description", None)
     return schema
 

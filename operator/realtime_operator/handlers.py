@@ -22,7 +22,7 @@ _OURS: Final[Mapping[str, Any]] = {CLUSTER: kopf.PRESENT, MANAGED_BY: FIELD_MANA
 
 
 @kopf.on.startup(registry=registry)
-def configure(settings: kopf.OperatorSettings, **_: Any) -> None:  # noqa: ANN401
+def configure(settings: kopf.OperatorSettings, **_: object) -> None:
     """Make watches notice that they are dead, and keep kopf's own traces out of the resources."""
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
@@ -37,13 +37,15 @@ def configure(settings: kopf.OperatorSettings, **_: Any) -> None:  # noqa: ANN40
 
 
 @kopf.on.login(registry=registry)
-def login(**kwargs: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401
+def login(**kwargs: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401 - kopf hands on what it likes
     """Use the service account of the Pod, or else KUBECONFIG."""
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
 
 @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
-async def cluster_changed(*, name: str, namespace: str | None, memo: Any, **_: Any) -> None:  # noqa: ANN401
+async def cluster_changed(
+    *, name: str, namespace: str | None, memo: kopf.Memo, **_: object
+) -> None:
     """A RealtimeCluster is there, has changed, or is gone: its keeper finds out."""
     keepers: Keepers = memo.keepers
     keepers.look_after(namespace or "", name)
@@ -51,7 +53,7 @@ async def cluster_changed(*, name: str, namespace: str | None, memo: Any, **_: A
 
 @kopf.on.event("v1", "pods", labels={CLUSTER: kopf.PRESENT}, registry=registry)
 async def pod_changed(
-    *, labels: Mapping[str, str], namespace: str | None, memo: Any, **_: Any
+    *, labels: Mapping[str, str], namespace: str | None, memo: kopf.Memo, **_: object
 ) -> None:
     """A Pod of a cluster has changed."""
     memo.keepers.wake(namespace or "", labels[CLUSTER])
@@ -62,7 +64,7 @@ async def pod_changed(
 @kopf.on.event("policy", "v1", "poddisruptionbudgets", labels=_OURS, registry=registry)
 @kopf.on.event("networking.k8s.io", "v1", "networkpolicies", labels=_OURS, registry=registry)
 async def child_changed(
-    *, labels: Mapping[str, str], namespace: str | None, memo: Any, **_: Any
+    *, labels: Mapping[str, str], namespace: str | None, memo: kopf.Memo, **_: object
 ) -> None:
     """An object that the operator made was changed or deleted: it is applied anew."""
     memo.keepers.wake(namespace or "", labels[CLUSTER], children=True)

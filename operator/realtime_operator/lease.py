@@ -88,7 +88,7 @@ class Lease:
 
     async def acquire(self) -> None:
         """Stand by until the lease is ours."""
-        while not await self._try():
+        while not await self._try():  # noqa: ASYNC110 - nobody tells that a lease has ended
             await asyncio.sleep(self._duration_s / 6)
         logger.info("holding the lease %s/%s as %s", *self._place, self._identity)
 

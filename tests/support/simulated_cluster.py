@@ -37,7 +37,12 @@ from realtime_operator.decide.actions import (
 from realtime_operator.decide.decision import Plan, decide
 from realtime_operator.decide.events import Event
 from realtime_operator.decide.snapshot import KubernetesNode, Snapshot
-from realtime_operator.observe.node_status import Quietness, ReportedDrain, ReportedStatus
+from realtime_operator.observe.node_status import (
+    Quietness,
+    ReportedBudget,
+    ReportedDrain,
+    ReportedStatus,
+)
 from realtime_operator.observe.pods import read_pod
 
 START: Final = 1_800_000_000.0
@@ -125,6 +130,7 @@ class SimulatedCluster:
         self.events: list[Event] = []
         self.reconnects: Counter[int] = Counter()
         self.start_s = 3
+        self.budget = 100
         self.watch: Callable[[], None] = lambda: None
         self.faults: Iterator[Fault] = iter(())
         self.waiting = list(range(clients))
@@ -296,7 +302,7 @@ class SimulatedCluster:
 
     # --- Kubernetes -------------------------------------------------------------------------
 
-    def _carry_out(self, action: Action) -> None:
+    def _carry_out(self, action: Action) -> None:  # noqa: C901 - a case for each kind
         self.actions.append((self.now, action))
         match action:
             case CreatePod():
@@ -318,8 +324,8 @@ class SimulatedCluster:
                 self.settings_revisions.discard(revision)
             case SetFinalizer(present):
                 self.has_finalizer = present
-            case _:  # a budget: the nodes here lease nothing
-                assert isinstance(action, SetBudget)
+            case SetBudget():
+                self.budget = action.connections_per_second_per_node
 
     def _create(self, action: CreatePod) -> None:
         if action.name in self.nodes:
@@ -382,6 +388,7 @@ class SimulatedCluster:
             backplane_available=node.backplane_available,
             accepted_total=node.accepted_total,
             drain=ReportedDrain(phase=node.phase),
+            budget=ReportedBudget(connections_per_second_per_node=self.budget),
         )
 
     def _tell(self, node: SimulatedNode, action: CordonNode | DrainNode | AbortDrain) -> None:

@@ -14,6 +14,8 @@ from realtime_operator.decide.actions import AbortDrain, CordonNode, DrainNode, 
 from realtime_operator.errors import NodeUnreachableError
 
 TIMEOUT_S: Final = 5.0
+LONGEST_REASON: Final = 200
+"""Characters that a node takes."""
 
 Order = CordonNode | DrainNode | AbortDrain | SetBudget
 
@@ -50,17 +52,21 @@ def request_of(order: Order) -> tuple[str, Mapping[str, Any]]:
     """Path and body of an order."""
     match order:
         case CordonNode():
-            return "/drain", {"phase": "cordon", "reason": order.reason}
+            return "/drain", {"phase": "cordon", "reason": _short(order.reason)}
         case AbortDrain():
-            return "/drain", {"phase": "abort", "reason": order.reason}
+            return "/drain", {"phase": "abort", "reason": _short(order.reason)}
         case DrainNode():
             return "/drain", {
                 "phase": "drain",
                 "rate_per_s": order.rate_per_s,
                 "window_s": order.window_s,
                 "deadline_s": order.deadline_s,
-                "reason": order.reason,
+                "reason": _short(order.reason),
             }
         case SetBudget():
             per_node = order.connections_per_second_per_node
             return "/budget", {"connections_per_second_per_node": per_node}
+
+
+def _short(reason: str) -> str:
+    return " ".join(reason.split())[:LONGEST_REASON]

@@ -1,9 +1,8 @@
 """Carries out the actions of a plan, in their order, one at a time.
 
 An action that fails is counted and logged, and the others go on: the next round sees what is there
-and asks again. Only a lost lease ends the round, before the next write. What would be the same call
-as a moment ago (objects that have not changed, a budget that was told) is left out, and made again
-after a minute, or at once when somebody has touched the object.
+and asks again. Only a lost lease ends the round, before the next write. Objects that have not
+changed are not applied again within a minute, unless somebody has touched one of them.
 """
 
 from __future__ import annotations
@@ -109,20 +108,8 @@ class Executor:
                 await self._kube.delete("v1", "ConfigMap", owner, name, "")
             case SetFinalizer(present):
                 await self._kube.set_finalizer(owner, present=present)
-            case _:
-                await self._order(snapshot, action)
-
-    async def _order(
-        self, snapshot: Snapshot, order: CordonNode | DrainNode | AbortDrain | SetBudget
-    ) -> None:
-        """Tell a node; of its budget only if that has changed, or once a minute."""
-        if not isinstance(order, SetBudget):
-            await self._tell(snapshot, order)
-            return
-        what, budget = f"budget {order.boot_id}", str(order.connections_per_second_per_node)
-        if self._is_new(what, budget):
-            await self._tell(snapshot, order)
-            self._note(what, budget)
+            case CordonNode() | DrainNode() | AbortDrain() | SetBudget():
+                await self._tell(snapshot, action)
 
     async def _tell(
         self, snapshot: Snapshot, order: CordonNode | DrainNode | AbortDrain | SetBudget

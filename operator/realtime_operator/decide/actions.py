@@ -93,11 +93,10 @@ class AbortDrain:
 
 @dataclass(frozen=True, slots=True)
 class SetBudget:
-    """Tell a node the cluster's reconnect budget."""
+    """Tell the cluster its reconnect budget, through one of its nodes."""
 
     name: str
     ip: str
-    boot_id: str
     connections_per_second_per_node: int
 
 

@@ -152,10 +152,13 @@ def _finalizer(fleet: Fleet) -> Iterator[SetFinalizer]:
 
 
 def _budgets(fleet: Fleet) -> Iterator[SetBudget]:
+    """Tell one node the budget if it knows another: they share it through Redis."""
     per_node = fleet.spec.reconnect_budget.connections_per_second_per_node
-    for pod in fleet.live:
-        if pod.status:
-            yield SetBudget(pod.name, pod.ip, pod.status.boot_id, per_node)
+    for pod in fleet.accepting:
+        known = pod.status.budget_per_s if pod.status else None
+        if known is not None and known != per_node:
+            yield SetBudget(pod.name, pod.ip, per_node)
+            return
 
 
 def _wake_after_s(fleet: Fleet, steps: Mapping[str, Step]) -> float:

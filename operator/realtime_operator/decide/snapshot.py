@@ -61,6 +61,8 @@ class NodeStatus:
     backplane_available: bool = True
     drain_phase: str = "serving"
     eta_s: float | None = None
+    budget_per_s: float | None = None
+    """The reconnect budget of one node, as it knows it; None if it knows of none."""
     quiet_s: float = 0.0
     """For how long it has let in nobody, as far as the operator has watched."""
 

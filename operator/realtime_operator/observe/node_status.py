@@ -23,6 +23,14 @@ class ReportedDrain(BaseModel):
     eta_s: float | None = None
 
 
+class ReportedBudget(BaseModel):
+    """The reconnect budget as the node knows it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    connections_per_second_per_node: float | None = None
+
+
 class ReportedStatus(BaseModel):
     """What is read of a node's answer."""
 
@@ -34,6 +42,7 @@ class ReportedStatus(BaseModel):
     backplane_available: bool = True
     accepted_total: int = 0
     drain: ReportedDrain = ReportedDrain()
+    budget: ReportedBudget = ReportedBudget()
 
 
 class _Quiet(NamedTuple):
@@ -65,6 +74,7 @@ class Quietness:
             backplane_available=report.backplane_available,
             drain_phase=report.drain.phase,
             eta_s=report.drain.eta_s,
+            budget_per_s=report.budget.connections_per_second_per_node,
             quiet_s=now - before.since,
         )
 
