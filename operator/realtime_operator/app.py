@@ -39,7 +39,9 @@ async def run(settings: OperatorSettings, namespaces: Collection[str]) -> None:
     Raises `LeaseLostError` when another replica may act from now on.
     """
     metrics, heartbeats = Metrics(), Heartbeats()
-    health = HealthServer(heartbeats, metrics, port=settings.http_port)
+    health = HealthServer(
+        heartbeats, metrics, address=settings.http_address, port=settings.http_port
+    )
     kube = await KubeClient.connect()
     lease = Lease(
         kube,

@@ -49,11 +49,13 @@ class Heartbeats:
 class HealthServer:
     """Serves the three paths."""
 
-    def __init__(self, heartbeats: Heartbeats, metrics: Metrics, *, port: int) -> None:
-        """Serve on `port`; 0 takes a free one."""
+    def __init__(
+        self, heartbeats: Heartbeats, metrics: Metrics, *, address: str, port: int
+    ) -> None:
+        """Serve on `address`, empty for all of them, and `port`, 0 for a free one."""
         self._heartbeats = heartbeats
         self._metrics = metrics
-        self._port = port
+        self._place = (address or None, port)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
@@ -68,7 +70,7 @@ class HealthServer:
         )
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, None, self._port).start()
+        await web.TCPSite(self._runner, *self._place).start()
         port: int = self._runner.addresses[0][1]
         return port
 

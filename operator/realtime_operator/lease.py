@@ -88,7 +88,7 @@ class Lease:
 
     async def acquire(self) -> None:
         """Stand by until the lease is ours."""
-        while not await self._try():  # noqa: ASYNC110 - nobody tells that a lease has ended
+        while not await self.attempt():  # noqa: ASYNC110 - nobody tells that a lease has ended
             await asyncio.sleep(self._duration_s / 6)
         logger.info("holding the lease %s/%s as %s", *self._place, self._identity)
 
@@ -96,7 +96,7 @@ class Lease:
         """Renew the lease for ever. Raises `LeaseLostError` when that does not work any more."""
         while True:
             await asyncio.sleep(self._duration_s / 3)
-            await self._try()
+            await self.attempt()
             if not self.is_held():
                 raise LeaseLostError("the lease could not be renewed in time")
 
@@ -113,7 +113,7 @@ class Lease:
         except ApiServerError as error:
             logger.warning("the lease was not released: %s", error)
 
-    async def _try(self) -> bool:
+    async def attempt(self) -> bool:
         """Have the lease, if that is possible now."""
         self._on_beat()
         begun = self._monotonic()

@@ -22,6 +22,9 @@ class OperatorSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    http_address: str = ""
+    """Host name or address of `/healthz`, `/readyz` and `/metrics`. Empty: all interfaces."""
+
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """TCP port of `/healthz`, `/readyz` and `/metrics`. 0: any free one."""
 

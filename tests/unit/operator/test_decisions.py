@@ -66,7 +66,7 @@ def told(plan: Plan) -> list[str]:
 
 
 def test_who_is_missed_least() -> None:
-    """Leaving, unready, old, on a cordoned machine, few clients, full zone, young: in this order."""
+    """Leaving, unready, old, on a cordoned machine, few clients, full zone, young, in order."""
     machines = {
         "a1": KubernetesNode("a1", zone="a"),
         "a2": KubernetesNode("a2", zone="a", is_cordoned=True),
@@ -260,6 +260,16 @@ def test_as_many_go_back_as_the_floor_lacks() -> None:
     machines = {"a": KubernetesNode("a", is_cordoned=True)}
     plan = planned(make_snapshot(*pods, kubernetes_nodes=machines))
     assert [action.name for action in of(plan, AbortDrain)] == ["b"]
+
+
+def test_a_rollout_that_fails_leaves_other_drains_alone() -> None:
+    """Only who had to go for the rollout goes back to work; a cordoned machine is emptied."""
+    rolling = leaving("old-0", NodeState.CORDONED, clients=5, revision=OLD)
+    moved = leaving("old-1", NodeState.CORDONED, clients=5, reason=DrainReason.NODE_CORDONED)
+    moved = replace(moved, revision=OLD, kubernetes_node="a")
+    machines = {"a": KubernetesNode("a", is_cordoned=True)}
+    plan = planned(make_snapshot(rolling, moved, spec=ONE, kubernetes_nodes=machines))
+    assert [action.name for action in of(plan, AbortDrain)] == ["old-0"]
 
 
 # --- supply -------------------------------------------------------------------------------------
