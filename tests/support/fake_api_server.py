@@ -160,7 +160,9 @@ class FakeApiServer:
             return web.json_response(self.put(path, body), status=201)
         uid = body.get("metadata", {}).get("uid")
         if uid and uid != before["metadata"]["uid"]:
-            return _refusal(409, "it is another one")
+            if applies:
+                return _refusal(409, "uid mismatch")
+            return _refusal(422, f"metadata.uid: Invalid value: {uid!r}: field is immutable")
         merged = _merged(before, body)
         merged["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
         if merged == before:

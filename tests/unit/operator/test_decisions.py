@@ -144,6 +144,17 @@ def test_raising_replicas_again_calls_a_drain_off() -> None:
     assert "DrainAborted" in told(plan)
 
 
+def test_a_cordoned_machine_is_emptied_only_into_what_replaces_it() -> None:
+    """No node is taken out before another one accepts in its place, if that can be had."""
+    machines = {"a": KubernetesNode("a", is_cordoned=True)}
+    pods = [make_pod(name, kubernetes_node="a", status=make_status(5)) for name in "ab"]
+    plan = planned(make_snapshot(*pods, spec=TWO, kubernetes_nodes=machines))
+    assert not of(plan, CordonNode)
+    assert len(of(plan, CreatePod)) == 1
+    plan = planned(make_snapshot(*pods, make_pod("c"), spec=TWO, kubernetes_nodes=machines))
+    assert [action.name for action in of(plan, CordonNode)] == ["a"]
+
+
 # --- rollouts -----------------------------------------------------------------------------------
 
 
