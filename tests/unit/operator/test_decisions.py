@@ -22,6 +22,7 @@ from realtime_operator.decide.actions import (
 )
 from realtime_operator.decide.decision import Plan, decide
 from realtime_operator.decide.drain import FORCING_GRACE_S
+from realtime_operator.decide.moves import NODE_PATIENCE_S
 from realtime_operator.decide.replicas import victims_first
 from realtime_operator.decide.snapshot import DrainReason, KubernetesNode, NodeState, Snapshot
 from realtime_operator.decide.status import worth_writing
@@ -233,7 +234,7 @@ def test_a_node_that_does_not_know_of_its_drain_is_told_again() -> None:
     pod = leaving("old-0", NodeState.DRAINING, revision=OLD, drain=record)
     pod = replace(pod, status=make_status(5, drain_phase="serving"))
     order = of(planned(make_snapshot(pod, make_pod("new-0"), spec=ONE)), DrainNode)[0]
-    assert order.deadline_s == 10
+    assert order.deadline_s == 10 + NODE_PATIENCE_S
     assert order.window_s < 10
     forced = replace(pod, drain=make_record(NodeState.FORCING, deadline=NOW - 1))
     order = of(planned(make_snapshot(forced, make_pod("new-0"), spec=ONE)), DrainNode)[0]
