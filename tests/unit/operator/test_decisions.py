@@ -402,6 +402,13 @@ def test_a_cluster_that_cannot_start_says_why() -> None:
     assert "ProgressDeadlineExceeded" in told(plan)
 
 
+def test_what_the_api_server_refuses_is_told() -> None:
+    """A condition and an event say what it said, since the user has to mend it."""
+    plan = planned(make_snapshot(make_pod(), spec=ONE, refusals=("a Pod cannot be made: no",)))
+    assert condition(plan, "Degraded") == ("True", "CreateFailed", "a Pod cannot be made: no")
+    assert "CreateFailed" in told(plan)
+
+
 def test_scaling_is_told_once_it_is_seen() -> None:
     """An event tells from how many to how many nodes."""
     before = RealtimeClusterStatus(observed_generation=1, desired_replicas=1)
