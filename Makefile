@@ -68,7 +68,8 @@ $(JS_READY): tests/js/package.json tests/js/package-lock.json
 .PHONY: clean
 clean: ## Remove what was made here: environments, caches, reports
 	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis \
-	  tests/js/node_modules htmlcov .coverage .coverage.* node/dist operator/dist
+	  tests/js/node_modules tests/load/peers/socketio/node_modules htmlcov .coverage .coverage.* \
+	  node/dist operator/dist
 	@find node operator tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- use ------------------------------------------------------------------------------------------
@@ -105,8 +106,20 @@ bench-flow: $(READY) ## Measure slow clients, intervals and stagger
 	@$(BIN)/python -m tests.load.bench_flow $(ARGS)
 
 .PHONY: bench-peers
-bench-peers: $(READY) ## Measure side by side with Centrifugo, built from its source (needs Go)
+bench-peers: $(READY) ## Measure beside Centrifugo and Socket.IO, made here (needs Go, npm)
 	@$(BIN)/python -m tests.load.bench_peers $(ARGS)
+
+.PHONY: capacity
+capacity: $(READY) ## Measure what one node holds here, and print the limits to set
+	@$(BIN)/python -m tests.load.bench_capacity $(ARGS)
+
+.PHONY: storm
+storm: $(READY) ## Let thousands of clients come back at once, and slowly
+	@$(BIN)/python -m tests.load.bench_storm $(ARGS)
+
+.PHONY: soak
+soak: $(READY) ## Let clients churn for a quarter of an hour, and look for what grows
+	@$(BIN)/python -m tests.load.bench_soak $(ARGS)
 
 # --- checks ---------------------------------------------------------------------------------------
 

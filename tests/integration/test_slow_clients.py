@@ -7,6 +7,7 @@ again, or never, when the test says so. Others on the same channels read all the
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import re
 from contextlib import AsyncExitStack
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _API_KEY: Final = "slow"
 _RECEIVE_BUFFER: Final = 16_384
 _KIB: Final = 1024
-_LARGE: Final = 1000 * _KIB
+_LARGE: Final = _KIB * _KIB
 _STALLED: Final = 300
 _BUDGET: Final = 16 * _KIB * _KIB
 _OPEN: Final = {"allow_subscribe_for_client": True}
@@ -86,7 +87,9 @@ class Node:
         if tag:
             body["tags"] = {"symbol": tag}
         answer = await self._session.post(
-            f"{self.process.http_url}/api/publish", json=body, headers={"X-API-Key": _API_KEY}
+            f"{self.process.http_url}/api/publish",
+            data=io.BytesIO(json.dumps(body).encode()),  # what is larger than 1 MiB is to be a file
+            headers={"X-API-Key": _API_KEY, "Content-Type": "application/json"},
         )
         assert "result" in await answer.json()
 

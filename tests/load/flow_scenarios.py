@@ -1,46 +1,59 @@
 """Slow clients, intervals and stagger: what each costs, and the others of its channel.
 
-A kind of server here is our node with some rules for its channels. What slow clients cost the
-others is told by the same run without slow clients.
+`bench_flow` runs these on our node with some rules for its channels, `stalling` on all servers.
+What slow clients cost the others is told by the same run without slow clients.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import aiohttp
 
-from tests.load import generators, scenarios, servers
-from tests.load.flow_results import Spreading, Stalled
-from tests.load.results import Delivery
+from tests.load import generators, machine, servers
+from tests.load.flow_results import Arrivals, Choking, Held, InOrder, Stalled, quantiles
+from tests.load.generators import Load, LoadSummary, PublisherSummary
+from tests.load.latencies import Latencies
+from tests.load.machine import Clock
 from tests.load.scenarios import Lab
 from tests.load.servers import OUR_NODE, Kind, Server
 
 STALLED_OF: Final = 2_000
 FRAMES_PER_S: Final = 20
 FRAME_BYTES: Final = 4_096
+CHOKING: Final = 300
+CHOKING_OTHERS: Final = 10
+LARGE_FRAME_BYTES: Final = 2**20
+LARGE_FRAMES_PER_S: Final = 4
+BUDGET_MIB: Final = 16
+BATCHED_CLIENTS: Final = 1_000
 BATCHED_PER_S: Final = 500
+CALM_PER_S: Final = 50
+INTERVAL_MS: Final = 20
 SPREAD_CLIENTS: Final = 10_000
 SPREAD_PROCESSES: Final = 2
 SPREAD_PER_S: Final = 2
-SPREAD_OVER: Final = "200ms"
+SPREAD_OVER_MS: Final = 200
 
 _SAMPLE_EVERY_S: Final = 1.0
+_WATCH_EVERY_S: Final = 0.1
+_CONNECTS_PER_S: Final = 1_000
 _DRAIN_S: Final = 15.0
 _WRITE_TIMEOUT: Final = "60s"  # stalled clients stay, so that what they cost is seen all the time
 _PLAIN: Final = {"allow_subscribe_for_client": True}
 
 
-def node(name: str, **channel: Any) -> Kind:
-    """Return our node with rules of its channels."""
+def node(name: str, client: Mapping[str, Any] | None = None, **channel: Any) -> Kind:
+    """Return our node with rules of its channels, and perhaps of its clients."""
     options = {"without_namespace": {**_PLAIN, **channel}}
-    client = {"insecure": True, "write_timeout": _WRITE_TIMEOUT}
-    return replace(OUR_NODE, name=name, extra_settings=(("channel", options), ("client", client)))
+    client = {"insecure": True, "write_timeout": _WRITE_TIMEOUT, **(client or {})}
+    settings = (*OUR_NODE.extra_settings, ("channel", options), ("client", client))
+    return replace(OUR_NODE, name=name, extra_settings=settings)
 
 
 async def stalled(lab: Lab, kind: Kind, count: int) -> Stalled:
@@ -50,12 +63,17 @@ async def stalled(lab: Lab, kind: Kind, count: int) -> Stalled:
     async with (
         servers.running(kind, lab.directory) as server,
         generators.clients(
-            lab.tools, [server.port], clients, seconds=seconds + _DRAIN_S, stalled=count
+            lab.tools,
+            [server.port],
+            clients,
+            seconds=seconds + _DRAIN_S,
+            stalled=count,
+            protocol=server.protocol,
         ) as load,
     ):
-        before = await _held(server)
+        before = await _memory(server)
         begun = server.clock()
-        watching = asyncio.create_task(_most_held(server))
+        watching = asyncio.create_task(_most_memory(server))
         published = await generators.publish(
             lab.tools,
             [server.port],
@@ -68,94 +86,186 @@ async def stalled(lab: Lab, kind: Kind, count: int) -> Stalled:
         spent = server.clock() - begun
         watching.cancel()
         most = await watching
-        ended = await _metric(server.port, "slow_client_closes_total")
+        left = (await machine.sockets(server.port)).established
+    grown = _Memory(most.user_kib - before.user_kib, most.kernel_kib)
     # Of one client among 2,000 it could not be told from what the others do.
+    user_kib, kernel_kib = (kib / count if count > 1 else 0 for kib in grown)
+    lost_others = received.lost - received.lost_stalled
     return Stalled(
+        user_kib=grown.user_kib,
+        kernel_kib=grown.kernel_kib,
         p50_ms=received.p50_ms,
         p99_ms=received.p99_ms,
         cpu_s=spent.cpu,
         whole_percent=100 * (received.complete or 0) / (clients - count),
-        lost_others=max(received.lost - count, 0),
-        user_kib_per_stalled=(most.user_kib - before.user_kib) / count if count > 1 else 0,
-        kernel_kib_per_stalled=most.kernel_kib / count if count > 1 else 0,
-        ended=int(ended),
+        lost_others=lost_others,
+        kib_per_stalled=user_kib + kernel_kib,
+        user_kib_per_stalled=user_kib,
+        kernel_kib_per_stalled=kernel_kib,
+        ended=clients - left - lost_others,
         waiting_percent=100 * spent.waiting / max(received.active_s, 1e-9),
     )
 
 
-async def batched(lab: Lab, kind: Kind) -> Delivery:
-    """Deliver 500 publications per second to 1,000 clients."""
-    async with servers.running(kind, lab.directory) as server:
-        return await scenarios.deliver_paced(lab, [server], BATCHED_PER_S, lab.seconds(10))
+async def choking(lab: Lab, kind: Kind) -> Choking:
+    """Deliver frames of 1 MiB to 310 clients, of which 300 read nothing."""
+    seconds = lab.seconds(10)
+    async with (
+        servers.running(kind, lab.directory) as server,
+        generators.clients(
+            lab.tools,
+            [server.port],
+            CHOKING + CHOKING_OTHERS,
+            seconds=seconds + _DRAIN_S,
+            stalled=CHOKING,
+        ) as load,
+    ):
+        held: list[Held] = []
+        watching = asyncio.create_task(_watch_held(server, server.memory().resident, held))
+        begun = server.clock()
+        published = await generators.publish(
+            lab.tools,
+            [server.port],
+            rate=LARGE_FRAMES_PER_S,
+            seconds=seconds,
+            data_bytes=LARGE_FRAME_BYTES,
+        )
+        received = await load.expect(published.accepted)
+        spent = server.clock() - begun
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+        ended = await _metric(server.port, "slow_client_closes_total")
+    growth_mib = max(each.growth_mib for each in held)
+    return Choking(
+        growth_mib=growth_mib,
+        growth_percent=100 * growth_mib / BUDGET_MIB,
+        waiting_mib=max(each.waiting_mib for each in held),
+        ended=int(ended),
+        lost_others=received.lost - received.lost_stalled,
+        whole_percent=100 * (received.complete or 0) / CHOKING_OTHERS,
+        p99_ms=received.p99_ms,
+        waiting_percent=100 * spent.waiting / max(received.active_s, 1e-9),
+        held=tuple(held),
+    )
 
 
-async def spread(lab: Lab, kind: Kind) -> Spreading:
+async def batched(lab: Lab, kind: Kind, rate: int) -> Arrivals:
+    """Deliver so many publications per second to 1,000 clients."""
+    seconds = lab.seconds(10)
+    async with (
+        servers.running(kind, lab.directory) as server,
+        _clients(lab, server, BATCHED_CLIENTS, seconds) as loads,
+    ):
+        begun = server.clock()
+        # Some in flight, so that one slow answer does not delay what is due meanwhile.
+        published = await generators.publish(
+            lab.tools, [server.port], rate=rate, seconds=seconds, connections=4, pipeline=4
+        )
+        received = await _all_received(loads, published)
+        spent = server.clock() - begun
+    return Arrivals(**_arrivals(received, published, spent, BATCHED_CLIENTS))
+
+
+async def spread(lab: Lab, kind: Kind) -> InOrder:
     """Deliver a publication every half second to 10,000 clients of one channel."""
-    clients = SPREAD_CLIENTS // SPREAD_PROCESSES // (5 if lab.quick else 1)
+    clients = SPREAD_CLIENTS // (5 if lab.quick else 1)
     seconds = lab.seconds(12)
-    setup_s = SPREAD_PROCESSES * clients / 1_000
-    async with servers.running(kind, lab.directory) as server, contextlib.AsyncExitStack() as stack:
-        loads = [
-            await stack.enter_async_context(
-                generators.clients(
-                    lab.tools, [server.port], clients, seconds=setup_s + seconds + _DRAIN_S
-                )
-            )
-            for _ in range(SPREAD_PROCESSES)
-        ]
+    async with (
+        servers.running(kind, lab.directory) as server,
+        _clients(lab, server, clients, seconds, processes=SPREAD_PROCESSES) as loads,
+    ):
         begun = server.clock()
         published = await generators.publish(
             lab.tools, [server.port], rate=SPREAD_PER_S, seconds=seconds
         )
-        received = await asyncio.gather(*(load.expect(published.accepted) for load in loads))
+        received = await _all_received(loads, published)
         spent = server.clock() - begun
-
-    deciles = merged_deciles([each.deciles_ms for each in received])
-    publications = sum(each.publications for each in received)
-    complete = sum(each.complete or 0 for each in received)
-    return Spreading(
-        p10_ms=deciles[0],
-        p30_ms=deciles[2],
-        p50_ms=deciles[4],
-        p70_ms=deciles[6],
-        p90_ms=deciles[8],
-        p99_ms=max(each.p99_ms for each in received),
-        whole_percent=100 * complete / (SPREAD_PROCESSES * clients),
-        us_per_delivery=spent.cpu / max(publications, 1) * 1e6,
-        waiting_percent=100 * spent.waiting / max(received[0].active_s, 1e-9),
+    return InOrder(
+        **_arrivals(received, published, spent, clients),
+        disordered=sum(each.disordered for each in received),
     )
 
 
-def merged_deciles(deciles: Sequence[Sequence[float]]) -> list[float]:
-    """Return the deciles of several samples of one size, from the deciles of each.
+@contextlib.asynccontextmanager
+async def _clients(
+    lab: Lab, server: Server, clients: int, seconds: float, processes: int = 1
+) -> AsyncIterator[list[Load]]:
+    """Hold clients in so many processes, for as long as publishing takes."""
+    setup_s = clients / _CONNECTS_PER_S
+    async with contextlib.AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(
+                generators.clients(
+                    lab.tools,
+                    [server.port],
+                    clients // processes,
+                    seconds=setup_s + seconds + _DRAIN_S,
+                    connects_per_s=_CONNECTS_PER_S,
+                )
+            )
+            for _ in range(processes)
+        ]
 
-    Each process holds clients that subscribed one after the other, so that their parts of the
-    window differ, and a mean would hide it.
-    """
-    points = sorted(point for each in deciles for point in each)
-    return [points[tenth * len(points) // 10] for tenth in range(1, 10)]
+
+async def _all_received(loads: Sequence[Load], published: PublisherSummary) -> list[LoadSummary]:
+    return await asyncio.gather(*(load.expect(published.accepted) for load in loads))
 
 
-class _Held(NamedTuple):
+def _arrivals(
+    received: Sequence[LoadSummary], published: PublisherSummary, spent: Clock, clients: int
+) -> dict[str, Any]:
+    """Return the fields of `Arrivals`, of all processes of clients together."""
+    publications = sum(each.publications for each in received)
+    frames = sum(each.frames for each in received)
+    active_s = max(*(each.active_s for each in received), 1e-9)
+    latencies = Latencies.merged(each.latencies for each in received)
+    return {
+        **quantiles(latencies, max(each.max_ms for each in received)),
+        "us_per_delivery": spent.cpu / max(publications, 1) * 1e6,
+        "us_per_frame": spent.cpu / max(frames, 1) * 1e6,
+        "deliveries_per_s": publications / active_s,
+        "publications_per_frame": publications / max(frames, 1),
+        "most_per_frame": max(each.most_per_frame for each in received),
+        "whole_percent": 100 * sum(each.complete or 0 for each in received) / clients,
+        "lost_clients": sum(each.lost for each in received),
+        "rejected": published.rejected,
+        "server_busy_percent": 100 * spent.cpu / active_s,
+        "waiting_percent": 100 * spent.waiting / active_s,
+        "latencies": latencies,
+    }
+
+
+async def _watch_held(server: Server, before_kib: int, held: list[Held]) -> None:
+    """Add what the server holds for slow clients, again and again, until this is cancelled."""
+    begun = time.monotonic()
+    while True:
+        waiting = await _metric(server.port, "slow_client_waiting_bytes")
+        growth_mib = (server.memory().resident - before_kib) / 1024
+        held.append(Held(time.monotonic() - begun, growth_mib, waiting / 2**20))
+        await asyncio.sleep(_WATCH_EVERY_S)
+
+
+class _Memory(NamedTuple):
     """Memory in KiB."""
 
     user_kib: float
     kernel_kib: float
 
 
-async def _most_held(server: Server) -> _Held:
+async def _most_memory(server: Server) -> _Memory:
     """Return the most that was held at any time until this is cancelled."""
-    most = _Held(0, 0)
+    most = _Memory(0, 0)
     with contextlib.suppress(asyncio.CancelledError):
         while True:
-            held = await _held(server)
-            most = _Held(*map(max, most, held))
+            held = await _memory(server)
+            most = _Memory(*map(max, most, held))
             await asyncio.sleep(_SAMPLE_EVERY_S)
     return most
 
 
-async def _held(server: Server) -> _Held:
-    return _Held(server.memory().resident, await _kernel_kib(server.port))
+async def _memory(server: Server) -> _Memory:
+    return _Memory(server.memory().resident, (await machine.sockets(server.port)).queued_kib)
 
 
 async def _metric(port: int, name: str) -> float:
@@ -165,14 +275,3 @@ async def _metric(port: int, name: str) -> float:
     return sum(
         float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"realtime_{name}")
     )
-
-
-async def _kernel_kib(port: int) -> float:
-    """Return what the kernel holds in the send queues of a server's connections, as it counts."""
-    process = await asyncio.create_subprocess_exec(
-        "ss", "-tmnH", f"sport = :{port}", stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    # "w" is the memory of what is queued to be written, "t" of what is out.
-    queued = map(int, re.findall(rb"[(,]w(\d+)", output))
-    return sum(queued) / 1024

@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from tests.load import machine
-from tests.load.servers import API_KEY
+from tests.load.latencies import Latencies
+from tests.load.servers import API_KEY, Protocol
 from tests.load.tools import Tools
 
 _DEADLINE_MARGIN_S = 30.0
+_LINE_MAX_BYTES = 256 * 1024  # of wsload's output; a summary holds up to 1,800 bins of latencies
 
 _Result = TypeVar("_Result", "Second", "LoadSummary", "PublisherSummary", "SendLoopSummary")
 
@@ -53,6 +55,7 @@ class LoadSummary:
     subscribed: int
     stalled: int
     lost: int
+    lost_stalled: int  # of these; one whose end it cannot see, as it reads nothing, is not lost
     errors: int
     unreachable: int
     closed: dict[str, int]  # close code → clients
@@ -73,7 +76,8 @@ class LoadSummary:
     p50_ms: float
     p99_ms: float
     max_ms: float
-    deciles_ms: list[float]  # of the latency: a tenth was faster than the first, and so on
+    latencies: Latencies
+    disordered: int  # publications older than one before them, by what their publisher says
     cpu_s: float
     timeline: list[Second]
 
@@ -163,7 +167,8 @@ class Load:
         timeline = []
         while (event := await self._event())["event"] == "second":
             timeline.append(_read_as(Second, event))
-        return _read_as(LoadSummary, {**event, "timeline": timeline})
+        latencies = Latencies.read(event["latency_us"])
+        return _read_as(LoadSummary, {**event, "timeline": timeline, "latencies": latencies})
 
     async def _event(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -188,10 +193,12 @@ async def clients(  # noqa: PLR0913 - each is one option of wsload
     connects_per_s: float = 1_000,
     source_ips: int = 1,
     stalled: int = 0,
+    protocol: Protocol = Protocol.CENTRIFUGE,
     timeline: bool = False,
+    channel: str = "bench",
     credit: Credits | None = None,
 ) -> AsyncIterator[Load]:
-    """Hold clients on the channel that `publish` publishes to, subscribed when this yields.
+    """Hold clients, on the channel that `publish` publishes to, subscribed when this yields.
 
     They end within `seconds` after that, whatever has been received. The first `stalled` of them
     read nothing from then on.
@@ -208,6 +215,8 @@ async def clients(  # noqa: PLR0913 - each is one option of wsload
         *("--seconds", str(seconds)),
         *("--source-ips", str(source_ips)),
         *("--stalled", str(stalled)),
+        *("--protocol", protocol),
+        *("--channel", channel),
     ]
     if timeline:
         command.append("--timeline")
@@ -218,6 +227,7 @@ async def clients(  # noqa: PLR0913 - each is one option of wsload
         stdin=PIPE,
         stdout=PIPE,
         pass_fds=(credit.write_end,) if credit else (),
+        limit=_LINE_MAX_BYTES,
     )
     if credit:
         credit.write_end_is_handed_over()

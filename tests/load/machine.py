@@ -7,7 +7,9 @@ charged is its own.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import resource
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +61,18 @@ class Memory:
     proportional: int
 
 
+@dataclass(frozen=True)
+class Sockets:
+    """Connections of a server, and what the kernel holds in their send queues, in KiB.
+
+    One that the server closed, but whose peer takes nothing, is none of the established any more;
+    what is queued for it is held on.
+    """
+
+    established: int
+    queued_kib: float
+
+
 def clock(pid: int) -> Clock:
     """Return the user and system time that a process has used, to 10 ms, and how long it waited.
 
@@ -100,6 +114,25 @@ def parse_memory(smaps_rollup: str) -> Memory:
         if name in {"Rss", "Pss"}
     }
     return Memory(resident=kib["Rss"], proportional=kib["Pss"])
+
+
+async def sockets(port: int) -> Sockets:
+    """Return the connections to a local port."""
+    process = await asyncio.create_subprocess_exec(
+        *pinned(GENERATOR_CORE),
+        *("ss", "--tcp", "--memory", "--numeric", "--no-header", f"sport = :{port}"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    return parse_sockets(output.decode())
+
+
+def parse_sockets(ss: str) -> Sockets:
+    """Return the connections from what `ss --tcp --memory --no-header` prints."""
+    # "w" is the memory of what is queued to be written, in bytes.
+    queued = map(int, re.findall(r"[(,]w(\d+)", ss))
+    established = re.findall(r"^ESTAB\b", ss, re.MULTILINE)
+    return Sockets(established=len(established), queued_kib=sum(queued) / 1024)
 
 
 def describe() -> str:

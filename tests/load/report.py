@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,17 +74,21 @@ def judge(results: Results, targets: Sequence[Target], ours: str) -> list[Verdic
     verdicts = []
     for target in targets:
         subjects = results.get(target.scenario, {})
-        mine = [
-            getattr(result, target.figure) for result in subjects.get(target.subject or ours, [])
-        ]
-        if target.relative_to is not None:
-            others = [
-                getattr(result, target.figure) for result in subjects.get(target.relative_to, [])
-            ]
-            mine = [a / b for a, b in zip(mine, others, strict=False) if b]
-        if mine:
-            verdicts.append(Verdict(target, Spread.of(mine)))
+        measured = figures(subjects, target.subject or ours, target.figure, target.relative_to)
+        if measured:
+            verdicts.append(Verdict(target, Spread.of(measured)))
     return verdicts
+
+
+def figures(
+    subjects: Mapping[str, Sequence[Any]], subject: str, name: str, relative_to: str | None = None
+) -> list[float]:
+    """Return a subject's figure of each round, or its ratio to that of another in that round."""
+    mine = [getattr(result, name) for result in subjects.get(subject, [])]
+    if relative_to is None:
+        return mine
+    others = [getattr(result, name) for result in subjects.get(relative_to, [])]
+    return [a / b for a, b in zip(mine, others, strict=False) if b]
 
 
 def markdown(

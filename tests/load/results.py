@@ -66,6 +66,24 @@ class Compressing:
 
 
 @dataclass(frozen=True)
+class Stalling:
+    """A channel of which some clients read nothing, beside the same with all of them reading."""
+
+    p99_ratio: float = figure("latency p99 of the others ÷ calm", digits=2)
+    cpu_ratio: float = figure("CPU ÷ calm", digits=2)
+    calm_p99_ms: float = figure("latency p99, calm", "ms", 1)
+    p99_ms: float = figure("latency p99 of the others", "ms", 1)
+    calm_cpu_s: float = figure("CPU, calm", "s", 2)
+    cpu_s: float = figure("CPU", "s", 2)
+    user_kib_per_stalled: float = figure("memory per stalled client, in the server", "KiB", 1)
+    kernel_kib_per_stalled: float = figure("the same, in the kernel", "KiB", 1)
+    ended: int = figure("connections that the server ended, of 200 stalled")
+    lost_others: int = figure("others lost")
+    whole_percent: float = figure("others that received everything once", "%", 1)
+    waiting_percent: float = figure("server kept from its core by others", "%")
+
+
+@dataclass(frozen=True)
 class Connections:
     """Clients that connected and subscribed."""
 

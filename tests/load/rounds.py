@@ -26,7 +26,7 @@ from tests.load.servers import MissingRedisError
 from tests.load.tools import ToolsNotBuiltError
 
 _TOLERABLE_WAITING_PERCENT = 10
-_REPORTS = Path(__file__).parents[2] / ".cache" / "bench"
+REPORTS = Path(__file__).parents[2] / ".cache" / "bench"
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,25 @@ class Suite:
     ours: str  # the subject that the targets are about
     head: Sequence[str]  # what was measured, and where it ran
     warn: Callable[[report.Results], list[str]]  # of what spoils the figures
+    derive: Callable[[report.Results], report.Results] = dict
+    """Returns the results with what follows from them, as further subjects."""
+    draw: Callable[[report.Results], Mapping[str, str]] = lambda _: {}
+    """Returns pictures of what was measured: file name → SVG. It imports what it draws with."""
+    strict: bool = False  # a target that is not met ends the program with 1
 
 
 def parse_arguments(
-    description: str, scenarios: Iterable[str], arguments: Sequence[str] | None = None
+    parser: argparse.ArgumentParser | str | None,
+    scenarios: Iterable[str],
+    arguments: Sequence[str] | None = None,
 ) -> argparse.Namespace:
-    """Read the command line that all benchmarks share."""
+    """Read the command line that all benchmarks share.
+
+    A benchmark with options of its own gives the parser that knows them, others a description.
+    """
     names = list(scenarios)
-    parser = argparse.ArgumentParser(description=description)
+    if not isinstance(parser, argparse.ArgumentParser):
+        parser = argparse.ArgumentParser(description=parser)
     parser.add_argument(
         "--only",
         action="append",
@@ -84,9 +95,17 @@ def parse_arguments(
         action="store_true",
         help="one short round: shows that it works, compares nothing",
     )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="put the pictures, if there are any, here too, over earlier ones, e.g. docs/images",
+    )
     parsed = parser.parse_args(arguments)
     if parsed.rounds is not None and parsed.rounds < 1:
         parser.error(f"--rounds is {parsed.rounds}: give at least 1")
+    if parsed.keep and parsed.quick:
+        parser.error("--keep with --quick: what compares nothing is not worth keeping")
     for start in parsed.only or []:
         if not chosen(names, [start]):
             parser.error(f"--only {start}: there is none of that name; {', '.join(names)}")
@@ -99,7 +118,10 @@ def chosen(names: Iterable[str], starts: Sequence[str]) -> list[str]:
 
 
 def main(suite: Suite, arguments: argparse.Namespace, open_lab: OpenLab) -> None:
-    """Measure, print the report and keep it under .cache/bench/; ends the program."""
+    """Measure, print the report and keep it under .cache/bench/; ends the program.
+
+    Pictures go into a folder of the report's name, and into `--keep` when all went well.
+    """
     machine.raise_open_files_limit()
     begun = time.monotonic()
     results: report.Results = {}
@@ -116,14 +138,33 @@ def main(suite: Suite, arguments: argparse.Namespace, open_lab: OpenLab) -> None
         status = 130  # as a shell reports it
     else:
         status = 0
+    results = suite.derive(results)
     head = _head(suite, results, quick=arguments.quick, seconds=time.monotonic() - begun)
     verdicts = report.judge(results, suite.targets, suite.ours)
+    if suite.strict and not all(verdict.is_met for verdict in verdicts):
+        status = status or 1
     titles = {key: scenario.title for key, scenario in suite.scenarios.items()}
     text = report.markdown(head, titles, results, verdicts)
-    path = _REPORTS / f"{suite.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    path = REPORTS / f"{suite.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     report.save(path, text, head, results, verdicts)
     print(f"\n{text}\nKept as {path}.md and .json")
+    pictures = suite.draw(results)
+    for file in keep_pictures(path, pictures):
+        print(f"Drawn as {file}")
+    if arguments.keep and status == 0:  # what was interrupted does not replace what was whole
+        keep_pictures(arguments.keep, pictures)
     sys.exit(status)
+
+
+def keep_pictures(folder: Path, pictures: Mapping[str, str]) -> list[Path]:
+    """Write the pictures into a folder, making it; return their paths."""
+    if pictures:
+        folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, svg in pictures.items():
+        files.append(folder / name)
+        files[-1].write_text(svg)
+    return files
 
 
 def warnings_of_waiting(who: str, percent: float) -> list[str]:

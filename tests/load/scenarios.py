@@ -185,7 +185,12 @@ async def deliver_paced(lab: Lab, running: Sequence[Server], rate: int, seconds:
     """Deliver so many publications per second, whatever it costs."""
     ports = [server.port for server in running]
     async with generators.clients(
-        lab.tools, ports, CLIENTS, seconds=seconds + _DRAIN_S, timeline=True
+        lab.tools,
+        ports,
+        CLIENTS,
+        seconds=seconds + _DRAIN_S,
+        timeline=True,
+        protocol=running[0].protocol,
     ) as load:
         begun = _clock(running)
         # Some in flight, so that one slow answer does not delay what is due meanwhile.
@@ -201,7 +206,13 @@ async def _at_ceiling(lab: Lab, running: Sequence[Server], seconds: float) -> De
     ports = [server.port for server in running]
     with Credits(every=BATCH * CLIENTS, ahead=REQUESTS_AHEAD) as credit:
         async with generators.clients(
-            lab.tools, ports, CLIENTS, seconds=seconds + _DRAIN_S, timeline=True, credit=credit
+            lab.tools,
+            ports,
+            CLIENTS,
+            seconds=seconds + _DRAIN_S,
+            timeline=True,
+            credit=credit,
+            protocol=running[0].protocol,
         ) as load:
             begun = _clock(running)
             published = await generators.publish(
@@ -223,7 +234,12 @@ def _many_clients(
     # The first half is held while the second connects.
     seconds = MANY_CLIENTS / CONNECTS_PER_S + 2 * _SETTLE_S + _TRAFFIC_S + _DRAIN_S
     return generators.clients(
-        lab.tools, [server.port], count, seconds=seconds, connects_per_s=CONNECTS_PER_S
+        lab.tools,
+        [server.port],
+        count,
+        seconds=seconds,
+        connects_per_s=CONNECTS_PER_S,
+        protocol=server.protocol,
     )
 
 

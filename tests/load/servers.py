@@ -1,6 +1,6 @@
 """The servers under measurement, started alike: one process, one core, the same settings.
 
-Both read settings of one shape, so what differs between them is the program alone. A server is
+All read settings of one shape, so what differs between them is the program alone. A server is
 started anew for each measurement: nothing that an earlier one left behind counts.
 """
 
@@ -12,8 +12,11 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+import aiohttp
 
 from tests.load import machine
 from tests.support.node_process import NODE, NodeProcess, free_port
@@ -25,6 +28,13 @@ _REDIS_READY_S = 5.0
 _REDIS_STOP_S = 5.0
 
 
+class Protocol(StrEnum):
+    """What clients speak; the value is wsload's name of it."""
+
+    CENTRIFUGE = "centrifuge"
+    SOCKET_IO = "socket.io"
+
+
 @dataclass(frozen=True)
 class Kind:
     """A program that can be measured."""
@@ -32,10 +42,16 @@ class Kind:
     name: str
     command: tuple[str, ...]  # followed by the path of the settings
     ready_path: str
+    protocol: Protocol = Protocol.CENTRIFUGE
     extra_settings: tuple[tuple[str, Any], ...] = ()
 
 
-OUR_NODE = Kind("realtime-node", (NODE, "serve", "--config"), "/readyz")
+# Clients come as fast as a scenario wants them; admission looks at each, and holds up none.
+_WIDE_DOOR = ("admission", {"connects_per_second": 100_000, "burst": 100_000, "shed_loop_lag": "0"})
+
+OUR_NODE = Kind(
+    "realtime-node", (NODE, "serve", "--config"), "/readyz", extra_settings=(_WIDE_DOOR,)
+)
 
 
 def centrifugo(program: Path) -> Kind:
@@ -44,7 +60,17 @@ def centrifugo(program: Path) -> Kind:
     Nothing makes it batch: it has no setting for that in the open source edition. What waits in a
     client's queue when its writer runs goes out as one frame, of at most 16 messages.
     """
-    return Kind("Centrifugo", (str(program), "-c"), "/health", (("health", {"enabled": True}),))
+    return Kind(
+        "Centrifugo",
+        (str(program), "-c"),
+        "/health",
+        extra_settings=(("health", {"enabled": True}),),
+    )
+
+
+def socketio(command: tuple[str, ...]) -> Kind:
+    """Return Socket.IO as a kind of server, of the command that runs peers/socketio/server.mjs."""
+    return Kind("Socket.IO", command, "/health", Protocol.SOCKET_IO)
 
 
 class MissingRedisError(Exception):
@@ -56,19 +82,42 @@ class Server:
     """One running server."""
 
     process: NodeProcess
+    protocol: Protocol
 
     @property
     def port(self) -> int:
         """Where clients connect and the HTTP API is."""
         return self.process.port
 
+    async def status(self) -> dict[str, Any]:
+        """Return what the node tells of itself."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{self.process.http_url}/status") as answer,
+        ):
+            told: dict[str, Any] = await answer.json()
+        return told
+
     def clock(self) -> machine.Clock:
-        """Return how long the server has run, and waited for its core."""
-        return machine.clock(self.process.pid)
+        """Return how long the server has run, and waited for its core.
+
+        Raises:
+            AssertionError: it has ended; the message holds the end of its log.
+        """
+        return machine.clock(self._live_pid())
 
     def memory(self) -> machine.Memory:
-        """Return the memory in use now."""
-        return machine.memory(self.process.pid)
+        """Return the memory in use now.
+
+        Raises:
+            AssertionError: it has ended; the message holds the end of its log.
+        """
+        return machine.memory(self._live_pid())
+
+    def _live_pid(self) -> int:
+        process = self.process
+        assert process.is_running, f"{process.name} ended under load; its log:\n{process.log()}"
+        return process.pid
 
 
 @contextlib.asynccontextmanager
@@ -99,7 +148,7 @@ async def running(
         ready_path=kind.ready_path,
     )
     async with process:
-        yield Server(process)
+        yield Server(process, kind.protocol)
 
 
 @contextlib.asynccontextmanager

@@ -14,12 +14,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tests.load import compression, report, rounds, scenarios
+from tests.load import compression, report, rounds, scenarios, stalling
 from tests.load.report import Target
 from tests.load.results import Delivery
 from tests.load.rounds import Scenario, Suite
 from tests.load.scenarios import Lab
-from tests.load.servers import OUR_NODE, Kind
+from tests.load.servers import OUR_NODE, Kind, Protocol
 from tests.load.tools import build_tools
 
 C_LOOP = "C send()"
@@ -35,13 +35,18 @@ class ServerScenario:
     measure: Callable[..., Awaitable[Any]]  # of (lab, kind)
     rounds: int
     baselines: tuple[tuple[str, Callable[[Lab], Awaitable[Any]]], ...] = ()
+    protocols: frozenset[Protocol] = frozenset(Protocol)  # servers of others do not take part
 
     def of(self, kinds: Sequence[Kind]) -> Scenario:
-        """Return what is run: every kind of server, then the bare loops."""
+        """Return what is run: every kind of server that takes part, then the bare loops."""
         return Scenario(
             self.title,
             (
-                *((kind.name, functools.partial(self.measure, kind=kind)) for kind in kinds),
+                *(
+                    (kind.name, functools.partial(self.measure, kind=kind))
+                    for kind in kinds
+                    if kind.protocol in self.protocols
+                ),
                 *self.baselines,
             ),
             self.rounds,
@@ -71,9 +76,20 @@ SCENARIOS: dict[str, ServerScenario] = {
         "Compression: 20 publications/s of 1 KB of JSON to 1,000 clients, with and without",
         compression.compressing,
         rounds=3,
+        protocols=frozenset({Protocol.CENTRIFUGE}),  # as its clients, which decompress
+    ),
+    "stalled": ServerScenario(
+        "Stalled: 200 of 2,000 clients read nothing, 20 publications/s of 4 KB",
+        stalling.stalling,
+        rounds=2,
     ),
     "connections": ServerScenario("Connections: 8,000 clients", scenarios.connections, rounds=1),
-    "http": ServerScenario("HTTP publish, one by one", scenarios.http_publish, rounds=2),
+    "http": ServerScenario(
+        "HTTP publish, one by one",
+        scenarios.http_publish,
+        rounds=2,
+        protocols=frozenset({Protocol.CENTRIFUGE}),  # Socket.IO has no HTTP API of its own
+    ),
     **{
         f"nodes-{nodes}": ServerScenario(
             f"Cluster of {nodes} over Redis, 1,000 clients",
@@ -123,6 +139,8 @@ TARGETS = (
         0.6,
         relative_to=PEER,
     ),
+    Target("stalled: p99 of the others ÷ calm", "stalled", "p99_ratio", 1.2),
+    Target("stalled: CPU ÷ calm", "stalled", "cpu_ratio", 1.2),
     Target("resident memory per client, KiB", "connections", "kib_per_client", 20),
     Target(
         "CPU per connect + subscribe ÷ Centrifugo's",

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import socket
+import subprocess
+import sys
 import time
 import typing
 from pathlib import Path
@@ -16,6 +19,7 @@ from tests.load.generators import Second
 from tests.load.report import Spread, Target
 from tests.load.results import HttpPublishing, Sending
 from tests.load.scenarios import growth_of_p99
+from tests.support.prerequisites import require
 
 
 def _second(number: int, p99_ms: float, publications: int = 200_000) -> Second:
@@ -50,6 +54,26 @@ def test_memory_is_read_whole_and_in_proportion() -> None:
     """The two sums are told apart from their parts."""
     text = "0-1 ---p 0 0:0 0 [rollup]\nRss:  2048 kB\nPss:  1536 kB\nPss_Anon: 9 kB\n"
     assert machine.parse_memory(text) == machine.Memory(resident=2048, proportional=1536)
+
+
+def test_a_connection_that_the_server_closed_is_not_established_and_keeps_its_memory() -> None:
+    """Of two connections one waits in vain for its peer to take what is queued."""
+    skmem = "\t skmem:(r0,rb131072,t0,tb87040,f3072,w{},o0,bl0,d0)\n"
+    text = (
+        f"ESTAB      0 5000 127.0.0.1:8000 127.0.0.1:40001{skmem.format(6144)}"
+        f"FIN-WAIT-1 0 9000 127.0.0.1:8000 127.0.0.1:40002{skmem.format(10240)}"
+    )
+    assert machine.parse_sockets(text) == machine.Sockets(established=1, queued_kib=16)
+
+
+async def test_connections_of_a_port_are_counted() -> None:
+    """A listening socket is none, and a client of it is one."""
+    require("ss", fix="apt-get install iproute2")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        assert (await machine.sockets(port)).established == 0
+        with socket.create_connection(("127.0.0.1", port)):
+            assert (await machine.sockets(port)).established == 1
 
 
 def test_memory_of_a_process_is_plausible() -> None:
@@ -146,6 +170,33 @@ def test_a_report_is_kept_as_markdown_and_as_numbers(tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "kept" / "bench-1.json").read_text())
     assert kept["results"]["http"]["realtime-node"][0]["publishes_per_s"] == 5_000
     assert kept["targets"][0]["met"] is False
+
+
+def test_pictures_are_kept_over_those_of_an_earlier_run(tmp_path: Path) -> None:
+    """Under their own names, in a folder that is made for them; without any, none is made."""
+    folder = tmp_path / "docs" / "images"
+    assert rounds.keep_pictures(folder, {}) == []
+    assert not folder.exists()
+    rounds.keep_pictures(folder, {"a.svg": "<svg>old</svg>", "b.svg": "<svg/>"})
+    assert rounds.keep_pictures(folder, {"a.svg": "<svg>new</svg>"}) == [folder / "a.svg"]
+    assert (folder / "a.svg").read_text() == "<svg>new</svg>"
+    assert (folder / "b.svg").exists()
+
+
+def test_pictures_of_a_quick_run_are_not_kept() -> None:
+    """They would stand where those of a real one are looked for."""
+    kept = rounds.parse_arguments("", suite.SCENARIOS, ["--keep", "docs/images"]).keep
+    assert kept == Path("docs/images")
+    with pytest.raises(SystemExit):
+        rounds.parse_arguments("", suite.SCENARIOS, ["--keep", "docs/images", "--quick"])
+
+
+def test_only_what_draws_brings_matplotlib() -> None:
+    """A benchmark starts without it, so that one without pictures does not wait for it."""
+    programs = "tests.load.bench_flow, tests.load.bench, tests.load.bench_backplane"
+    check = f"import sys, {programs}; sys.exit('matplotlib' in sys.modules)"
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", check], cwd=root, check=False).returncode == 0
 
 
 def test_a_scenario_is_chosen_by_the_start_of_its_name() -> None:

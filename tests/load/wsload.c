@@ -1,10 +1,12 @@
-// wsload: holds many Centrifuge-protocol (JSON) WebSocket clients and counts what each receives.
+// wsload: holds many WebSocket clients, of the Centrifuge protocol (JSON) or of Socket.IO, and counts
+// what each receives.
 //
 // One thread, one epoll set, so that a generator costs less than the server it loads. It prints one
 // JSON object per line: "ready" when every client is subscribed or lost, "second" each second after
 // that if asked (--timeline), and one "summary", when every reading client has received the
 // expected publications or the time is over. Latency is the time since the "t" (Unix time in ns)
-// inside a payload.
+// inside a payload; a publication whose "t" is earlier than that of one before it, of the same
+// client, counts as disordered (which tells of the server where one connection published).
 //
 // A harness can steer it (--control): a line "expect N" on standard input sets how many
 // publications each client is to receive, the clients stay connected after the summary, and end of
@@ -92,9 +94,9 @@ static void tell_summary(const struct run *run) {
     const struct completeness completeness = clients_completeness();
     double active_s = seconds_between(tally->first_ns, tally->last_ns);
     printf("{\"event\":\"summary\",\"clients\":%d,\"subscribed\":%d,\"stalled\":%d,\"lost\":%d,"
-           "\"errors\":%d,\"unreachable\":%d,",
+           "\"lost_stalled\":%d,\"errors\":%d,\"unreachable\":%d,",
            tally->started, tally->subscribed, run->options.plan.stalled, tally->closed,
-           tally->errors, tally->unreachable);
+           tally->closed_stalled, tally->errors, tally->unreachable);
     print_counts("closed", tally->close_codes, CLOSE_CODES);
     print_counts("refused", tally->refused, HTTP_STATUSES);
     printf("\"setup_s\":%.3f,\"seconds\":%.3f,\"active_s\":%.3f,",
@@ -113,10 +115,10 @@ static void tell_summary(const struct run *run) {
     printf("\"bytes\":%lu,\"deliveries_per_s\":%.0f,", tally->bytes,
            active_s > 0 ? (double)tally->publications / active_s : 0);
     histogram_print(&tally->latency);
-    fputs(",\"deciles_ms\":[", stdout);
-    for (int tenth = 1; tenth < 10; tenth++)
-        printf("%s%.3f", tenth > 1 ? "," : "", histogram_ms(&tally->latency, tenth / 10.0));
-    printf("],\"cpu_s\":%.3f}\n", cpu_seconds() - run->cpu_at_ready);
+    fputs(",\"latency_us\":", stdout);
+    histogram_print_bins(&tally->latency);
+    printf(",\"disordered\":%lu,\"cpu_s\":%.3f}\n", tally->disordered,
+           cpu_seconds() - run->cpu_at_ready);
     fflush(stdout);
 }
 

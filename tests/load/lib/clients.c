@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define REQUEST_MAX 2048
+#define CHANNEL_MAX 512
 #define NOTHING_EXPECTED UINT64_MAX
 
 static const struct plan *plan;
@@ -63,6 +64,7 @@ static void close_client(int index) {
     if (client->state == SUBSCRIBED)
         tally.subscribed--;
     tally.closed++;
+    tally.closed_stalled += client->stalled;
     client->state = CLOSED;
     close(client->fd); // which takes it out of the epoll set too
     free(client->partial);
@@ -118,20 +120,28 @@ static void ask_for_upgrade(int index) {
     watch(index, EPOLL_CTL_MOD, EPOLLIN);
 }
 
-// Connect and subscribe travel in one frame, as the SDKs send them.
-static void ask_to_subscribe(int index) {
-    char commands[REQUEST_MAX];
-    char suffix[16] = "";
-    if (plan->channels)
-        snprintf(suffix, sizeof suffix, "%d", index % plan->channels);
-    int length = snprintf(commands, sizeof commands,
-                          "{\"id\":1,\"connect\":{\"token\":\"%s\"}}\n"
-                          "{\"id\":2,\"subscribe\":{\"channel\":\"%s%s\"}}",
-                          plan->token, plan->channel, suffix);
+static void name_channel(int index, char name[CHANNEL_MAX]) {
+    int length = plan->channels ? snprintf(name, CHANNEL_MAX, "%s%d", plan->channel,
+                                           index % plan->channels)
+                                : snprintf(name, CHANNEL_MAX, "%s", plan->channel);
+    if (length >= CHANNEL_MAX)
+        die("--channel is too long");
+}
+
+// Says what the protocol says to this, if anything. When it does not fit, the server has stopped
+// reading: a client that is subscribed leaves it to the server to notice, and counts its close.
+static void answer(int index, enum meaning meaning) {
+    struct client *client = &clients[index];
+    char channel[CHANNEL_MAX];
+    char text[REQUEST_MAX];
+    name_channel(index, channel);
+    const struct credentials who = {.token = plan->token, .channel = channel};
+    int length = plan->protocol->answer(meaning, &who, text, sizeof text);
     if (length >= REQUEST_MAX)
-        die("--token or --channel is too long");
-    clients[index].state = SUBSCRIBING;
-    if (!websocket_send(clients[index].fd, WEBSOCKET_TEXT, commands, (size_t)length))
+        die("--token is too long");
+    if (!length || websocket_send(client->fd, WEBSOCKET_TEXT, text, (size_t)length))
+        return;
+    if (client->state != SUBSCRIBED)
         close_with(index, WEBSOCKET_ABNORMAL);
 }
 
@@ -145,7 +155,8 @@ static size_t read_upgrade(int index, const uint8_t *data, size_t length) {
     if (sscanf((const char *)data, "HTTP/1.1 %3d", &status) != 1)
         status = 0;
     if (status == 101) {
-        ask_to_subscribe(index);
+        clients[index].state = SUBSCRIBING;
+        answer(index, UPGRADED);
     } else {
         tally.refused[status < HTTP_STATUSES ? status : 0]++;
         close_client(index);
@@ -153,21 +164,18 @@ static size_t read_upgrade(int index, const uint8_t *data, size_t length) {
     return (size_t)(end + 4 - data);
 }
 
-static bool contains(const uint8_t *text, size_t length, const char *part) {
-    return memmem(text, length, part, strlen(part)) != NULL;
+static void become_subscribed(struct client *client) {
+    if (client->state != SUBSCRIBING)
+        return;
+    client->state = SUBSCRIBED;
+    tally.subscribed++;
+    waiting++;
 }
 
-static void read_reply(int index, const uint8_t *message, size_t length) {
-    struct client *client = &clients[index];
-    if (contains(message, length, "\"error\":")) {
-        if (tally.errors++ == 0) // one is enough to see what is wrong
-            fprintf(stderr, "the server answered: %.*s\n", (int)length, message);
-        close_client(index);
-    } else if (client->state == SUBSCRIBING && contains(message, length, "\"id\":2")) {
-        client->state = SUBSCRIBED;
-        tally.subscribed++;
-        waiting++;
-    }
+static void be_refused(int index, const uint8_t *message, size_t length) {
+    if (tally.errors++ == 0) // one is enough to see what is wrong
+        fprintf(stderr, "the server answered: %.*s\n", (int)length, message);
+    close_client(index);
 }
 
 static void count_publication(struct client *client, const uint8_t *message, size_t length,
@@ -179,6 +187,10 @@ static void count_publication(struct client *client, const uint8_t *message, siz
     if (!sent)
         return;
     uint64_t sent_ns = strtoull((const char *)sent + 4, NULL, 10);
+    if (sent_ns < client->newest_ns)
+        tally.disordered++;
+    else
+        client->newest_ns = sent_ns;
     uint64_t latency_us = now_ns > sent_ns ? (now_ns - sent_ns) / NS_PER_US : 0;
     histogram_add(&tally.latency, latency_us);
     histogram_add(&tally.second_latency, latency_us);
@@ -197,26 +209,38 @@ static void count_frame(uint64_t publications, size_t length) {
         tally.most_per_frame = publications;
 }
 
-// A text frame holds messages joined by line feeds: replies, pushes and pings ("{}").
-static void read_text(int index, const uint8_t *text, size_t length) {
+// Returns whether it was a publication that counts.
+static bool read_message(int index, const uint8_t *message, size_t length, uint64_t now_ns) {
     struct client *client = &clients[index];
+    enum meaning meaning = plan->protocol->read(message, length);
+    switch (meaning) {
+    case PUBLICATION:
+        if (!measuring || client->stalled)
+            return false;
+        count_publication(client, message, length, now_ns);
+        return true;
+    case JOINED:
+        become_subscribed(client);
+        return false;
+    case REFUSAL:
+        be_refused(index, message, length);
+        return false;
+    default:
+        answer(index, meaning);
+        return false;
+    }
+}
+
+// A text frame holds messages joined by line feeds; JSON holds none within.
+static void read_text(int index, const uint8_t *text, size_t length) {
     const uint8_t *end = text + length;
     uint64_t publications = 0;
     uint64_t now_ns = measuring ? realtime_ns() : 0;
-    for (const uint8_t *message = text; message < end && client->state != CLOSED;) {
+    for (const uint8_t *message = text; message < end && clients[index].state != CLOSED;) {
         const uint8_t *line_feed = memchr(message, '\n', (size_t)(end - message));
         size_t size = (size_t)((line_feed ? line_feed : end) - message);
-        if (size == 2 && memcmp(message, "{}", 2) == 0) {
-            // The pong. When it does not fit the server will notice, and its close is counted.
-            websocket_send(client->fd, WEBSOCKET_TEXT, "{}", 2);
-        } else if (contains(message, size, "\"pub\":")) {
-            if (measuring && !client->stalled) {
-                count_publication(client, message, size, now_ns);
-                publications++;
-            }
-        } else if (size) {
-            read_reply(index, message, size);
-        }
+        if (size && read_message(index, message, size, now_ns))
+            publications++;
         message += size + 1;
     }
     count_frame(publications, length);

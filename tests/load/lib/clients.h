@@ -1,4 +1,5 @@
-// The connections of wsload: each upgrades, connects, subscribes and then counts what it is sent.
+// The connections of wsload: each upgrades, subscribes as its protocol says, and then counts what it
+// is sent.
 //
 //     CONNECTING ──▶ UPGRADING ──▶ SUBSCRIBING ──▶ SUBSCRIBED
 //          └──────────────┴──────────────┴──────────────┴────▶ CLOSED
@@ -9,13 +10,15 @@
 #define CLIENTS_H
 
 #include "measure.h"
+#include "protocol.h"
 
-#define CLOSE_CODES 5000            // codes from 0 to 4999
-#define HTTP_STATUSES 600           // statuses from 0 to 599; 0: the reply was not HTTP
-#define FRAME_SIZES 65              // frames of 1 to 63 publications, and of 64 or more
-#define RECEIVE_BYTES (1024 * 1024) // a frame must fit in here
+#define CLOSE_CODES 5000                // codes from 0 to 4999
+#define HTTP_STATUSES 600               // statuses from 0 to 599; 0: the reply was not HTTP
+#define FRAME_SIZES 65                  // frames of 1 to 63 publications, and of 64 or more
+#define RECEIVE_BYTES (2 * 1024 * 1024) // a frame must fit in here
 
 struct plan {
+    const struct protocol *protocol;
     const char *host;
     const char *path;
     const char *channel;
@@ -38,6 +41,7 @@ struct client {
     uint8_t *partial; // the start of a frame whose rest has not arrived, or NULL
     size_t partial_length;
     uint64_t publications; // since the measured time began
+    uint64_t newest_ns;    // the latest "t" of them
 };
 
 // What was counted. Publications, frames, bytes and latency belong to the measured time only, and
@@ -46,6 +50,7 @@ struct tally {
     int started;
     int subscribed;                  // now
     int closed;                      // of those that had a connection or tried to
+    int closed_stalled;              // of these
     int errors;                      // commands answered by an error; such a client is closed by us
     int unreachable;                 // connections that TCP refused
     uint64_t refused[HTTP_STATUSES]; // upgrades answered by another status than 101
@@ -56,6 +61,7 @@ struct tally {
     uint64_t most_per_frame;
     uint64_t frames_of[FRAME_SIZES]; // index: publications in the frame, the last one or more
     uint64_t bytes;                  // payload of these frames
+    uint64_t disordered;             // publications with an earlier "t" than one before them
     uint64_t first_ns;               // monotonic, of the first and the last publication
     uint64_t last_ns;
     struct histogram latency;

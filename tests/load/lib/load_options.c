@@ -22,7 +22,8 @@ static const char usage[] =
     "  --control           take \"expect N\" from standard input, hold the clients until it ends\n"
     "  --credit-every N    write a byte to the file descriptor below for each N deliveries\n"
     "  --credit-fd F\n"
-    "  --token JWT --host IPV4 (127.0.0.1) --path PATH (/connection/websocket)\n";
+    "  --protocol NAME     centrifuge or socket.io (centrifuge)\n"
+    "  --token JWT --host IPV4 (127.0.0.1) --path PATH (the protocol's)\n";
 
 enum option_code {
     OPTION_PORTS = 1,
@@ -39,6 +40,7 @@ enum option_code {
     OPTION_CONTROL,
     OPTION_CREDIT_EVERY,
     OPTION_CREDIT_FD,
+    OPTION_PROTOCOL,
     OPTION_TOKEN,
     OPTION_HOST,
     OPTION_PATH,
@@ -60,6 +62,7 @@ static const struct option long_options[] = {
     {"control", no_argument, NULL, OPTION_CONTROL},
     {"credit-every", required_argument, NULL, OPTION_CREDIT_EVERY},
     {"credit-fd", required_argument, NULL, OPTION_CREDIT_FD},
+    {"protocol", required_argument, NULL, OPTION_PROTOCOL},
     {"token", required_argument, NULL, OPTION_TOKEN},
     {"host", required_argument, NULL, OPTION_HOST},
     {"path", required_argument, NULL, OPTION_PATH},
@@ -113,6 +116,11 @@ static void parse_option(struct load_options *options, int code, const char *nam
     case OPTION_CREDIT_FD:
         options->credit_fd = (int)parse_number(name, optarg, 0, 1e6);
         break;
+    case OPTION_PROTOCOL:
+        plan->protocol = protocol_named(optarg);
+        if (!plan->protocol)
+            die("--protocol is \"%s\": give centrifuge or socket.io", optarg);
+        break;
     case OPTION_TOKEN:
         plan->token = optarg;
         break;
@@ -131,7 +139,7 @@ static void parse_option(struct load_options *options, int code, const char *nam
 struct load_options load_options_parse(int argc, char **argv) {
     struct load_options options = {
         .plan = {.host = "127.0.0.1",
-                 .path = "/connection/websocket",
+                 .protocol = &centrifuge_protocol,
                  .channel = "bench",
                  .token = "",
                  .clients = 100,
@@ -148,5 +156,7 @@ struct load_options load_options_parse(int argc, char **argv) {
         fputs(usage, stderr);
         exit(2);
     }
+    if (!options.plan.path)
+        options.plan.path = options.plan.protocol->path;
     return options;
 }

@@ -90,14 +90,21 @@ static size_t bucket_of(uint64_t us) {
     return ((size_t)shift << HISTOGRAM_SUB_BITS) + (us >> shift);
 }
 
+static size_t bucket_shift(size_t bucket) {
+    const size_t exact = 2ul << HISTOGRAM_SUB_BITS; // below this a bucket holds one value
+    return bucket < exact ? 0 : (bucket >> HISTOGRAM_SUB_BITS) - 1;
+}
+
+static uint64_t bucket_low_us(size_t bucket) {
+    size_t shift = bucket_shift(bucket);
+    return (uint64_t)(bucket - (shift << HISTOGRAM_SUB_BITS)) << shift;
+}
+
+static uint64_t bucket_width_us(size_t bucket) { return 1ull << bucket_shift(bucket); }
+
 // The middle of what falls into the bucket.
 static double bucket_us(size_t bucket) {
-    const size_t exact = 2ul << HISTOGRAM_SUB_BITS; // below this a bucket holds one value
-    if (bucket < exact)
-        return (double)bucket;
-    size_t shift = (bucket >> HISTOGRAM_SUB_BITS) - 1;
-    uint64_t low = (uint64_t)(bucket - (shift << HISTOGRAM_SUB_BITS)) << shift;
-    return (double)low + (double)((1ull << shift) - 1) / 2;
+    return (double)bucket_low_us(bucket) + (double)(bucket_width_us(bucket) - 1) / 2;
 }
 
 void histogram_add(struct histogram *histogram, uint64_t microseconds) {
@@ -121,4 +128,17 @@ double histogram_ms(const struct histogram *histogram, double quantile) {
 void histogram_print(const struct histogram *histogram) {
     printf("\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f", histogram_ms(histogram, 0.50),
            histogram_ms(histogram, 0.99), (double)histogram->max_us / 1e3);
+}
+
+void histogram_print_bins(const struct histogram *histogram) {
+    const char *separator = "";
+    putchar('[');
+    for (size_t bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++) {
+        if (!histogram->buckets[bucket])
+            continue;
+        printf("%s[%lu,%lu,%lu]", separator, bucket_low_us(bucket), bucket_width_us(bucket),
+               histogram->buckets[bucket]);
+        separator = ",";
+    }
+    putchar(']');
 }

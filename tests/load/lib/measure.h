@@ -48,4 +48,8 @@ double histogram_ms(const struct histogram *histogram, double quantile); // 0 wh
 // Prints "p50_ms":…,"p99_ms":…,"max_ms":… (no braces) to stdout.
 void histogram_print(const struct histogram *histogram);
 
+// Prints the buckets that hold something, in order, as [[lowest, width, count],…] in microseconds,
+// so that histograms of several processes can be added.
+void histogram_print_bins(const struct histogram *histogram);
+
 #endif

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #define MAX_BATCH 1000
-#define MAX_DATA_BYTES 60000
+#define MAX_DATA_BYTES (1024 * 1024)
 #define MAX_SECONDS 3600
 
 static const char usage[] =
