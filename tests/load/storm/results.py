@@ -78,7 +78,29 @@ class Admitted(Storm):
     slowest_ratio: float = figure("admitted ÷ rate, slowest node", digits=2)
     fastest_ratio: float = figure("admitted ÷ rate, fastest node", digits=2)
     peak_ratio: float = figure("most in any second ÷ rate", digits=2)
-    back_ratio: float = figure("all back after ÷ clients/(rate · survivors) + 20 s", digits=2)
+    back_ratio: float = figure(
+        "all back after ÷ clients/(rate · survivors) + 20 s + outage", digits=2
+    )
+    survivors: Sequence[str] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proxied(Admitted):
+    """The same where the team's backend says who a client is, and its answers are kept."""
+
+    asked: int = figure("questions to the backend about returning clients")
+    backend_ratio: float = figure("the same ÷ returning clients", digits=3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed(Proxied):
+    """The same where clients have sessions, and somebody watches presence."""
+
+    resumed: int = figure("sessions resumed")
+    resumed_ratio: float = figure("the same ÷ returning clients", digits=3)
+    begun_anew: int = figure("sessions that could not be resumed")
+    renamed: int = figure("clients that came back under another id")
+    flaps: int = figure("joins and leaves that an observer was told")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +119,7 @@ class Drained(Delivered):
     peak_connects_per_s: float = figure("most connects in a second, all nodes")
     back_p50_s: float = figure("back after, median", "s", 1)
     all_back_s: float = figure("all back after", "s", 1)
+    on_its_own: bool = figure("a node went on alone, and said so")
     after_kill_ratio: float = figure("closes after a node was killed ÷ before", digits=2)
     timeline: Sequence[Moment] = field(default_factory=tuple)
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.load.storm import scenarios, suite
 from tests.load.storm.results import Storm
-from tests.load.storm.scene import Lab, offers
+from tests.load.storm.scene import Lab
 from tests.support.prerequisites import require
 
 
@@ -31,24 +31,10 @@ async def test_all_come_back_and_nothing_is_lost(
     assert sum(moment.closed for moment in result.timeline) == result.returned
 
 
-async def test_a_node_is_asked_what_it_offers(tmp_path: Path) -> None:
-    """Settings that a node does not know leave a scenario out, and the report names them."""
-    assert await offers({"client": {"insecure": True}}, tmp_path)
-    assert not await offers({"no_such_feature": {}}, tmp_path)
-    needs: dict[str, object] = {"no_such_feature": {}}
-    wanted = {
-        "here": suite.StormScenario("", scenarios.killed, {}, "gone"),
-        "not here": suite.StormScenario("", scenarios.killed, needs, "gone"),
-    }
-    can, cannot = await suite.offered(wanted, tmp_path)
-    assert list(can) == ["here"]
-    assert cannot == ["not here left out: this node does not know no_such_feature"]
-
-
 def test_every_condition_is_a_figure_of_its_scenario() -> None:
     """A condition that names no figure would never be judged."""
     for name, scenario in (*suite.STORMS.items(), *suite.SOAK.items()):
         result = get_type_hints(scenario.measure)["return"]
         known = {field for each in result.__mro__ for field in getattr(each, "__annotations__", {})}
-        for figure, _, _ in suite.CONDITIONS[scenario.kind]:
-            assert figure in known, f"{name}: {figure}"
+        for condition in suite.CONDITIONS[scenario.kind]:
+            assert condition.figure in known, f"{name}: {condition.figure}"
