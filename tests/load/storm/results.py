@@ -124,6 +124,18 @@ class Drained(Delivered):
     timeline: Sequence[Moment] = field(default_factory=tuple)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What the watched node holds at a moment."""
+
+    seconds: float
+    resident_mib: float
+    spare_files: int
+    """Open files beside those of connections."""
+    spare_tasks: int
+    """Tasks beside one of each connection."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Soaked(Delivered):
     """Churn for a long time."""
@@ -133,10 +145,11 @@ class Soaked(Delivered):
     rss_warm_mib: float = figure("resident after warming up", "MiB", 1)
     rss_end_mib: float = figure("resident at the end", "MiB", 1)
     rss_ratio: float = figure("the same, end ÷ warm", digits=3)
-    spare_files: int = figure("open files beside clients, growth")
+    spare_files: int = figure("open files beside connections, growth")
+    spare_tasks: int = figure("tasks beside connections, growth")
     presence_missing: int = figure("clients here but not present in Redis, or the reverse")
     left_clients: int = figure("clients that nodes count after all left")
     left_presence: int = figure("presence entries left in Redis")
     left_interest: int = figure("interest entries left in Redis")
     left_departures: int = figure("departures not told to Redis")
-    resident_mib: Sequence[tuple[float, float]] = field(default_factory=tuple)
+    samples: Sequence[Sample] = field(default_factory=tuple)
