@@ -1,4 +1,4 @@
-"""The lab itself: a small crowd on real nodes, whose node is killed, or ends."""
+"""The lab itself: a small crowd on real nodes, whose node is killed, drained, or ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import get_type_hints
 
 import pytest
 
-from tests.load.storm import scenarios, suite
+from tests.load.storm import draining, scenarios, suite
 from tests.load.storm.results import Storm
 from tests.load.storm.scene import Lab
 from tests.support.prerequisites import require
@@ -29,6 +29,29 @@ async def test_all_come_back_and_nothing_is_lost(
     assert result.recovered > 0
     assert result.attempts_per_return >= 1
     assert sum(moment.closed for moment in result.timeline) == result.returned
+
+
+@pytest.mark.load
+@pytest.mark.timeout(180)
+async def test_all_come_back_as_who_they_were(tmp_path: Path) -> None:
+    """Sessions are resumed, the backend is not asked, and an observer is told of nobody."""
+    require("redis-server", fix="apt-get install redis-server")
+    result = await scenarios.storm_of_sessions(Lab(tmp_path, quick=True, clients=120, settings={}))
+    assert (result.clients, result.ended, result.told, result.lost) == (120, 0, 0, 0)
+    assert result.resumed >= result.returned
+    assert (result.begun_anew, result.renamed, result.flaps, result.asked) == (0, 0, 0, 0)
+    assert result.peak_connects_per_s <= 2 * (result.rate_per_s + 2)
+
+
+@pytest.mark.load
+@pytest.mark.timeout(180)
+async def test_a_drained_node_ends_when_it_is_empty(tmp_path: Path) -> None:
+    """All its clients are sent away at the budget's pace, and lose nothing."""
+    require("redis-server", fix="apt-get install redis-server")
+    result = await draining.drain(Lab(tmp_path, quick=True, clients=200, settings={}))
+    assert (result.moved, result.landed, result.exit_status) == (200, 0, 0)
+    assert (result.ended, result.told, result.lost) == (0, 0, 0)
+    assert result.closes_per_s < 1.3 * result.budget_per_s
 
 
 def test_every_condition_is_a_figure_of_its_scenario() -> None:
