@@ -89,7 +89,7 @@ class Proxied(Admitted):
     """The same where the team's backend says who a client is, and its answers are kept."""
 
     asked: int = figure("questions to the backend about returning clients")
-    backend_ratio: float = figure("the same ÷ returning clients", digits=3)
+    backend_ratio: float = figure("questions ÷ returning clients", digits=3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class Resumed(Proxied):
     """The same where clients have sessions, and somebody watches presence."""
 
     resumed: int = figure("sessions resumed")
-    resumed_ratio: float = figure("the same ÷ returning clients", digits=3)
+    resumed_ratio: float = figure("resumed ÷ returning clients", digits=3)
     begun_anew: int = figure("sessions that could not be resumed")
     renamed: int = figure("clients that came back under another id")
     flaps: int = figure("joins and leaves that an observer was told")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import get_type_hints
@@ -9,7 +10,7 @@ from typing import get_type_hints
 import pytest
 
 from tests.load.storm import draining, scenarios, suite
-from tests.load.storm.results import Storm
+from tests.load.storm.results import Drained, Resumed, Soaked, Storm
 from tests.load.storm.scene import Lab
 from tests.support.prerequisites import require
 
@@ -52,6 +53,15 @@ async def test_a_drained_node_ends_when_it_is_empty(tmp_path: Path) -> None:
     assert (result.moved, result.landed, result.exit_status) == (200, 0, 0)
     assert (result.ended, result.told, result.lost) == (0, 0, 0)
     assert result.closes_per_s < 1.3 * result.budget_per_s
+
+
+@pytest.mark.parametrize("result", [Resumed, Drained, Soaked])
+def test_every_figure_has_a_label_of_its_own(result: type) -> None:
+    """Two of the same label would be one row of the report."""
+    labels = [
+        each.metadata["label"] for each in dataclasses.fields(result) if "label" in each.metadata
+    ]
+    assert len(set(labels)) == len(labels)
 
 
 def test_every_condition_is_a_figure_of_its_scenario() -> None:
