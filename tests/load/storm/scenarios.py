@@ -11,7 +11,7 @@ import dataclasses
 import math
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,7 +46,7 @@ _CALM_S: Final = 6.0
 _AFTERWARDS_S: Final = 4.0
 _OUTAGE_S: Final = 5.0
 
-Fault = Callable[[Scene], Awaitable[object]]
+Fault = Callable[[Scene], Coroutine[None, None, None]]
 
 
 @dataclass(frozen=True)
@@ -202,9 +202,10 @@ async def _watched(
         spent_before = crowd.cpu_s
         marked_at = crowd.mark(UNAFFECTED)
         before = crowd.here
-        await play.fault(stage)
-        await asyncio.sleep(BALANCER_LAG_S)
-        crowd.choose(survivors)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(play.fault(stage))
+            await asyncio.sleep(BALANCER_LAG_S)
+            crowd.choose(survivors)
         await crowd.all_here(within_s=BACK_WITHIN_S)
         back_at = time.monotonic()
         await asyncio.sleep(lab.seconds(_AFTERWARDS_S))
