@@ -132,8 +132,8 @@ class Sample:
     resident_mib: float
     spare_files: int
     """Open files beside those of connections."""
-    spare_tasks: int
-    """Tasks beside one of each connection."""
+    tasks: int
+    """Tasks of the event loop; connections that are silent have none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ class Soaked(Delivered):
     rss_end_mib: float = figure("resident at the end", "MiB", 1)
     rss_ratio: float = figure("the same, end ÷ warm", digits=3)
     spare_files: int = figure("open files beside connections, growth")
-    spare_tasks: int = figure("tasks beside connections, growth")
+    more_tasks: int = figure("tasks, growth")
     presence_missing: int = figure("clients here but not present in Redis, or the reverse")
     left_clients: int = figure("clients that nodes count after all left")
     left_presence: int = figure("presence entries left in Redis")

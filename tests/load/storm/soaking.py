@@ -73,7 +73,7 @@ class _Watch:
                     seconds=time.monotonic() - begun,
                     resident_mib=node.resident_bytes() / (1 << 20),
                     spare_files=_open_files(node) - connections,
-                    spare_tasks=int(tasks) - connections,
+                    tasks=int(tasks),
                 )
             )
             await asyncio.sleep(_SAMPLE_EVERY_S)
@@ -121,7 +121,7 @@ async def soak(lab: SoakLab) -> Soaked:
         rss_end_mib=end("resident_mib"),
         rss_ratio=end("resident_mib") / warm("resident_mib"),
         spare_files=round(end("spare_files") - warm("spare_files")),
-        spare_tasks=round(end("spare_tasks") - warm("spare_tasks")),
+        more_tasks=round(end("tasks") - warm("tasks")),
         presence_missing=missing,
         **left,
         samples=watch.samples,

@@ -154,7 +154,7 @@ CONDITIONS: Final[dict[str, tuple[Condition, ...]]] = {
         *_WHOLE,
         _at_most("rss_ratio", 1.05),
         _at_most("spare_files", 5),
-        _at_most("spare_tasks", 20),
+        _at_most("more_tasks", 20),
         _at_most("presence_missing", 0),
         _at_most("left_clients", 0),
         _at_most("left_presence", 0),
