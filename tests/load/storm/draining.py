@@ -41,6 +41,10 @@ DEADLINE_S: Final = 180.0
 ENDED_BY_DRAIN: Final = 3001
 
 _CALM_S: Final = 6.0
+_PROPAGATION_S: Final = 3.0
+"""A cordoned node waits so long before it closes anybody, and all nodes know of it by then."""
+_LEARNT_AFTER_S: Final = 4.0
+"""Later than that the balancer leaves it out: some of its clients are sent to it once more."""
 _IN_FLIGHT_S: Final = 1.0
 """In which upgrades that a node had begun before the cordon are finished."""
 _KILLED_AFTER_S: Final = 10.0
@@ -73,7 +77,9 @@ async def drain(lab: Lab) -> Drained:
 
 async def plain_shutdown(lab: Lab) -> Drained:
     """End the node within two seconds instead: what a drain is to be held against."""
-    return await _drain(lab, nodes=3, leaving=1, order=_by_signal, **AT_ONCE)
+    return await _drain(
+        lab, nodes=3, leaving=1, order=_by_signal, **AT_ONCE, drain={"propagation": "0s"}
+    )
 
 
 async def drain_by_signal(lab: Lab) -> Drained:
@@ -192,6 +198,7 @@ def _settings(budget_per_s: int) -> dict[str, Any]:
         "admin": {"key": scene.ADMIN_KEY},
         "reconnect_budget": {"connections_per_second_per_node": budget_per_s},
         "shutdown": {"timeout": f"{DEADLINE_S:.0f}s"},
+        "drain": {"propagation": f"{_PROPAGATION_S:.0f}s"},
     }
 
 
@@ -212,7 +219,7 @@ async def _leave(play: Play, order: Order, meanwhile: Meanwhile) -> tuple[list[i
 
 async def _learn(play: Play) -> None:
     """Let the balancer send nobody to nodes that leave any more, late."""
-    await asyncio.sleep(BALANCER_LAG_S)
+    await asyncio.sleep(_LEARNT_AFTER_S)
     ports = play.stage.ports
     play.crowd.choose([port for index, port in enumerate(ports) if index not in play.leaving])
 
