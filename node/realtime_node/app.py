@@ -364,6 +364,7 @@ class Node:
         loop.lag.set_function(lambda: self._probe.lag_s)
         loop.worst_lag.set_function(lambda: self._probe.worst_lag_s)
         loop.busy.set_function(lambda: self._probe.busy)
+        loop.tasks.set_function(lambda: len(asyncio.all_tasks()))
         slow.clients.set_function(lambda: len(self._slow_clients))
         slow.waiting.set_function(lambda: self._slow_clients.budget.bytes)
         slow.unsent.set_function(lambda: self._slow_clients.unsent_total)

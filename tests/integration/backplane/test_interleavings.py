@@ -102,9 +102,9 @@ class _World:
     def heartbeat(self) -> _Step:
         """The node prolongs its lease."""
         shared = self.shared
-        keys = (self.node.node, shared.nodes, shared.described, shared.generation)
+        described = (self.node.node, shared.nodes, shared.described, shared.generation)
         arguments = ("node", "d", _LEASE_MS, 1, "0", 0, "100.0")
-        keys = (*keys, shared.traffic, shared.budget, shared.departed)
+        keys = (*described, shared.traffic, shared.budget, shared.departed)
         return _Step("heartbeat", HEARTBEAT, keys, arguments)
 
     def cleaning(self) -> list[_Step]:
