@@ -107,6 +107,17 @@ async def test_parts_follow_what_is_wanted(cluster: Cluster) -> None:
     assert (await a.reconnects.lease(150)).rate_per_s == pytest.approx(2 * PER_NODE * 3 / 4)
 
 
+async def test_nodes_that_begin_to_drain_at_once_do_not_count_each_other(cluster: Cluster) -> None:
+    """Who asks tells the others that it accepts nobody, without waiting for its heartbeat."""
+    (a, a_door), (b, b_door) = await _node(cluster, "a"), await _node(cluster, "b")
+    await _node(cluster, "c")
+    await _accepting(cluster, a, 3)
+    a_door.accepts = b_door.accepts = False
+    await a.reconnects.lease(1)
+    await b.reconnects.lease(1)
+    assert b.reconnects.known().accepting == 1
+
+
 async def test_no_more_than_wanted_is_given(cluster: Cluster) -> None:
     """A single permit may be had as well."""
     node, _ = await _node(cluster, "a")

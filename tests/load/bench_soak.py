@@ -30,7 +30,7 @@ def main() -> None:
             directory, quick, arguments.clients, arguments.settings, minutes=arguments.minutes
         )
 
-    rounds.main(suite.suite("soak", suite.SOAK, []), arguments, open_lab)
+    rounds.main(suite.suite("soak", suite.SOAK), arguments, open_lab)
 
 
 if __name__ == "__main__":

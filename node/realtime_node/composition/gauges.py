@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from realtime_node.composition.parts import Parts
 
 
@@ -22,6 +24,7 @@ def bind_gauges(parts: Parts) -> None:
     loop.lag.set_function(lambda: parts.probe.lag_s)
     loop.worst_lag.set_function(lambda: parts.probe.worst_lag_s)
     loop.busy.set_function(lambda: parts.probe.busy)
+    loop.tasks.set_function(lambda: len(asyncio.all_tasks()))
     slow = metrics.slow
     slow.clients.set_function(lambda: len(delivery.slow_clients))
     slow.waiting.set_function(lambda: delivery.slow_clients.budget.bytes)

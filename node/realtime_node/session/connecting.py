@@ -34,7 +34,7 @@ from realtime_node.session.claims import ANONYMOUS
 from realtime_node.session.expiring import set_expiry
 from realtime_node.session.outcome import Outcome
 from realtime_node.session.proxied import Admission
-from realtime_node.session.resuming import NOTHING_KEPT, Ending, Kept, told
+from realtime_node.session.resuming import NOTHING_KEPT, Ending, Kept, told, without_wish
 from realtime_node.session.subscribing import Opened, open_subscription, remaining_seconds
 from realtime_node.session.subscription import Grant, decide_subscription, raw_or_unset
 
@@ -106,13 +106,19 @@ async def _admission(session: Session, request: ConnectRequest) -> Admission:
     proxies = session.services.proxies
     session.kept = proxied.with_emulated_headers(session, request.headers)
     if not request.token and proxies.lets_in:
-        admission = await proxied.connection(session, request)
+        admission = await proxied.connection(session, request, _asked_with(session, request))
         if admission is not None:
             return admission
     claims = _connection_claims(session, request.token)
     if session.services.settings.insecure:
         claims = structs.replace(claims, expire_at=0)
     return Admission(claims)
+
+
+def _asked_with(session: Session, request: ConnectRequest) -> Raw | UnsetType:
+    """Return the data that the team's backend is to see."""
+    keeps_sessions = session.services.keeper.keeps_sessions
+    return without_wish(request.data) if keeps_sessions else request.data
 
 
 def _connection_claims(session: Session, token: str) -> ConnectionClaims:

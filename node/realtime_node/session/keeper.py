@@ -72,11 +72,12 @@ class Keeper:
     ) -> None:
         """Keep them in `store`; `wall_clock` in Unix seconds."""
         self._store = store
-        self._keeps_sessions = settings.session.enabled
+        self.keeps_sessions = settings.session.enabled
+        """Whether `session` in a connect's data is the node's to read."""
         self._window_ms = int(settings.session.resume_window.total_seconds() * 1000)
         self._max_bytes = settings.session.max_size
         self._keeps_subscriptions = settings.api_subscriptions.kept
-        self.is_enabled = self._keeps_sessions or self._keeps_subscriptions
+        self.is_enabled = self.keeps_sessions or self._keeps_subscriptions
         """Whether anything outlives a connection here; otherwise nobody has to be admitted."""
         self._metrics = metrics
         self._node_id = node_id
@@ -100,7 +101,7 @@ class Keeper:
         Raises `BackplaneError`: then nothing is lost, and the client tries again. Raises
         `Disconnect` if another connection took the session at the same moment.
         """
-        asked = wish(request.data) if self._keeps_sessions else None
+        asked = wish(request.data) if self.keeps_sessions else None
         if asked is None:
             if not self._keeps_subscriptions or not claims.user:
                 return NOTHING_KEPT

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, UnsetType
 
 from realtime_node.cluster.backplane import WITHOUT_HISTORY, StreamOptions
 from realtime_node.errors import Disconnect, ReplyError
@@ -50,11 +50,13 @@ def with_emulated_headers(session: Session, headers: dict[str, str]) -> Kept:
         raise Disconnect(*codes.BAD_REQUEST, detail="too many headers") from None
 
 
-async def connection(session: Session, request: ConnectRequest) -> Admission | None:
-    """Ask who connects without a token; None: the backend does not say."""
+async def connection(
+    session: Session, request: ConnectRequest, data: Raw | UnsetType
+) -> Admission | None:
+    """Ask who connects without a token, with `data`; None: the backend does not say."""
     verdict, hold = await session.services.proxies.connect(
         session.caller(),
-        request.data,
+        data,
         name=request.name,
         version=request.version,
         channels=request.subs,

@@ -77,6 +77,19 @@ def wish(data: Raw | UnsetType) -> str | None:
     return session if isinstance(session, str) and _ID.fullmatch(session) else NEW
 
 
+def without_wish(data: Raw | UnsetType) -> Raw | UnsetType:
+    """Return what is the application's in a connect's data; UNSET if nothing is.
+
+    The wish is the node's, and another when the client comes back: a backend that was asked with it
+    would not know the question again, and a new session says nothing of who asks.
+    """
+    if data is UNSET or wish(data) is None:
+        return data
+    members = msgspec.json.decode(data, type=dict[str, Raw])
+    del members["session"]
+    return Raw(msgspec.json.encode(members)) if members else UNSET
+
+
 def told(data: Raw | UnsetType, session: str, *, resumed: bool) -> Raw:
     """Return the reply's data: the session, beside what else is in it if that is an object."""
     told: dict[str, object] = {"session": session, "resumed": resumed}

@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from enum import Enum, auto
 from random import Random
-from typing import Final, Protocol, cast
+from typing import Final, NamedTuple, Protocol, cast
 
 import msgspec
 
@@ -49,6 +49,15 @@ class State(Enum):
     ENDED = auto()
 
 
+class Credentials(NamedTuple):
+    """With what a client comes."""
+
+    cookie: str
+    token: str = ""
+    """Empty: it brings none."""
+    wants_session: bool = False
+
+
 class Surroundings(Protocol):
     """What all clients of a member share."""
 
@@ -56,6 +65,9 @@ class Surroundings(Protocol):
     part: str
     here: int
     recovered: int
+    resumed: int
+    begun_anew: int
+    renamed: int
     back_s: list[float]
     ended: Counter[str]
     backoff: Backoff
@@ -74,14 +86,16 @@ class Client:
     __slots__ = (
         "_attempt",
         "_buffer",
+        "_client_id",
+        "_credentials",
         "_failures",
         "_is_affected",
         "_loop",
         "_lost_at",
         "_random",
         "_resubscribes",
+        "_session",
         "_timer",
-        "_token",
         "_transport",
         "_world",
         "following",
@@ -90,11 +104,15 @@ class Client:
         "state",
     )
 
-    def __init__(self, world: Surroundings, number: int, token: str, channel: str) -> None:
+    def __init__(
+        self, world: Surroundings, number: int, credentials: Credentials, channel: str
+    ) -> None:
         """Be away."""
         self._world = world
         self._loop = asyncio.get_running_loop()
-        self._token = token
+        self._credentials = credentials
+        self._session = ""
+        self._client_id = ""
         self._random = Random(number)  # noqa: S311 - jitter
         self._transport: asyncio.Transport | None = None
         self._attempt = 0
@@ -194,7 +212,7 @@ class Client:
         """Ask for the upgrade."""
         self._transport = transport
         self.state = State.UPGRADING
-        transport.write(wire.upgrade_request(f"127.0.0.1:{self.node}"))
+        transport.write(wire.upgrade_request(f"127.0.0.1:{self.node}", self._credentials.cookie))
         self._timer = self._loop.call_later(UPGRADE_WITHIN_S, self.refused, "no upgrade")
 
     def received(self, data: bytes) -> None:
@@ -248,6 +266,7 @@ class Client:
             self._failed(message.id, message.error)
         elif message.connect is not None:
             self._failures = 0
+            self._connected(message.connect)
         elif message.subscribe is not None:
             self._subscribed(message.subscribe)
         elif not message.id:
@@ -268,9 +287,16 @@ class Client:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(REPLY_WITHIN_S, self.refused, "no reply")
-        connect = {"id": _CONNECT_ID, "connect": {"token": self._token}}
-        lines = msgspec.json.encode(connect) + b"\n" + self._subscribe_command()
+        lines = self._connect_command() + b"\n" + self._subscribe_command()
         self._write(wire.text_frame(lines))
+
+    def _connect_command(self) -> bytes:
+        request: dict[str, object] = {}
+        if self._credentials.token:
+            request["token"] = self._credentials.token
+        if self._credentials.wants_session:
+            request["data"] = {"session": self._session or "new"}
+        return msgspec.json.encode({"id": _CONNECT_ID, "connect": request})
 
     def _subscribe_command(self) -> bytes:
         request: dict[str, object] = {"channel": self.following.channel}
@@ -278,6 +304,16 @@ class Client:
             epoch, offset = position
             request |= {"recover": True, "epoch": epoch, "offset": offset}
         return msgspec.json.encode({"id": _SUBSCRIBE_ID, "subscribe": request})
+
+    def _connected(self, result: wire.Connected) -> None:
+        told = result.data
+        if told is None:
+            return
+        if self._session:
+            self._world.resumed += told.resumed
+            self._world.begun_anew += not told.resumed
+            self._world.renamed += told.resumed and result.client != self._client_id
+        self._session, self._client_id = told.session, result.client
 
     def _subscribed(self, result: wire.Subscribed) -> None:
         now = time.monotonic()

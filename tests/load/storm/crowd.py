@@ -50,6 +50,9 @@ class Plan:
     members: int = 2
     backoff: Backoff = DOCUMENTED
     first: int = 0
+    brings_tokens: bool = True
+    """Otherwise cookies, for the team's backend to read."""
+    sessions: bool = False
 
     def of_members(self) -> Iterator[Start]:
         """Share the clients out evenly."""
@@ -62,7 +65,8 @@ class Plan:
                 first=first,
                 clients=clients,
                 channels=list(self.channels),
-                secret=SECRET,
+                credential=SECRET if self.brings_tokens else "",
+                sessions=self.sessions,
                 connects_per_s=self.connects_per_s / self.members,
                 least_delay_s=self.backoff.least_s,
                 most_delay_s=self.backoff.most_s,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from tests.load.storm.crowd import Crowd, Plan, gathered
 from tests.load.storm.messages import CALM, UNAFFECTED, Story
 from tests.load.storm.results import Drained, delivered
 from tests.load.storm.scenarios import (
+    AT_ONCE,
     BACK_WITHIN_S,
     BALANCER_LAG_S,
     CONNECTS_PER_S,
@@ -28,6 +29,7 @@ from tests.load.storm.scenarios import (
 )
 from tests.load.storm.scene import Lab, Scene
 from tests.load.storm.timeline import Timeline
+from tests.support.node_process import NodeProcess
 
 LEAVING_CLIENTS: Final = 5_000
 """On the nodes that are drained, together."""
@@ -38,20 +40,19 @@ BUDGET_PER_S: Final = 100
 DEADLINE_S: Final = 180.0
 ENDED_BY_DRAIN: Final = 3001
 
-NEEDED: Final[dict[str, Any]] = {
-    "admin": {"key": scene.ADMIN_KEY},
-    "reconnect_budget": {"connections_per_second_per_node": BUDGET_PER_S},
-}
-"""What a node has to know to be told to drain, and how fast."""
-SETTINGS: Final[dict[str, Any]] = {**NEEDED, "shutdown": {"timeout": f"{DEADLINE_S:.0f}s"}}
-
 _CALM_S: Final = 6.0
+_PROPAGATION_S: Final = 3.0
+"""A cordoned node waits so long before it closes anybody, and all nodes know of it by then."""
+_LEARNT_AFTER_S: Final = 4.0
+"""Later than that the balancer leaves it out: some of its clients are sent to it once more."""
 _IN_FLIGHT_S: Final = 1.0
 """In which upgrades that a node had begun before the cordon are finished."""
 _KILLED_AFTER_S: Final = 10.0
 _LEASES_EXPIRE_S: Final = 2.0
+_OUTAGE_S: Final = 5.0
+_ASKED_EVERY_S: Final = 0.2
 
-Order = Callable[[Scene, Sequence[int]], Awaitable[None]]
+Order = Callable[[Scene, Sequence[int]], Coroutine[None, None, None]]
 """Sends the nodes of these indices away."""
 Meanwhile = Callable[["Play"], Coroutine[None, None, None]]
 
@@ -65,11 +66,20 @@ class Play:
     leaving: Sequence[int]
     ordered_at: float = 0.0
     killed_at: float | None = None
+    on_its_own: bool = False
+    """A node said that it went on with its share of the budget."""
 
 
 async def drain(lab: Lab) -> Drained:
     """Drain a node by the operator's order."""
     return await _drain(lab, nodes=3, leaving=1)
+
+
+async def plain_shutdown(lab: Lab) -> Drained:
+    """End the node within two seconds instead: what a drain is to be held against."""
+    return await _drain(
+        lab, nodes=3, leaving=1, order=_by_signal, **AT_ONCE, drain={"propagation": "0s"}
+    )
 
 
 async def drain_by_signal(lab: Lab) -> Drained:
@@ -92,17 +102,32 @@ async def drain_without_redis(lab: Lab) -> Drained:
 
     async def take_redis(play: Play) -> None:
         await asyncio.sleep(_KILLED_AFTER_S / 2)
-        await restart_redis(play.stage, away_s=5)
+        node = play.stage.nodes[play.leaving[0]]
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(restart_redis(play.stage, away_s=_OUTAGE_S))
+            await asyncio.sleep(_OUTAGE_S - 1)
+            play.on_its_own = (await play.stage.status(node))["budget"]["is_local"]
 
     return await _drain(lab, nodes=3, leaving=1, meanwhile=take_redis, aof=True)
 
 
 async def _by_order(stage: Scene, leaving: Sequence[int]) -> None:
+    """Order drains, as an operator does, and end the nodes once they are empty."""
     for index in leaving:
         await stage.order_drain(stage.nodes[index], "drain", deadline_s=DEADLINE_S)
 
+    async def end_when_drained(node: NodeProcess) -> None:
+        while (await stage.status(node))["drain"]["phase"] != "drained":
+            await asyncio.sleep(_ASKED_EVERY_S)
+        scene.terminate(node)
+
+    async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
+        for index in leaving:
+            tasks.create_task(end_when_drained(stage.nodes[index]))
+
 
 async def _by_signal(stage: Scene, leaving: Sequence[int]) -> None:
+    """End the nodes, as a kubelet does."""
     for index in leaving:
         scene.terminate(stage.nodes[index])
 
@@ -128,9 +153,12 @@ async def _drain(  # noqa: PLR0913 - what differs between the scenarios
     order: Order = _by_order,
     meanwhile: Meanwhile = _nothing,
     aof: bool = False,
+    **settings: Any,
 ) -> Drained:
     staying = nodes - leaving
-    async with scene.set_up(lab, nodes, publishing=1, aof=aof, **SETTINGS) as stage:
+    budget_per_s = lab.rate_of(BUDGET_PER_S, LEAVING_CLIENTS)
+    every = scene.merged(_settings(budget_per_s), settings)
+    async with scene.set_up(lab, nodes, publishing=1, aof=aof, **every) as stage:
         movers = Plan(
             lab.crowd_of(LEAVING_CLIENTS),
             stage.ports[:leaving],
@@ -157,27 +185,43 @@ async def _drain(  # noqa: PLR0913 - what differs between the scenarios
     common = fields_of(delivered(verdict, stories, crowd.timeline, stage.load))
     return Drained(
         **common,
-        **_paced(play, staying * BUDGET_PER_S, ended_at),
+        **_paced(play, staying * budget_per_s, ended_at),
         **_back(stories, crowd.timeline, play.ordered_at),
         exit_status=max(statuses),
+        on_its_own=play.on_its_own,
         timeline=crowd.timeline.moments(play.ordered_at - _CALM_S, back_at + 1, stage.names),
     )
+
+
+def _settings(budget_per_s: int) -> dict[str, Any]:
+    return {
+        "admin": {"key": scene.ADMIN_KEY},
+        "reconnect_budget": {"connections_per_second_per_node": budget_per_s},
+        "shutdown": {"timeout": f"{DEADLINE_S:.0f}s"},
+        "drain": {"propagation": f"{_PROPAGATION_S:.0f}s"},
+    }
 
 
 async def _leave(play: Play, order: Order, meanwhile: Meanwhile) -> tuple[list[int], float]:
     """Have the nodes drained; return how they exited, and when the last did."""
     stage = play.stage
-    await order(stage, play.leaving)
-    disturbing = asyncio.create_task(meanwhile(play))
-    await asyncio.sleep(BALANCER_LAG_S)
-    staying = [port for index, port in enumerate(stage.ports) if index not in play.leaving]
-    play.crowd.choose(staying)
-    statuses = [
-        await scene.ended(stage.nodes[index], within_s=DEADLINE_S + 30) for index in play.leaving
-    ]
-    ended_at = time.monotonic()
-    await disturbing
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(order(stage, play.leaving))
+        tasks.create_task(meanwhile(play))
+        tasks.create_task(_learn(play))
+        statuses = [
+            await scene.ended(stage.nodes[index], within_s=DEADLINE_S + 30)
+            for index in play.leaving
+        ]
+        ended_at = time.monotonic()
     return statuses, ended_at
+
+
+async def _learn(play: Play) -> None:
+    """Let the balancer send nobody to nodes that leave any more, late."""
+    await asyncio.sleep(_LEARNT_AFTER_S)
+    ports = play.stage.ports
+    play.crowd.choose([port for index, port in enumerate(ports) if index not in play.leaving])
 
 
 def _paced(play: Play, budget_per_s: float, ended_at: float) -> dict[str, Any]:

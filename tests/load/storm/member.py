@@ -19,7 +19,7 @@ import uvloop
 
 from tests.load import machine
 from tests.load.storm.backoff import SDK_DEFAULT, Backoff
-from tests.load.storm.client import Client, State
+from tests.load.storm.client import Client, Credentials, State
 from tests.load.storm.messages import (
     COMING,
     Choose,
@@ -50,6 +50,9 @@ class Member:
         self.part = COMING
         self.here = 0
         self.recovered = 0
+        self.resumed = 0
+        self.begun_anew = 0
+        self.renamed = 0
         self.back_s: list[float] = []
         self.ended: Counter[str] = Counter()
         self.backoff: Backoff = SDK_DEFAULT
@@ -99,7 +102,7 @@ class Member:
             Client(
                 self,
                 number,
-                token(secret=start.secret, sub=f"client-{number}"),
+                _credentials(number, start),
                 start.channels[number % len(start.channels)],
             )
             for number in range(start.first, start.first + start.clients)
@@ -142,11 +145,20 @@ class Member:
                 back_s=self.back_s,
                 recovered=self.recovered,
                 ended=dict(self.ended),
+                resumed=self.resumed,
+                begun_anew=self.begun_anew,
+                renamed=self.renamed,
             )
         )
         for client in self._clients:
             if client.state is not State.ENDED:
                 client.end()
+
+
+def _credentials(number: int, start: Start) -> Credentials:
+    user = f"client-{number}"
+    brought = token(secret=start.credential, sub=user) if start.credential else ""
+    return Credentials(user, brought, start.sessions)
 
 
 def _tell(report: Report) -> None:

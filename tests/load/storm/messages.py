@@ -37,7 +37,10 @@ class Start(msgspec.Struct, tag=True):
     """Number of the first client; a number is a user, and decides on the channel."""
     clients: int
     channels: list[str]
-    secret: str
+    credential: str
+    """The secret with which tokens are signed; empty: clients bring a cookie, and no token."""
+    sessions: bool
+    """Whether they ask for a session, to come back as the same client."""
     connects_per_s: float
     """At which the clients come for the first time."""
     least_delay_s: float
@@ -112,6 +115,12 @@ class Story(msgspec.Struct, tag=True, kw_only=True):
     """Publications that came with a recovery."""
     ended: dict[str, int]
     """Clients that will never come back, by reason; there should be none."""
+    resumed: int
+    """Connects that brought a session and got it."""
+    begun_anew: int
+    """Those that brought one and did not get it."""
+    renamed: int
+    """Those that resumed it, and were given another client's id than before."""
 
 
 Report = Second | Story

@@ -78,7 +78,29 @@ class Admitted(Storm):
     slowest_ratio: float = figure("admitted ÷ rate, slowest node", digits=2)
     fastest_ratio: float = figure("admitted ÷ rate, fastest node", digits=2)
     peak_ratio: float = figure("most in any second ÷ rate", digits=2)
-    back_ratio: float = figure("all back after ÷ clients/(rate · survivors) + 20 s", digits=2)
+    back_ratio: float = figure(
+        "all back after ÷ clients/(rate · survivors) + 20 s + outage", digits=2
+    )
+    survivors: Sequence[str] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proxied(Admitted):
+    """The same where the team's backend says who a client is, and its answers are kept."""
+
+    asked: int = figure("questions to the backend about returning clients")
+    backend_ratio: float = figure("questions ÷ returning clients", digits=3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed(Proxied):
+    """The same where clients have sessions, and somebody watches presence."""
+
+    resumed: int = figure("sessions resumed")
+    resumed_ratio: float = figure("resumed ÷ returning clients", digits=3)
+    begun_anew: int = figure("sessions that could not be resumed")
+    renamed: int = figure("clients that came back under another id")
+    flaps: int = figure("joins and leaves that an observer was told")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +119,21 @@ class Drained(Delivered):
     peak_connects_per_s: float = figure("most connects in a second, all nodes")
     back_p50_s: float = figure("back after, median", "s", 1)
     all_back_s: float = figure("all back after", "s", 1)
+    on_its_own: bool = figure("a node went on alone, and said so")
     after_kill_ratio: float = figure("closes after a node was killed ÷ before", digits=2)
     timeline: Sequence[Moment] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the watched node holds at a moment."""
+
+    seconds: float
+    resident_mib: float
+    spare_files: int
+    """Open files beside those of connections."""
+    tasks: int
+    """Tasks of the event loop; connections that are silent have none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,10 +145,11 @@ class Soaked(Delivered):
     rss_warm_mib: float = figure("resident after warming up", "MiB", 1)
     rss_end_mib: float = figure("resident at the end", "MiB", 1)
     rss_ratio: float = figure("the same, end ÷ warm", digits=3)
-    spare_files: int = figure("open files beside clients, growth")
+    spare_files: int = figure("open files beside connections, growth")
+    more_tasks: int = figure("tasks, growth")
     presence_missing: int = figure("clients here but not present in Redis, or the reverse")
     left_clients: int = figure("clients that nodes count after all left")
     left_presence: int = figure("presence entries left in Redis")
     left_interest: int = figure("interest entries left in Redis")
     left_departures: int = figure("departures not told to Redis")
-    resident_mib: Sequence[tuple[float, float]] = field(default_factory=tuple)
+    samples: Sequence[Sample] = field(default_factory=tuple)

@@ -14,7 +14,6 @@ import signal
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -25,7 +24,7 @@ from tests.load.storm.crowd import Crowd
 from tests.load.storm.following import Acknowledged, Verdict
 from tests.load.storm.messages import Story
 from tests.support.conditions import eventually
-from tests.support.node_process import NODE, NodeProcess
+from tests.support.node_process import NodeProcess
 from tests.support.publishing_load import PublishingLoad
 from tests.support.redis_server import RedisServer
 from tests.support.tokens import SECRET
@@ -42,22 +41,19 @@ _SETTLED_FOR_S: Final = 2.5
 """Longer than a member's second: no report without a delivery is missed."""
 _ANSWER_WITHIN_S: Final = 10.0
 
+_NAMESPACE: Final[dict[str, Any]] = {
+    "name": "load",
+    "history_size": 1000,
+    "history_ttl": "300s",
+    "force_recovery": True,
+    "presence": True,
+    "allow_subscribe_for_client": True,
+}
 _SETTINGS: Final[dict[str, Any]] = {
     "http_api": {"key": API_KEY},
     "client": {"token": {"hmac_secret_key": SECRET}},
     "log": {"level": "warn"},
-    "channel": {
-        "namespaces": [
-            {
-                "name": "load",
-                "history_size": 1000,
-                "history_ttl": "300s",
-                "force_recovery": True,
-                "presence": True,
-                "allow_subscribe_for_client": True,
-            }
-        ]
-    },
+    "channel": {"namespaces": [_NAMESPACE]},
 }
 
 
@@ -73,6 +69,10 @@ class Lab(rounds.Lab):
     def crowd_of(self, full: int) -> int:
         """Return how many clients to play."""
         return self.clients or (full // 10 if self.quick else full)
+
+    def rate_of(self, full_per_s: int, full: int) -> int:
+        """Return a rate that a crowd exceeds as a full one exceeds its own."""
+        return max(round(full_per_s * self.crowd_of(full) / full), 1)
 
 
 class Scene:
@@ -196,6 +196,11 @@ async def set_up(
             await publisher
 
 
+def namespace_with(**options: Any) -> dict[str, Any]:
+    """Return settings in which the channels have more options than they have anyway."""
+    return {"channel": {"namespaces": [{**_NAMESPACE, **options}]}}
+
+
 def merged(*several: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings of which the later are laid over the earlier, section by section."""
     result: dict[str, Any] = {}
@@ -205,18 +210,6 @@ def merged(*several: Mapping[str, Any]) -> dict[str, Any]:
             both = isinstance(known, dict) and isinstance(value, Mapping)
             result[key] = merged(known, value) if both else value  # type: ignore[arg-type]
     return result
-
-
-async def offers(settings: Mapping[str, Any], directory: Path) -> bool:
-    """Whether the node knows settings; what it does not know it cannot be asked to do."""
-    path = directory / "offered.json"
-    path.write_text(json.dumps(merged(_SETTINGS, settings)))
-    check = await asyncio.create_subprocess_exec(
-        *(NODE, "check", "--config", str(path)),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    return await check.wait() == 0
 
 
 async def ended(node: NodeProcess, *, within_s: float) -> int:

@@ -21,11 +21,12 @@ from redis.asyncio import Redis
 from tests.load.storm import scene
 from tests.load.storm.crowd import Crowd, Plan, gathered
 from tests.load.storm.messages import CALM, UNAFFECTED
-from tests.load.storm.results import Soaked, delivered
+from tests.load.storm.results import Sample, Soaked, delivered
 from tests.load.storm.scenarios import BACK_WITHIN_S, CONNECTS_PER_S, fields_of, reconnects_of
 from tests.load.storm.scene import Lab, Scene
 from tests.support.conditions import eventually
 from tests.support.node_process import NodeProcess
+from tests.support.scrape import scrape
 
 CLIENTS: Final = 3_000
 NODES: Final = 3
@@ -60,22 +61,32 @@ class SoakLab(Lab):
 class _Watch:
     """Looks at the node that is never killed."""
 
-    samples: list[tuple[float, float, int]] = field(default_factory=list)
-    """Seconds, resident MiB, open files beside those of clients."""
+    samples: list[Sample] = field(default_factory=list)
 
     async def run(self, stage: Scene) -> None:
         node, begun = stage.nodes[0], time.monotonic()
         while True:
-            clients = (await stage.status(node))["num_clients"]
-            spare = _open_files(node) - clients
-            resident_mib = node.resident_bytes() / (1 << 20)
-            self.samples.append((time.monotonic() - begun, resident_mib, spare))
+            connections = (await stage.status(node))["num_connections"]
+            tasks = (await scrape(node.http_url))["realtime_loop_tasks"]
+            self.samples.append(
+                Sample(
+                    seconds=time.monotonic() - begun,
+                    resident_mib=node.resident_bytes() / (1 << 20),
+                    spare_files=_open_files(node) - connections,
+                    tasks=int(tasks),
+                )
+            )
             await asyncio.sleep(_SAMPLE_EVERY_S)
 
-    def between(self, first: float, last: float) -> list[tuple[float, float, int]]:
-        """Return the samples of a part of the time; each bound is a share of it."""
-        whole = self.samples[-1][0]
-        return [sample for sample in self.samples if first * whole <= sample[0] <= last * whole]
+    def median(self, name: str, since: float, until: float) -> float:
+        """Return what is usual in a part of the time; its bounds are shares of the whole."""
+        whole = self.samples[-1].seconds
+        values: list[float] = [
+            getattr(sample, name)
+            for sample in self.samples
+            if since * whole <= sample.seconds <= until * whole
+        ]
+        return statistics.median(values)
 
 
 async def soak(lab: SoakLab) -> Soaked:
@@ -96,21 +107,24 @@ async def soak(lab: SoakLab) -> Soaked:
             verdict, stories = await stage.judged(crowd)
         left = await _left(stage)
 
-    warm = watch.between(_WARM_SHARE, _WARM_SHARE + _WINDOW_SHARE)
-    end = watch.between(1 - _WINDOW_SHARE, 1)
-    warm_mib, end_mib = (statistics.median(mib for _, mib, _ in part) for part in (warm, end))
-    spare_warm, spare_end = (statistics.median(n for _, _, n in part) for part in (warm, end))
+    def warm(name: str) -> float:
+        return watch.median(name, _WARM_SHARE, _WARM_SHARE + _WINDOW_SHARE)
+
+    def end(name: str) -> float:
+        return watch.median(name, 1 - _WINDOW_SHARE, 1)
+
     return Soaked(
         **fields_of(delivered(verdict, stories, crowd.timeline, stage.load)),
         minutes=lab.minutes,
         reconnects=reconnects_of(stories),
-        rss_warm_mib=warm_mib,
-        rss_end_mib=end_mib,
-        rss_ratio=end_mib / warm_mib,
-        spare_files=round(spare_end - spare_warm),
+        rss_warm_mib=warm("resident_mib"),
+        rss_end_mib=end("resident_mib"),
+        rss_ratio=end("resident_mib") / warm("resident_mib"),
+        spare_files=round(end("spare_files") - warm("spare_files")),
+        more_tasks=round(end("tasks") - warm("tasks")),
         presence_missing=missing,
         **left,
-        resident_mib=[(at_s, mib) for at_s, mib, _ in watch.samples],
+        samples=watch.samples,
     )
 
 

@@ -12,15 +12,12 @@ from typing import Any, Final
 from tests.load import report
 from tests.load.report import Target
 from tests.load.rounds import OpenLab, Scenario, Suite
-from tests.load.storm import draining, scenarios, scene, soaking
+from tests.load.storm import draining, scenarios, soaking
 from tests.load.storm.scene import Lab
 
 SUBJECT: Final = "realtime-node"
 
 _TOLERABLE_CALM_MS: Final = 50
-
-ADMISSION: Final = scenarios.ADMISSION
-DRAIN: Final = draining.NEEDED
 
 
 @dataclass(frozen=True)
@@ -29,61 +26,87 @@ class StormScenario:
 
     title: str
     measure: Callable[[Any], Awaitable[Any]]
-    needs: Mapping[str, Any]
-    """Settings that the node has to know; where it does not, the scenario is left out."""
     kind: str
     """Which targets it has to meet."""
+    against: tuple[str, Callable[[Any], Awaitable[Any]]] | None = None
+    """Another way that is measured beside it."""
 
 
+PLAIN: Final = "plain shutdown"
 STORMS: Final[dict[str, StormScenario]] = {
     "killed": StormScenario(
-        "SIGKILL one of three nodes with 10,000 clients", scenarios.killed, {}, "gone"
+        "SIGKILL one of three nodes with 10,000 clients", scenarios.killed, "gone"
     ),
     "plain": StormScenario(
-        "SIGTERM one of three nodes, with no time to drain", scenarios.plain, {}, "gone"
+        "SIGTERM one of three nodes, with no time to drain", scenarios.plain, "gone"
     ),
     "storm": StormScenario(
-        "SIGKILL one of three nodes that meter admission", scenarios.storm, ADMISSION, "admitted"
+        "SIGKILL one of three nodes that meter admission and ask a backend",
+        scenarios.storm,
+        "proxied",
+    ),
+    "storm-sessions": StormScenario(
+        "The same with sessions, while somebody watches presence",
+        scenarios.storm_of_sessions,
+        "resumed",
     ),
     "storm-redis-away": StormScenario(
-        "The same, and Redis is away for five seconds",
+        "SIGKILL one of three nodes, and Redis is away for five seconds",
         scenarios.storm_without_redis,
-        ADMISSION,
         "admitted-apart",
     ),
+    "resume-redis-away": StormScenario(
+        "SIGKILL one of three nodes, and Redis is away when sessions are to be resumed",
+        scenarios.resume_without_redis,
+        "resumed-apart",
+    ),
     "drain": StormScenario(
-        "Drain a node with 5,000 clients by order", draining.drain, DRAIN, "drained"
+        "Drain a node with 5,000 clients by order, and end one without a drain",
+        draining.drain,
+        "drained-compared",
+        (PLAIN, draining.plain_shutdown),
     ),
-    "drain-signal": StormScenario(
-        "Drain it by SIGTERM alone", draining.drain_by_signal, DRAIN, "drained"
-    ),
-    "drain-two": StormScenario(
-        "Drain two of four nodes at once", draining.drain_two, DRAIN, "drained"
-    ),
+    "drain-signal": StormScenario("Drain it by SIGTERM alone", draining.drain_by_signal, "drained"),
+    "drain-two": StormScenario("Drain two of four nodes at once", draining.drain_two, "drained"),
     "drain-killed": StormScenario(
         "SIGKILL another node while one drains",
         draining.drain_while_one_dies,
-        DRAIN,
         "drained-disturbed",
     ),
     "drain-redis-away": StormScenario(
         "Redis is away for five seconds while a node drains",
         draining.drain_without_redis,
-        DRAIN,
-        "drained",
+        "drained-alone",
     ),
 }
 SOAK: Final[dict[str, StormScenario]] = {
-    "soak": StormScenario("Churn, stalls and kills", soaking.soak, {}, "soaked"),
+    "soak": StormScenario("Churn, stalls and kills", soaking.soak, "soaked"),
 }
 
 
-def _at_most(figure: str, limit: float) -> tuple[str, float, bool]:
-    return figure, limit, False
+@dataclass(frozen=True)
+class Condition:
+    """What one figure has to be."""
+
+    figure: str
+    limit: float
+    at_least: bool = False
+    against: str | None = None
+    """The ratio to the same figure of this subject is meant."""
+
+    def of(self, scenario: str) -> Target:
+        """Return it as a target of a scenario."""
+        name = self.figure.replace("_", " ")
+        text = f"{scenario}: {name}" + (f" ÷ {self.against}'s" if self.against else "")
+        return Target(text, scenario, self.figure, self.limit, self.at_least, self.against)
 
 
-def _at_least(figure: str, limit: float) -> tuple[str, float, bool]:
-    return figure, limit, True
+def _at_most(figure: str, limit: float, against: str | None = None) -> Condition:
+    return Condition(figure, limit, against=against)
+
+
+def _at_least(figure: str, limit: float) -> Condition:
+    return Condition(figure, limit, at_least=True)
 
 
 _WHOLE: Final = (
@@ -101,26 +124,37 @@ _APART: Final = (
     _at_most("peak_ratio", 1.2),
     _at_most("back_ratio", 1),
 )
+_SPARING: Final = _at_most("backend_ratio", 0.01)
+_THE_SAME: Final = (_at_least("resumed_ratio", 0.99), _at_most("renamed", 0), _at_most("flaps", 0))
 _CALMLY: Final = _at_most("unaffected_ratio", 3)
-_DRAINED: Final = (
+_DRAINED_APART: Final = (
     *_WHOLE,
-    _CALMLY,
     _at_most("peak_ratio", 1.3),
     _at_most("landed", 0),
     _at_most("exit_status", 0),
     _at_most("deadline_ratio", 1),
 )
+_DRAINED: Final = (*_DRAINED_APART, _CALMLY)
 
-CONDITIONS: Final[dict[str, tuple[tuple[str, float, bool], ...]]] = {
+CONDITIONS: Final[dict[str, tuple[Condition, ...]]] = {
     "gone": _WHOLE,
-    "admitted": (*_APART, _CALMLY),
+    "proxied": (*_APART, _CALMLY, _SPARING),
+    "resumed": (*_APART, _CALMLY, _SPARING, *_THE_SAME),
     "admitted-apart": _APART,
+    "resumed-apart": (*_APART, *_THE_SAME),
     "drained": _DRAINED,
+    "drained-compared": (
+        *_DRAINED,
+        _at_most("peak_connects_per_s", 0.5, PLAIN),
+        _at_most("unaffected_p99_ms", 1, PLAIN),
+    ),
+    "drained-alone": (*_DRAINED_APART, _at_least("on_its_own", 1)),
     "drained-disturbed": (*_DRAINED, _at_most("after_kill_ratio", 0.9)),
     "soaked": (
         *_WHOLE,
         _at_most("rss_ratio", 1.05),
         _at_most("spare_files", 5),
+        _at_most("more_tasks", 20),
         _at_most("presence_missing", 0),
         _at_most("left_clients", 0),
         _at_most("left_presence", 0),
@@ -130,47 +164,39 @@ CONDITIONS: Final[dict[str, tuple[tuple[str, float, bool], ...]]] = {
 }
 
 
-def _targets(chosen: Mapping[str, StormScenario]) -> tuple[Target, ...]:
-    return tuple(
-        Target(f"{name}: {figure.replace('_', ' ')}", name, figure, limit, at_least)
-        for name, scenario in chosen.items()
-        for figure, limit, at_least in CONDITIONS[scenario.kind]
-    )
+def _subjects(scenario: StormScenario) -> tuple[tuple[str, Callable[[Any], Awaitable[Any]]], ...]:
+    ours = (SUBJECT, scenario.measure)
+    return (ours, scenario.against) if scenario.against else (ours,)
 
 
-async def offered(
-    wanted: Mapping[str, StormScenario], directory: Path
-) -> tuple[dict[str, StormScenario], list[str]]:
-    """Return the scenarios that this node can play, and a line for each that it cannot."""
-    can, cannot = {}, []
-    for name, scenario in wanted.items():
-        if await scene.offers(scenario.needs, directory):
-            can[name] = scenario
-        else:
-            cannot.append(
-                f"{name} left out: this node does not know {' and '.join(scenario.needs)}"
-            )
-    return can, cannot
-
-
-def suite(name: str, chosen: Mapping[str, StormScenario], left_out: list[str]) -> Suite:
+def suite(name: str, chosen: Mapping[str, StormScenario]) -> Suite:
     """Return what is run and judged."""
     return Suite(
         name,
         {
-            key: Scenario(scenario.title, ((SUBJECT, scenario.measure),), rounds=1)
+            key: Scenario(scenario.title, _subjects(scenario), rounds=1)
             for key, scenario in chosen.items()
         },
-        _targets(chosen),
+        [
+            condition.of(key)
+            for key, scenario in chosen.items()
+            for condition in CONDITIONS[scenario.kind]
+        ],
         ours=SUBJECT,
         head=(
             f"realtime-node {metadata.version('realtime-node')}",
             "nodes, Redis, publisher and crowd share all cores",
-            *left_out,
         ),
         warn=_warn,
+        draw=_draw,
         strict=True,
     )
+
+
+def _draw(results: report.Results) -> dict[str, str]:
+    from tests.load.storm import pictures  # noqa: PLC0415 - brings matplotlib, for the end alone
+
+    return pictures.pictures(results)
 
 
 def _warn(results: report.Results) -> list[str]:

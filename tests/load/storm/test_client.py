@@ -11,12 +11,13 @@ import msgspec
 import pytest
 
 from tests.load.storm.backoff import Backoff
-from tests.load.storm.client import Client, State
+from tests.load.storm.client import Client, Credentials, State
 from tests.load.storm.messages import AFFECTED, CALM, UNAFFECTED, new_second
 from tests.support import raw_websocket
 from tests.support.conditions import eventually
 
 CHANNEL = "load:1"
+WITH_TOKEN = Credentials("me", "my token")
 REFUSED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n"
 UPGRADED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 
@@ -48,6 +49,14 @@ def _joined(offset: int, *missed: int, recovered: bool = False) -> bytes:
     return _frame({"id": 1, "connect": {"client": "c"}}, {"id": 2, "subscribe": subscribe})
 
 
+def _in_session(client: str, session: str, *, resumed: bool) -> bytes:
+    told = {"session": session, "resumed": resumed}
+    subscribe = {"epoch": "e", "offset": 4, "recovered": False, "publications": []}
+    return _frame(
+        {"id": 1, "connect": {"client": client, "data": told}}, {"id": 2, "subscribe": subscribe}
+    )
+
+
 class _World:
     """What a member is for its clients."""
 
@@ -56,6 +65,9 @@ class _World:
         self.part = CALM
         self.here = 0
         self.recovered = 0
+        self.resumed = 0
+        self.begun_anew = 0
+        self.renamed = 0
         self.back_s: list[float] = []
         self.ended: Counter[str] = Counter()
         self.backoff = Backoff(0.005, 0.01)
@@ -106,10 +118,12 @@ class _Script:
         return (await reader.readexactly(length)).split(b"\n")
 
     @contextlib.asynccontextmanager
-    async def client(self) -> AsyncIterator[tuple[Client, _World]]:
+    async def client(
+        self, credentials: Credentials = WITH_TOKEN
+    ) -> AsyncIterator[tuple[Client, _World]]:
         server = await asyncio.start_server(self.play, "127.0.0.1", 0)
         world = _World(server.sockets[0].getsockname()[1])
-        client = Client(world, 1, "my token", CHANNEL)
+        client = Client(world, 1, credentials, CHANNEL)
         client.come()
         try:
             yield client, world
@@ -142,6 +156,29 @@ async def test_who_is_refused_comes_again() -> None:
         {"id": 1, "connect": {"token": "my token"}},
         {"id": 2, "subscribe": {"channel": CHANNEL}},
     ]
+
+
+@pytest.mark.parametrize(
+    ("again", "counted"),
+    [
+        (("c", "s1", True), (1, 0, 0)),
+        (("d", "s1", True), (1, 0, 1)),
+        (("d", "s2", False), (0, 1, 0)),
+    ],
+    ids=["resumed", "renamed", "begun anew"],
+)
+async def test_who_wants_a_session_brings_it_back(
+    again: tuple[str, str, bool], counted: tuple[int, int, int]
+) -> None:
+    """It asks for a new one, then for that one, and what became of it is counted."""
+    first = _in_session("c", "s1", resumed=False) + _close(3001)
+    script = _Script((UPGRADED, first), (UPGRADED, _in_session(*again[:2], resumed=again[2])))
+    wanting = Credentials("me", wants_session=True)
+    async with script.client(wanting) as (client, world):
+        await eventually(lambda: client.joins == 2)
+        assert (world.resumed, world.begun_anew, world.renamed) == counted
+    brought = [commands[0]["connect"] for commands in script.commands]
+    assert brought == [{"data": {"session": "new"}}, {"data": {"session": "s1"}}]
 
 
 @pytest.mark.parametrize("code", [3001, 3008])
@@ -210,7 +247,7 @@ async def test_a_node_that_is_not_there_is_unreachable() -> None:
     world = _World(server.sockets[0].getsockname()[1])
     server.close()
     await server.wait_closed()
-    client = Client(world, 1, "t", CHANNEL)
+    client = Client(world, 1, WITH_TOKEN, CHANNEL)
     client.come()
     await eventually(lambda: _counts(world.second.refusals).get("unreachable", 0) >= 2)
     client.end()

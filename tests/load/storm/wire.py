@@ -69,8 +69,18 @@ class Subscribed(msgspec.Struct, gc=False):
     publications: list[Publication] = []
 
 
+class Told(msgspec.Struct, gc=False):
+    """What the answer to a connect says of a session."""
+
+    session: str = ""
+    resumed: bool = False
+
+
 class Connected(msgspec.Struct, gc=False):
-    """The answer to a connect; nothing in it matters here."""
+    """The answer to a connect."""
+
+    client: str = ""
+    data: Told | None = None
 
 
 class Error(msgspec.Struct, gc=False):
@@ -104,10 +114,11 @@ _NO_MASK: Final = bytes(4)
 PONG: Final = b"\x81\x82" + _NO_MASK + PING
 
 
-def upgrade_request(host: str) -> bytes:
+def upgrade_request(host: str, cookie: str) -> bytes:
     """Return a request for a WebSocket."""
     return (
         f"GET /connection/websocket HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n"
+        f"Cookie: {cookie}\r\n"
         "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
         "Sec-WebSocket-Version: 13\r\n\r\n"
     ).encode()

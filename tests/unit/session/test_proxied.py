@@ -38,7 +38,9 @@ OTHERS: dict[str, Any] = {
 }
 
 
-def _node(*, refresh: bool = False, cache_ttl: str = "0s", **connect: Any) -> FakeNode:
+def _node(
+    *, refresh: bool = False, cache_ttl: str = "0s", sessions: bool = False, **connect: Any
+) -> FakeNode:
     proxy = {
         "connect": {
             "enabled": True,
@@ -49,7 +51,8 @@ def _node(*, refresh: bool = False, cache_ttl: str = "0s", **connect: Any) -> Fa
         },
         "refresh": {"enabled": refresh, "endpoint": "http://team/refresh"},
     }
-    node = FakeNode(client={"proxy": proxy}, channel=CHANNEL, **OTHERS)
+    client = {"proxy": proxy, "session": {"enabled": sessions}}
+    node = FakeNode(client=client, channel=CHANNEL, **OTHERS)
     node.team.answers["/connect"] = {"result": {"user": "ann"}}
     return node
 
@@ -420,6 +423,30 @@ async def test_a_client_that_comes_back_is_let_in_by_what_was_said() -> None:
     await _connected(node, {"Cookie": "sid=2"})
     await _connected(node, COOKIE, data={"other": "data"})
     assert len(node.team.asked("/connect")) == 3
+
+
+async def test_a_client_that_resumes_its_session_is_let_in_by_what_was_said() -> None:
+    """The session that it asks for is the node's, and no part of the question."""
+    node = _node(cache_ttl="60s", sessions=True)
+    first = node.client(COOKIE)
+    told = (await first.ask(connect={"data": {"session": "new"}}))["connect"]["data"]
+    await settle()
+    first.session.ended()
+    await settle()
+    data = {"session": told["session"]}
+    told = (await node.client(COOKIE).ask(connect={"data": data}))["connect"]["data"]
+    assert told["resumed"]
+    (asked,) = node.team.asked("/connect")
+    assert "data" not in asked
+
+
+async def test_the_wish_for_a_session_says_nothing_of_who_asks() -> None:
+    """Nobody is let in as somebody else for asking for a new session as they did."""
+    node = _node(cache_ttl="60s", sessions=True)
+    for _ in range(2):
+        await _connected(node, {}, data={"session": "new"})
+        await settle()
+    assert len(node.team.asked("/connect")) == 2
 
 
 async def test_who_brings_no_credentials_is_always_asked_about() -> None:

@@ -9,7 +9,15 @@ import pytest
 from msgspec import UNSET, Raw
 
 from realtime_node.protocol.codes import CloseCode
-from realtime_node.session.resuming import NEW, Ending, ending_of, state_of, told, wish
+from realtime_node.session.resuming import (
+    NEW,
+    Ending,
+    ending_of,
+    state_of,
+    told,
+    wish,
+    without_wish,
+)
 from realtime_node.session.subscription import Grant
 
 ID = "AbCdEfGhIjKlMnOpQr-_09"
@@ -35,6 +43,23 @@ ID = "AbCdEfGhIjKlMnOpQr-_09"
 def test_a_wish_is_read_from_the_data(data: bytes, asked: str | None) -> None:
     """`session` in an object is the wish; what cannot be an id is the wish for a new one."""
     assert wish(Raw(data)) == asked
+
+
+@pytest.mark.parametrize(
+    ("data", "rest"),
+    [
+        (b'{"session": "new"}', None),
+        (b'{"session": "' + ID.encode() + b'", "a": {"b": 1}}', b'{"a":{"b": 1}}'),
+        (b'{"a": 1}', b'{"a": 1}'),
+        (b'{"session": {"id": 1}}', b'{"session": {"id": 1}}'),
+        (b"[1]", b"[1]"),
+        (None, None),
+    ],
+)
+def test_the_wish_is_not_the_applications(data: bytes | None, rest: bytes | None) -> None:
+    """A backend sees the other members of an object, and nothing if there are none."""
+    shown = without_wish(UNSET if data is None else Raw(data))
+    assert (None if shown is UNSET else bytes(shown)) == rest
 
 
 def test_no_data_is_no_wish() -> None:

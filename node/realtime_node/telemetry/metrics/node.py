@@ -18,6 +18,9 @@ class LoopMetrics:
         self.busy = make.gauge(
             "loop_busy_ratio", "The part of its time that the loop's thread works, 0 to 1."
         )
+        self.tasks = make.gauge(
+            "loop_tasks", "Tasks that the event loop has, most of them waiting."
+        )
 
 
 class ApiMetrics:

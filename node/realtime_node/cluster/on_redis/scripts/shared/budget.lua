@@ -13,15 +13,17 @@ local function newest_budget(key, version, per_node)
 end
 
 -- Returns how many nodes have beaten since then, how many of them accept clients, and the clients per
--- second that came to all of them. `own` is the caller, whose word is fresher than its traffic.
+-- second that came to all of them. `own` is the caller, whose word is fresher than its traffic: it is
+-- kept for the others, so that of two nodes that begin to drain at once neither counts the other.
 local function count_traffic(nodes, traffic, since, own, own_accepts)
   local live = redis.call('ZRANGEBYSCORE', nodes, string.format('%.0f', since), '+inf')
   local accepting, arrivals = 0, 0
   for _, node in ipairs(live) do
     local accepts, rate = string.match(
       redis.call('HGET', traffic, node) or '', '^([01]) ([%d.]+)$')
-    if node == own then
+    if node == own and accepts ~= own_accepts then
       accepts = own_accepts
+      redis.call('HSET', traffic, own, own_accepts .. ' ' .. (rate or '0'))
     end
     if accepts == '1' then
       accepting = accepting + 1
