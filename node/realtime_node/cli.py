@@ -21,7 +21,7 @@ from aiohttp import web
 
 from realtime_node import __version__
 from realtime_node.app import Node
-from realtime_node.config import Settings, load_settings
+from realtime_node.config import Settings, SettingsSource, load_settings
 from realtime_node.dev import command as dev_command
 from realtime_node.dev.demo import demo_routes
 from realtime_node.engine import check_engine
@@ -86,24 +86,30 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    settings = load_settings(options.config, os.environ)
+    source = SettingsSource(options.config, os.environ)
+    settings = source.load()
     configure_logging(settings.log.level)
     for warning in settings.warnings():
         logger.warning("%s", warning)
     extra_routes = demo_routes(settings) if options.demo else ()
-    uvloop.run(_run(settings, reuse_port=options.reuse_port, extra_routes=extra_routes))
+    uvloop.run(_run(settings, source, reuse_port=options.reuse_port, extra_routes=extra_routes))
     return 0
 
 
 async def _run(
-    settings: Settings, *, reuse_port: bool, extra_routes: Sequence[web.RouteDef]
+    settings: Settings,
+    source: SettingsSource,
+    *,
+    reuse_port: bool,
+    extra_routes: Sequence[web.RouteDef],
 ) -> None:
     """Run a node until a signal asks it to end, and its clients are elsewhere.
 
-    A second signal hurries, and each after it.
+    A second signal hurries, and each after it. SIGHUP lets it read its settings again.
     """
     loop = asyncio.get_running_loop()
-    node = Node(settings, reuse_port=reuse_port, extra_routes=extra_routes)
+    node = Node(settings, source=source, reuse_port=reuse_port, extra_routes=extra_routes)
+    loop.add_signal_handler(signal.SIGHUP, node.reload)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, node.end)
     urls = await node.start()

@@ -289,3 +289,17 @@ async def test_time_passes_in_every_cluster(cluster: Cluster) -> None:
     before, real = cluster.clock(), time.monotonic()
     await cluster.pass_time(0.2)
     assert cluster.clock() - before >= min(0.2, time.monotonic() - real)
+
+
+async def test_other_settings_count_until_a_budget_is_set(cluster: Cluster) -> None:
+    """What a node's settings suggest outlives its heartbeats, and gives way to what was set."""
+    node, _ = await _node(cluster, "a")
+    await _accepting(cluster, node, 1)
+    node.reconnects.suggest(7)
+    assert node.reconnects.known().per_node == 7
+    await cluster.pass_time(6.0)
+    assert node.reconnects.known().per_node == 7
+    assert (await node.reconnects.lease(1)).rate_per_s <= 7
+    await node.reconnects.change(5)
+    node.reconnects.suggest(9)
+    assert node.reconnects.known().per_node == 5

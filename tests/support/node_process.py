@@ -67,6 +67,15 @@ class NodeProcess:
         self._ready_url = f"{self.http_url}{ready_path}"
         self._log_path = directory / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self.settings_path.write_text(self.file_of(settings))
+
+    @property
+    def settings_path(self) -> Path:
+        """The file that the server was told to read."""
+        return Path(self._command[-1])
+
+    def file_of(self, settings: dict[str, Any]) -> str:
+        """Return what the file says for such settings."""
         http_server = {
             **settings.get("http_server", {}),
             "address": "127.0.0.1",
@@ -74,9 +83,7 @@ class NodeProcess:
         }
         if self._internal_port:
             http_server["internal_port"] = self._internal_port
-        Path(self._command[-1]).write_text(
-            json.dumps({**settings, "http_server": http_server}, indent=2)
-        )
+        return json.dumps({**settings, "http_server": http_server}, indent=2)
 
     @property
     def http_url(self) -> str:

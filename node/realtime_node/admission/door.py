@@ -106,6 +106,17 @@ class Door:
         """When the last of them was, in seconds of the monotonic clock."""
         self.refused_total = 0
 
+    def change(self, rules: Rules) -> None:
+        """Go by other rules; who waits is let in by them as well."""
+        self._rules = rules
+        if not rules.per_ip.per_second:
+            self._addresses = None
+        elif self._addresses is None:
+            self._addresses = AddressBuckets(rules.per_ip)
+        else:
+            self._addresses.change(rules.per_ip)
+        self._room.change(rules.rate, rules.bounds.wait_s)
+
     # --- The cordon ----------------------------------------------------------------------------
 
     @property

@@ -29,6 +29,12 @@ class AddressBuckets:
         """Addresses that are remembered."""
         return len(self._full_at)
 
+    def change(self, rate: Rate) -> None:
+        """Give every address another rate, and a full bucket."""
+        if rate != self._rate:
+            self._rate = rate
+            self._full_at.clear()
+
     def wait_s(self, key: bytes, now: float) -> float:
         """Return how long an address has to wait for a token; 0: it has one."""
         return wait_s(self._full_at.get(key, 0.0), 1, self._rate, now)

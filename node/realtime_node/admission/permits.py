@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from realtime_node.cluster.allowance import Allowance
+from realtime_node.cluster.held_permits import HeldPermits
 
 SHORTEST_PACE_S: Final = 0.02
 """Seconds between two questions at least."""
@@ -38,8 +39,7 @@ class Permits:
         self._call_later = call_later
         self._wanted = wanted
         self._on_change = on_change
-        self._permits = 0
-        self._expires_at = 0.0
+        self._held = HeldPermits()
         self._rate_per_s = 0.0
         self._ask_at = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -47,7 +47,7 @@ class Permits:
 
     def held(self, now: float) -> int:
         """Return how many are in hand."""
-        return self._permits if now < self._expires_at else 0
+        return self._held.count(now)
 
     def wait_s(self, count: int, now: float) -> float | None:
         """Return how long it takes to have had `count`; None: unknown."""
@@ -58,7 +58,7 @@ class Permits:
 
     def use(self) -> None:
         """Use one of those in hand."""
-        self._permits -= 1
+        self._held.use()
 
     def wish(self) -> None:
         """Lease some as soon as may be, unless that is under way; `on_change` tells the end."""
@@ -84,8 +84,7 @@ class Permits:
             return
         asked_at = self._monotonic()
         lease = await self._allowance.lease(wanted)
-        self._permits = lease.permits
-        self._expires_at = asked_at + lease.life_s
+        self._held.take(lease, asked_at)
         self._rate_per_s = lease.rate_per_s
         pace_s = lease.permits / lease.rate_per_s if lease.rate_per_s else 0.0
         if not lease.permits:

@@ -32,6 +32,13 @@ def spend(full_at: float, cost: int, rate: Rate, now: float) -> float | None:
     return full_at if full_at - now <= rate.burst / rate.per_second + ROUNDING_S else None
 
 
+def carried_over(full_at: float, rate: Rate, now: float) -> float:
+    """Return when a bucket will be full that has another rate from now on: at worst it is empty."""
+    if not rate.per_second:
+        return 0.0
+    return min(full_at, now + rate.burst / rate.per_second)
+
+
 def wait_s(full_at: float, count: int, rate: Rate, now: float) -> float:
     """Return how long it takes until `count` tokens, taken one by one, have been there."""
     if not rate.per_second:

@@ -6,8 +6,8 @@
 
 A turn is a token of the node and, where the cluster has a limit, a permit of it. The room has one
 timer for all: it rings when the next token is there or when the first has waited too long,
-whichever is earlier, and since all wait equally long, the first is the only one to look at. Nobody
-polls, and a guest is its entry here and whatever it holds itself.
+whichever is earlier, and since all wait equally long (but while the settings change), the first is
+the only one to look at. Nobody polls, and a guest is its entry here and whatever it holds itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final, Protocol
 
 from realtime_node.admission.admit import Refusal
 from realtime_node.admission.permits import Permits
-from realtime_node.admission.token_bucket import ROUNDING_S, Rate, spend, wait_s
+from realtime_node.admission.token_bucket import ROUNDING_S, Rate, carried_over, spend, wait_s
 from realtime_node.cluster.allowance import Allowance
 
 MOST_TURNS: Final = 50
@@ -85,6 +85,14 @@ class WaitingRoom:
     def __len__(self) -> int:
         """Guests that wait."""
         return len(self._guests)
+
+    def change(self, rate: Rate, wait_s: float) -> None:
+        """Go by another rate; who comes from now on waits for `wait_s` at most."""
+        self._full_at = carried_over(self._full_at, rate, self._monotonic())
+        self._rate = rate
+        self._wait_s = wait_s
+        if self._guests:
+            self._look()
 
     def turn_wait_s(self) -> float | None:
         """Return how long one who comes now will wait; 0: it is its turn, None: unknown."""
@@ -156,7 +164,7 @@ class WaitingRoom:
             del self._guests[guest]
         elif left_s >= -ROUNDING_S and self.take_turn():
             del self._guests[guest]
-            self._on_turn(self._wait_s - left_s)
+            self._on_turn(max(self._wait_s - left_s, 0.0))
             guest.enter()
         elif left_s > ROUNDING_S:
             return False

@@ -112,6 +112,9 @@ class ReconnectBudget(Allowance, Protocol):
     def observe(self, traffic: Callable[[], Traffic]) -> None:
         """Ask `traffic` from now on what this node tells about its arrivals."""
 
+    def suggest(self, per_node: float) -> None:
+        """Take another value from this node's settings: it counts until one was set by `change`."""
+
     def known(self) -> Budget:
         """What this node knows of the budget; reads no network."""
 

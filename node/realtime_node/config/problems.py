@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from difflib import SequenceMatcher
 from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
+from realtime_node.config.section import Section, format_duration
 from realtime_node.config.tree import EACH, Key, Kind, Path, all_keys, dotted, find
 from realtime_node.errors import ConfigError
 
@@ -92,12 +94,14 @@ def shown(path: Path, value: object) -> str:
     """A value as an error may show it: shortened, secrets masked, and no inside of sections."""
     key = find(path)
     hidden = key.kind is Kind.HIDDEN_TEXT if key else _SECRETIVE.search(str(path[-1:]))
-    if isinstance(value, Mapping):
+    if isinstance(value, (Mapping, Section)):
         return "{…}"
-    if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+    if isinstance(value, (list, tuple)) and not all(isinstance(item, str) for item in value):
         return "[…]"
     if hidden and value not in ("", None):
         return "***"
+    if isinstance(value, timedelta):
+        value = format_duration(value)
     text = _CREDENTIALS.sub("***", json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 

@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from realtime_node.config.loading import PREFIX
+from realtime_node.config.reload import why_restart
 from realtime_node.config.tree import EACH, Key, Kind, Path, all_keys, dotted
 
+RESTART: Final = "↻"
+"""Marks a key whose new value counts after a restart only."""
 SECTIONS: Final = (Kind.SECTION, Kind.SECTIONS)
 OPTIONS: Final[Path] = ("channel", "without_namespace")
 PROXY: Final[Path] = ("client", "proxy", "connect")
@@ -63,6 +66,9 @@ durations are taken as they stand, other values are read as JSON, e.g. `true`, `
 `["https://example.com"]`. Namespaces are set all together, as a JSON list in
 `{PREFIX}CHANNEL__NAMESPACES`.
 
+A node reads its file again when that changes, and on SIGHUP: what a key says counts within seconds,
+but for those marked {RESTART}, which count after a restart only. See [Reloading](reloading.md).
+
 A duration is a number with its unit, or several: `500ms`, `25s`, `1h30m`, `720h`.
 """
 
@@ -81,7 +87,8 @@ def _is_described_elsewhere(key: Key) -> bool:
     return any(
         key.path[: len(place)] == place
         and len(key.path) > len(place)
-        and (*same, *key.path[len(place) :]) in all_keys()
+        and (twin := (*same, *key.path[len(place) :])) in all_keys()
+        and why_restart(twin) == why_restart(key.path)
         for place, same in SAME.items()
     )
 
@@ -109,7 +116,8 @@ def _rows(inside: Path) -> Iterator[str]:
         default = (
             f"`{key.default}`" if key.default else "none" if key.kind is Kind.NUMBER else "required"
         )
-        yield f"| `{key.path[-1]}` | {key.allowed} | {default} | {key.meaning} |"
+        mark = f" {RESTART}" if why_restart(key.path) else ""
+        yield f"| `{key.path[-1]}`{mark} | {key.allowed} | {default} | {key.meaning} |"
 
 
 def _anchor(path: Path) -> str:

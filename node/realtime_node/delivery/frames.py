@@ -43,7 +43,7 @@ class Framer:
         """Frame text or binary payloads; nothing is compressed unless a wire asks for it."""
         self._metrics = metrics
         self._is_text = is_text
-        self._compression = compression
+        self.compression = compression
         self._compressed_bytes = 0
 
     def frame(self, payload: bytes) -> Frame:
@@ -57,17 +57,14 @@ class Framer:
 
     def form_for(self, wire: Wire, length: int) -> Wire:
         """Return the wire whose form of a payload a client on `wire` is given."""
-        if (
-            wire == UNCOMPRESSED
-            or not self._compression.min_bytes <= length <= MAX_COMPRESSED_BYTES
-        ):
+        if wire == UNCOMPRESSED or not self.compression.min_bytes <= length <= MAX_COMPRESSED_BYTES:
             return UNCOMPRESSED
         return smallest_window(length, wire)
 
     def make(self, payload: bytes, form: Wire) -> bytes:
         """Make one form of a frame, the plain one if compressing gains nothing."""
         if form != UNCOMPRESSED:
-            compressed = deflate(payload, form, self._compression.level)
+            compressed = deflate(payload, form, self.compression.level)
             self._compressed_bytes += len(payload)
             self._metrics.compressed(len(payload), len(compressed))
             if len(compressed) < len(payload):
@@ -77,7 +74,7 @@ class Framer:
     @property
     def spent_writes(self) -> int:
         """All compressing so far, in the time of so many writes to sockets."""
-        return self._compressed_bytes * self._compression.level // _BYTES_PER_WRITE
+        return self._compressed_bytes * self.compression.level // _BYTES_PER_WRITE
 
 
 class Frame:

@@ -1,7 +1,7 @@
 """The hub: inbox entries in, one shared frame per batch and channel out.
 
 `receive` (called by the backplane's reader) encodes each message once and files it under its
-channel. In the next pass of the loop `_deliver` goes round the channels that have something: take
+channel. In the next pass of the loop `rounds` serves the channels that have something: take
 a batch, frame it once, write the same bytes to every member. A pass writes to a bounded number of
 clients and then lets the loop breathe, so a channel of any size delays nobody for longer than a
 few milliseconds; what arrives for a channel while its fan-out is under way shares the next frame,
@@ -15,33 +15,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from realtime_node.cluster.backplane import Control, Entry, EntryKind
-from realtime_node.delivery.agenda import Agenda
+from realtime_node.cluster.backplane import Control, Entry
 from realtime_node.delivery.batching import Audience, Batch, Waiting, newest
 from realtime_node.delivery.channel import Channel
+from realtime_node.delivery.encoding import waiting_of
 from realtime_node.delivery.fanout import Fanout
 from realtime_node.delivery.flow import Flow
 from realtime_node.delivery.frames import Framer
 from realtime_node.delivery.joining import Joiner, beyond, continues, position_after
+from realtime_node.delivery.rounds import Rounds
+from realtime_node.delivery.shared_batches import BatchOf, SharedBatches
 from realtime_node.delivery.slow_clients import SlowClients
 from realtime_node.delivery.subscribers import NOBODY, Subscriber
 from realtime_node.protocol.codec import Codec
-from realtime_node.protocol.messages import JoinLeave, Push, StreamPosition
+from realtime_node.protocol.messages import StreamPosition
 from realtime_node.telemetry.metrics import DeliveryMetrics
 
 logger = logging.getLogger(__name__)
 
-WRITES_PER_PASS: Final = 1000
-"""About 4 ms of writes on one core: the longest the loop is kept from reading sockets."""
 MAX_BACKLOG: Final = 20_000
 """Messages that may wait for their frames on one node."""
-
-BatchOf = Callable[[Channel, Sequence[Waiting]], Batch]
-"""Makes a batch of some of a channel's messages, or finds the one that was made of them."""
 
 
 class Hub:
@@ -60,7 +56,8 @@ class Hub:
     ) -> None:
         """Report channels that lost their last subscriber, and hand control messages on.
 
-        `flow_of` is asked for the rules of every channel that gets its first subscriber.
+        `flow_of` is asked for the rules of every channel that gets its first subscriber, and when
+        rules have changed.
         """
         self._codec = codec
         self._metrics = metrics
@@ -70,10 +67,7 @@ class Hub:
         self._on_deserted = on_deserted
         self._on_control = on_control
         self._channels: dict[str, Channel] = {}
-        self._ready: deque[Channel] = deque()
-        self._agenda: Agenda[Channel] = Agenda()
-        self._alarm: asyncio.TimerHandle | None = None
-        self._is_scheduled = False
+        self._rounds = Rounds(self._serve, on_pass=self._make_room, now=slow.now)
         self._backlog = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -127,6 +121,16 @@ class Hub:
             if channel := self._channels.get(name):
                 channel.refresh_send(subscriber)
 
+    def retune(self, names: Iterable[str]) -> None:
+        """Ask for the rules of channels anew: they count from each one's next frame on."""
+        for name in names:
+            if channel := self._channels.get(name):
+                channel.flow = self._flow_of(name)
+
+    def names(self) -> list[str]:
+        """The channels with at least one subscriber here."""
+        return list(self._channels)
+
     @property
     def num_channels(self) -> int:
         """Channels with at least one subscriber here."""
@@ -160,16 +164,15 @@ class Hub:
             if entry.control is not None:
                 self._on_control(entry.control)
             elif channel := self._channels.get(entry.channel):
-                channel.gather(self._encode(entry, channel.flow))
+                channel.gather(waiting_of(entry, channel.flow, self._codec))
                 self._backlog += 1
                 if not channel.is_queued:
                     channel.is_queued = True
-                    self._plan(channel)
+                    self._rounds.plan(channel)
                 elif channel.due is not None and channel.fanout is None and channel.is_full:
-                    channel.due = None
-                    self._ready.append(channel)
+                    self._rounds.hasten(channel)
         self._metrics.entries_received.inc(len(entries))
-        self._schedule()
+        self._rounds.schedule()
         # One partition's entries may take the room that another's wait for.
         while self._backlog >= MAX_BACKLOG:
             self._has_room.clear()
@@ -201,92 +204,22 @@ class Hub:
                 channel.offset = None
                 self._lose_position(channel)
 
-    def _encode(self, entry: Entry, flow: Flow) -> Waiting:
-        audience = Audience.EVERYONE
-        offset = 0
-        key = ""
-        if entry.publication is not None:
-            push = Push(channel=entry.channel, pub=entry.publication)
-            offset = entry.publication.offset
-            if flow.slow.key and entry.publication.tags:
-                key = entry.publication.tags.get(flow.slow.key, "")
-        else:
-            audience = Audience.JOIN_LEAVE
-            assert entry.info is not None, "an entry brings a publication, an info or a control"
-            body = JoinLeave(info=entry.info)
-            key = entry.info.client
-            is_join = entry.kind is EntryKind.JOIN
-            push = Push(
-                channel=entry.channel,
-                join=body if is_join else None,
-                leave=None if is_join else body,
-            )
-        payload = self._codec.encode_push(push)
-        return Waiting(payload, audience, offset, entry.epoch, entry.sequence, key)
-
     # --- Delivery ------------------------------------------------------------------------------
 
-    def _plan(self, channel: Channel) -> None:
-        """Queue a channel that has something to write, or let it wait for its time."""
-        due = channel.next_frame_at
-        if channel.fanout is not None:
-            due = channel.fanout.next_at
-        elif due and channel.is_full:
-            due = 0.0
-        if not due or due <= self._slow.now():
-            self._ready.append(channel)
-        else:
-            channel.due = due
-            if self._agenda.put(due, channel):
-                self._set_alarm()
+    def _serve(self, channel: Channel, budget: int) -> int:
+        """Write to some members of a channel; return what that took of the pass's budget."""
+        spent_before = self._framer.spent_writes
+        fanout = channel.fanout or self._begin_fanout(channel)
+        # Framing costs about a write, so a pass over many small channels ends in time as well.
+        written = 1 + fanout.write_slice(budget)
+        if fanout.is_finished:
+            channel.fanout = None
+            self._release_waiters(channel)
+        return written + self._framer.spent_writes - spent_before
 
-    def _set_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        due = self._agenda.next_due()
-        if due is not None:
-            delay = max(due - self._slow.now(), 0)
-            self._alarm = asyncio.get_running_loop().call_later(delay, self.wake_due)
-
-    def wake_due(self) -> None:
-        """Queue the channels whose time has come."""
-        for due, channel in self._agenda.take_due(self._slow.now()):
-            if channel.due == due:  # else it became full before, and its place here is void
-                channel.due = None
-                self._ready.append(channel)
-        self._set_alarm()
-        self._schedule()
-
-    def _schedule(self) -> None:
-        if self._ready and not self._is_scheduled:
-            self._is_scheduled = True
-            asyncio.get_running_loop().call_soon(self._deliver)
-
-    def _deliver(self) -> None:
-        """Write to a bounded number of clients, taking channels in turn."""
-        self._is_scheduled = False
-        budget = WRITES_PER_PASS
-        while self._ready and budget > 0:
-            channel = self._ready.popleft()
-            if channel.fanout is None and not channel.waiting:
-                channel.is_queued = False  # deserted since it was queued
-                continue
-            spent_before = self._framer.spent_writes
-            fanout = channel.fanout or self._begin_fanout(channel)
-            # Framing costs about a write, so a pass over many small channels ends in time as well.
-            budget -= 1 + fanout.write_slice(budget)
-            budget -= self._framer.spent_writes - spent_before
-            if fanout.is_finished:
-                channel.fanout = None
-                self._release_waiters(channel)
-            if channel.fanout is not None or channel.waiting:
-                self._plan(channel)
-            else:
-                channel.is_queued = False
+    def _make_room(self) -> None:
         if not self._has_room.is_set() and self._backlog <= MAX_BACKLOG // 2:
             self._has_room.set()
-        self._schedule()
 
     def _begin_fanout(self, channel: Channel) -> Fanout:
         """Take a channel's next batch, serve its joiners, and frame it for its members."""
@@ -301,7 +234,7 @@ class Hub:
         audience = batch[0].audience
         for_members = self._advance(channel, batch)
         members = channel.audience(audience)
-        batch_of = _Shared(self._batch)
+        batch_of = SharedBatches(self._batch)
         if audience is Audience.EVERYONE and channel.joiners:
             for joiner in list(channel.joiners.values()):
                 if joiner.position is None:
@@ -416,21 +349,3 @@ class Hub:
         for _, future in channel.waiters:
             future.cancel()
         self._on_deserted(channel.name)
-
-
-class _Shared:
-    """Frames the parts of one batch, each part once, whoever is to get it.
-
-    Joiners stand at different positions, but many stand at the same one.
-    """
-
-    def __init__(self, batch_of: BatchOf) -> None:
-        self._batch_of = batch_of
-        self._made: dict[tuple[int, ...], Batch] = {}
-
-    def __call__(self, channel: Channel, part: Sequence[Waiting]) -> Batch:
-        key = tuple(map(id, part))
-        made = self._made.get(key)
-        if made is None:
-            made = self._made[key] = self._batch_of(channel, part)
-        return made

@@ -81,6 +81,13 @@ class SlowClients:
         self._is_looking = False
         self._is_reclaiming = False
 
+    def change(self, limits: SlowLimits) -> None:
+        """Go by other limits; what waits for one client, from its next congestion on."""
+        self.limits = limits
+        self.budget.limit_bytes = limits.node_bytes
+        if self.budget.bytes > limits.node_bytes:
+            self._exceeded()
+
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self._outbounds)

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from realtime_node.cluster.allowance import Allowance, Lease
+from realtime_node.cluster.held_permits import HeldPermits
 from realtime_node.drain.clients import Client, Clients, Deck
-from realtime_node.drain.pace import Pace, Permits, forced, wanted
+from realtime_node.drain.pace import Pace, forced, wanted
 from realtime_node.drain.plan import NEVER, UNLIMITED
 from realtime_node.protocol import codes
 from realtime_node.protocol.codes import CloseCode
@@ -56,7 +57,7 @@ class Closer:
         self._random = random
         self._deck = Deck(clients, random)
         self._pace = Pace(random)
-        self._permits = Permits()
+        self._permits = HeldPermits()
         self.leased_per_s = UNLIMITED
         """What the budget gives this node; `UNLIMITED` before it was asked."""
         self.closed_total = 0
@@ -79,7 +80,7 @@ class Closer:
         if due_at > now:
             await self.sleep_until(min(due_at, until))
             return False
-        if not self._permits.has_one(now):
+        if not self._permits.count(now):
             lease = await self._lease(wanted(rate_per_s, remaining), now)
             if not lease.permits:
                 pause = max(_SOONEST_RETRY_S, lease.retry_after_s)
@@ -119,7 +120,7 @@ class Closer:
 
     async def _lease(self, permits: int, now: float) -> Lease:
         lease = await self._allowance.lease(permits)
-        self._permits.hold(lease.permits, now + lease.life_s)
+        self._permits.take(lease, now)
         if lease.rate_per_s:
             self.leased_per_s = lease.rate_per_s
         self._metrics.leased(lease.permits, is_local=lease.is_local)

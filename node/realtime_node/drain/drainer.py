@@ -58,7 +58,7 @@ class Drainer:
         self._clients = clients
         self._door = door
         self._metrics = metrics
-        self._propagation_s = propagation_s
+        self.propagation_s = propagation_s
         self._monotonic = monotonic
         self._plan = Plan()
         self._shed: Shed | None = None
@@ -208,7 +208,7 @@ class Drainer:
         return Facts(
             remaining=self._clients.num_open,
             accepted_at=self._door.accepted_at,
-            propagation_s=self._propagation_s,
+            propagation_s=self.propagation_s,
             leased_per_s=self._closer.leased_per_s,
         )
 

@@ -39,26 +39,6 @@ class Pace:
         self._jitter = self._random()
 
 
-class Permits:
-    """The permits in our hands, and until when they count."""
-
-    def __init__(self) -> None:
-        self._left = 0
-        self._ends_at = 0.0
-
-    def hold(self, permits: int, ends_at: float) -> None:
-        """Take new ones in the place of those that are left."""
-        self._left, self._ends_at = permits, ends_at
-
-    def has_one(self, now: float) -> bool:
-        """Whether there is one that counts."""
-        return self._left > 0 and now < self._ends_at
-
-    def use(self) -> None:
-        """Use one up."""
-        self._left -= 1
-
-
 def wanted(rate_per_s: float, remaining: int) -> int:
     """Return how many permits could be used within a second."""
     return max(1, remaining if rate_per_s > remaining else math.ceil(rate_per_s))

@@ -16,11 +16,13 @@ from realtime_node.proxy.cached import Cached, CacheInstruments
 from realtime_node.proxy.circuit_breaker import CircuitBreaker
 from realtime_node.proxy.guard import GuardedBackend, GuardInstruments, GuardLimits
 from realtime_node.proxy.headers import HeaderRule
+from realtime_node.proxy.holding import CachedProxy
 from realtime_node.proxy.http_backend import Endpoint, HttpBackend
 from realtime_node.proxy.keeper import Keeper
 from realtime_node.proxy.messages import DisconnectAnswer, ErrorAnswer
-from realtime_node.proxy.proxies import CachedProxy, Proxies, RpcRoutes
+from realtime_node.proxy.proxies import Proxies
 from realtime_node.proxy.proxy import Proxy
+from realtime_node.proxy.rpc_routes import RpcRoutes
 
 _HARMLESS_TWICE = frozenset({"connect", "refresh", "subscribe", "sub_refresh"})
 """Events that are questions; the others do something."""
@@ -75,6 +77,17 @@ def build_proxies(settings: Settings, around: Surroundings) -> Proxies:
         sub_refresh=_plain(settings, "sub_refresh", around),
         rpc=_rpc(settings, around),
     )
+
+
+def same_proxies(one: Settings, other: Settings) -> bool:
+    """Whether the same proxies would be built of both."""
+    return _described(one) == _described(other)
+
+
+def _described(settings: Settings) -> object:
+    events = ("subscribe", "publish", "sub_refresh")
+    used = [_used(settings, event) for event in events]
+    return settings.client.proxy, settings.rpc, settings.proxies, used
 
 
 def check_proxies(settings: Settings) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Raw, UnsetType
 
 from realtime_node.errors import Disconnect, ReplyError
-from realtime_node.protocol import codes
 from realtime_node.proxy.answers import (
     ConnectVerdict,
     PublishVerdict,
@@ -26,10 +25,9 @@ from realtime_node.proxy.answers import (
     rpc_data,
     subscribe_verdict,
 )
-from realtime_node.proxy.cached import Cached
 from realtime_node.proxy.credentials import key_of
 from realtime_node.proxy.headers import NOTHING_KEPT, Kept, pick
-from realtime_node.proxy.keeper import Keeper
+from realtime_node.proxy.holding import CachedProxy, Hold
 from realtime_node.proxy.messages import (
     Answer,
     ConnectRequest,
@@ -46,6 +44,7 @@ from realtime_node.proxy.messages import (
     SubscribeResult,
 )
 from realtime_node.proxy.proxy import Proxy
+from realtime_node.proxy.rpc_routes import RpcRoutes
 
 _connect: Final = msgspec.json.Decoder(Answer[ConnectResult])
 _refresh: Final = msgspec.json.Decoder(Answer[RefreshResult])
@@ -60,78 +59,6 @@ class Caller(NamedTuple):
     client: str
     user: str = ""
     kept: Kept = NOTHING_KEPT
-
-
-class Hold:
-    """A verdict that stands behind a connection or a subscription, kept alive until `release`."""
-
-    __slots__ = ("_cached", "_keeper", "_key", "_verdict")
-
-    def __init__(
-        self,
-        cached: Cached[Any],
-        keeper: Keeper,
-        key: bytes,
-        verdict: ConnectVerdict | SubscribeVerdict,
-    ) -> None:
-        keeper.hold(key, verdict.expire_at)
-        self._cached = cached
-        self._keeper = keeper
-        self._key = key
-        self._verdict = verdict
-
-    def release(self) -> None:
-        """Let it end."""
-        self._keeper.release(self._key)
-
-    async def stamp(self) -> int | None:
-        """Return what `renew` needs of the time before the backend is asked."""
-        return await self._cached.stamp(self._key)
-
-    async def renew(self, news: RefreshVerdict, user: str, stamp: int | None) -> None:
-        """Let what is kept say what the backend says now."""
-        if news.expired or stamp is None:
-            await self._cached.forget(self._key)
-            return
-        info = self._verdict.info if news.info is None else news.info
-        self._verdict = msgspec.structs.replace(self._verdict, expire_at=news.expire_at, info=info)
-        await self._cached.renew(self._key, self._verdict, user, stamp)
-        self._keeper.extend(self._key, news.expire_at)
-
-
-class CachedProxy(NamedTuple):
-    """A proxy whose answers may be kept."""
-
-    proxy: Proxy
-    cached: Cached[Any] | None = None
-    keeper: Keeper | None = None
-
-    def hold(
-        self, key: bytes | None, verdict: ConnectVerdict | SubscribeVerdict | None
-    ) -> Hold | None:
-        """Keep what was said alive, if it is kept at all."""
-        if key is None or verdict is None or self.cached is None or self.keeper is None:
-            return None
-        return Hold(self.cached, self.keeper, key, verdict)
-
-
-class RpcRoutes(NamedTuple):
-    """Which proxy answers which method."""
-
-    by_namespace: Mapping[str, Proxy | None] = {"": None}
-    """"" for the methods without one; None: calls are not handed on."""
-    boundary: str = ""
-
-    def route(self, method: str) -> Proxy:
-        """Return the proxy of a method; raises `ReplyError` 104 or 108."""
-        name, boundary, _ = method.partition(self.boundary) if self.boundary else ("", "", "")
-        namespace = name if boundary else ""
-        if namespace not in self.by_namespace:
-            raise ReplyError(*codes.METHOD_NOT_FOUND)
-        proxy = self.by_namespace[namespace]
-        if proxy is None:
-            raise ReplyError(*codes.NOT_AVAILABLE)
-        return proxy
 
 
 class Proxies:

@@ -7,7 +7,6 @@ nothing. Whatever is wrong with one is answered in words that tell what to do.
 
 from __future__ import annotations
 
-import hmac
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
@@ -22,6 +21,7 @@ from realtime_node.drain.plan import UNLIMITED, Order
 from realtime_node.drain.status import DrainStatus, Shed
 from realtime_node.errors import BackplaneError
 from realtime_node.server.health import BudgetStatus
+from realtime_node.server.shared_key import SharedKey
 
 logger = logging.getLogger(__name__)
 
@@ -79,11 +79,11 @@ class _Refused(Exception):
 class AdminApi:
     """Handlers of the routes above."""
 
-    def __init__(self, drainer: Drainer, budget: ReconnectBudget, *, key: str) -> None:
-        """Serve callers that know `key`; nobody if it is empty."""
+    def __init__(self, drainer: Drainer, budget: ReconnectBudget, *, key: SharedKey) -> None:
+        """Serve callers that give `key`."""
         self._drainer = drainer
         self._budget = budget
-        self._key = key.encode()
+        self.key = key
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes for an application."""
@@ -144,12 +144,10 @@ class AdminApi:
         return DrainAnswer(drain=self._drainer.status(), shed=self._drainer.shedding)
 
     def _demand_key(self, request: web.Request) -> None:
-        if not self._key:
+        if not self.key:
             raise _Refused(403, "admin.key is not set on this node: set it to use this")
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        # aiohttp keeps header bytes that are no UTF-8 as surrogates.
-        encoded = given.strip().encode(errors="surrogateescape")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(encoded, self._key):
+        if scheme.lower() != "bearer" or not self.key.is_given_by(given):
             refusal = "send the admin key: Authorization: Bearer <admin.key>"
             raise _Refused(401, refusal, {"WWW-Authenticate": "Bearer"})
 

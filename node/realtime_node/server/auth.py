@@ -139,19 +139,17 @@ class JwtVerifier:
 
 
 class _Trust:
-    """Whose tokens are accepted: a key, and the audience and issuer asked for."""
+    """Whose tokens are accepted: a key or two, and the audience and issuer asked for."""
 
     def __init__(self, settings: TokenSettings, place: str) -> None:
         self._place = place
         self._audience = settings.audience
         self._issuer = settings.issuer
-        self._signatures = jwt.PyJWS(algorithms=[])
-        secret = settings.hmac_secret_key.get_secret_value()
-        try:
-            for name, digest in HASHES.items() if secret else ():
-                self._signatures.register_algorithm(name, _Hmac(digest, secret))
-        except jwt.InvalidKeyError as error:
-            raise ConfigError(f"{place}.hmac_secret_key: {error}") from None
+        self._signatures = [
+            _signatures(secret, f"{place}.{name}")
+            for name in ("hmac_secret_key", "hmac_previous_secret_key")
+            if (secret := getattr(settings, name).get_secret_value())
+        ]
 
     def read(self, token: str, kind: type[_Payload]) -> _Payload:
         """The payload of a token by this issuer, for this audience, at whatever time."""
@@ -170,18 +168,30 @@ class _Trust:
         return payload
 
     def _signed(self, token: str) -> bytes:
-        accepted = self._signatures.get_algorithms()
-        if not accepted:
+        if not self._signatures:
             raise TokenError(f"no token is accepted: {self._place}.hmac_secret_key is not set")
-        try:
-            payload: bytes = self._signatures.decode(token, algorithms=accepted)
-        except jwt.InvalidSignatureError:
-            raise TokenError(f"it is not signed with {self._place}.hmac_secret_key") from None
-        except jwt.InvalidAlgorithmError:
-            raise TokenError(f"its algorithm is none of {', '.join(HASHES)}") from None
-        except (jwt.PyJWTError, ValueError, RecursionError):
-            raise TokenError("it is not a JWT") from None
-        return payload
+        for signatures in self._signatures:
+            try:
+                payload: bytes = signatures.decode(token, algorithms=list(HASHES))
+            except jwt.InvalidSignatureError:
+                continue
+            except jwt.InvalidAlgorithmError:
+                raise TokenError(f"its algorithm is none of {', '.join(HASHES)}") from None
+            except (jwt.PyJWTError, ValueError, RecursionError):
+                raise TokenError("it is not a JWT") from None
+            return payload
+        raise TokenError(f"it is not signed with {self._place}.hmac_secret_key")
+
+
+def _signatures(secret: str, place: str) -> jwt.PyJWS:
+    """What checks signatures by one key."""
+    signatures = jwt.PyJWS(algorithms=[])
+    try:
+        for name, digest in HASHES.items():
+            signatures.register_algorithm(name, _Hmac(digest, secret))
+    except jwt.InvalidKeyError as error:
+        raise ConfigError(f"{place}: {error}") from None
+    return signatures
 
 
 class _Hmac(HMACAlgorithm):

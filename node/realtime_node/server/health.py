@@ -44,6 +44,25 @@ class BudgetStatus(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class RestartNeeded(msgspec.Struct, frozen=True):
+    """A key of the settings whose new value counts after a restart only."""
+
+    key: str
+    reason: str
+
+
+class SettingsStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Which settings the node goes by."""
+
+    revision: str
+    """Names what they say, but for what is secret, as they were taken last."""
+    loaded_at: float
+    """When that was, in Unix seconds."""
+    reload_error: str | None = None
+    """Why newer ones were refused, and these still count; null: none were."""
+    needs_restart: tuple[RestartNeeded, ...] = ()
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """One node at one moment; counters grow from its start, which `boot_id` names."""
 
@@ -85,6 +104,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     shed: Shed | None
     """Clients that are being sent elsewhere while the node serves; null if none are."""
     budget: BudgetStatus
+    settings: SettingsStatus
 
 
 class HealthEndpoints:

@@ -6,7 +6,6 @@ another status: 401 (key), 404 (method), 400 (body), 413 (too large).
 
 from __future__ import annotations
 
-import hmac
 import logging
 from time import perf_counter
 from typing import Any, Final
@@ -15,8 +14,12 @@ import msgspec
 from aiohttp import web
 
 from realtime_node.errors import BackplaneError, ReplyError
+from realtime_node.server.api_batch import batch
+from realtime_node.server.api_cluster import Cluster
 from realtime_node.server.api_messages import BatchRequest
-from realtime_node.server.api_methods import METHODS, Cluster, batch, error_body
+from realtime_node.server.api_methods import METHODS
+from realtime_node.server.api_payloads import error_body
+from realtime_node.server.shared_key import SharedKey
 from realtime_node.telemetry.metrics import ApiMetrics
 
 logger = logging.getLogger(__name__)
@@ -30,12 +33,14 @@ _encoder = msgspec.json.Encoder()
 class HttpApi:
     """The handler of all methods."""
 
-    def __init__(self, cluster: Cluster, metrics: ApiMetrics, *, key: str, insecure: bool) -> None:
-        """Serve callers that know `key`, or everybody if `insecure`."""
-        self._cluster = cluster
+    def __init__(
+        self, cluster: Cluster, metrics: ApiMetrics, *, key: SharedKey, insecure: bool
+    ) -> None:
+        """Serve callers that give `key`, or everybody if `insecure`."""
+        self.cluster = cluster
         self._metrics = metrics
-        self._key = key.encode()
-        self._insecure = insecure
+        self.key = key
+        self.insecure = insecure
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
             name: msgspec.json.Decoder(request) for name, (request, _) in METHODS.items()
         }
@@ -57,7 +62,7 @@ class HttpApi:
         if isinstance(arguments, web.Response):
             return arguments
         try:
-            answer: dict[str, Any] = {"result": await METHODS[name][1](self._cluster, arguments)}
+            answer: dict[str, Any] = {"result": await METHODS[name][1](self.cluster, arguments)}
             code = 0
         except (ReplyError, BackplaneError) as error:
             if isinstance(error, BackplaneError):
@@ -75,21 +80,19 @@ class HttpApi:
         arguments = await _arguments(request, self._batch_decoder)
         if isinstance(arguments, web.Response):
             return arguments
-        result = await batch(self._cluster, arguments)
+        result = await batch(self.cluster, arguments)
         self._count("batch", 0, started)
         return web.Response(body=_encoder.encode(result), content_type="application/json")
 
     def _is_known(self, request: web.Request) -> bool:
-        if self._insecure:
+        if self.insecure:
             return True
         given = request.headers.get("X-API-Key")
         if given is None:
             scheme, _, given = request.headers.get("Authorization", "").partition(" ")
             if scheme.lower() != "apikey":
                 return False
-        # aiohttp keeps header bytes that are no UTF-8 as surrogates.
-        encoded = given.strip().encode(errors="surrogateescape")
-        return bool(self._key) and hmac.compare_digest(encoded, self._key)
+        return self.key.is_given_by(given)
 
     def _count(self, method: str, code: int, started: float) -> None:
         self._metrics.requests.labels(method, code).inc()

@@ -1,10 +1,8 @@
 """A WebSocket from its upgrade to its last byte.
 
-aiohttp reads the HTTP request. Then the transport changes hands: `WebSocketConnection` becomes its
-protocol, and aiohttp's request, task and buffers of that connection are let go, which is most of
-what a connection would weigh. Frames of the client are parsed by the sans-I/O protocol of
+`upgrade` hands over the transport. Frames of the client are parsed by the sans-I/O protocol of
 `websockets`; messages go to the `Session`; what we write goes through `Outbound`, shared frames
-untouched. docs/adr/0001 tells what else was tried.
+untouched.
 """
 
 from __future__ import annotations
@@ -12,26 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from functools import partial
-from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Final, cast
 
-from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol
 
-from realtime_node.admission.admit import Refusal, Verdict
-from realtime_node.admission.door import Door
 from realtime_node.delivery.outbound import Outbound
 from realtime_node.delivery.policies import Reason
 from realtime_node.errors import Disconnect
 from realtime_node.protocol import codes
 from realtime_node.protocol.deflate import UNCOMPRESSED, Inflater, Wire
-from realtime_node.proxy.headers import NOTHING_KEPT, Kept, TooManyHeadersError
-from realtime_node.server.arrivals import Arrival, refused
-from realtime_node.server.handshake import Accepted, Refused, negotiate
-from realtime_node.server.sockets import BufferBounds, bound_buffers, reset_on_close
+from realtime_node.proxy.headers import NOTHING_KEPT, Kept
+from realtime_node.server.sockets import reset_on_close
 from realtime_node.session.resuming import Ending
 from realtime_node.session.services import Services
 from realtime_node.session.session import Session
@@ -209,142 +199,3 @@ _MESSAGE_OPCODES: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 frame_logger = logging.getLogger("realtime_node.frames")
 """The parser's own log: a line per frame at debug level, and so off unless asked for by name."""
 frame_logger.setLevel(logging.WARNING)
-
-
-class _HandedOver(web.StreamResponse):
-    """What the handler returns for a connection that is aiohttp's no more: nothing to write."""
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Write nothing."""
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Write nothing."""
-
-
-class _EarlyBytes:
-    """Collects what the client sent behind its request, before it could know the answer."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        self.data += data
-        return False, b""
-
-    def feed_eof(self) -> None:
-        pass
-
-
-def _taken_from(http: RequestHandler) -> bytes:
-    """Take a connection out of aiohttp's hands; return what it had read beyond the request.
-
-    For aiohttp the connection is over: told so, it frees what it holds. Without its transport it
-    cannot close ours.
-    """
-    early = _EarlyBytes()
-    http.set_parser(cast("Any", early))
-    http.transport = None
-    http.connection_lost(None)
-    return early.data
-
-
-class WebSocketEndpoint:
-    """The HTTP handler that turns requests into connections."""
-
-    def __init__(  # noqa: PLR0913 - one composition root names them all
-        self,
-        services: Services,
-        *,
-        door: Door,
-        allowed_origins: tuple[str, ...],
-        max_message_bytes: int,
-        compresses: bool,
-        buffers: BufferBounds,
-    ) -> None:
-        """Serve `services`; messages of more than `max_message_bytes` close with 1009.
-
-        `compresses` agrees to permessage-deflate with clients that offer it.
-        """
-        self._door = door
-        self._buffers = buffers
-        self._services = services
-        self._allowed_origins = allowed_origins
-        self._max_message_bytes = max_message_bytes
-        self._compresses = compresses
-        self._num_compressed = 0
-        self._connections: set[WebSocketConnection] = set()
-        self._nobody = asyncio.Event()
-        self._nobody.set()
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Upgrade a request, let it wait for that, or refuse it with a reason to act on."""
-        offers = request.headers.getall("Sec-WebSocket-Extensions", ()) if self._compresses else ()
-        answer = negotiate(
-            request.headers,
-            subprotocols=(self._services.codec.subprotocol,),
-            allowed_origins=self._allowed_origins,
-            extension_offers=", ".join(offers),
-        )
-        transport = request.transport
-        if isinstance(answer, Refused):
-            logger.info("upgrade refused: %s", answer.reason)
-            return web.Response(status=answer.status, text=f"{answer.reason}\n")
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client is gone")
-        try:
-            kept = self._services.proxies.keep(request.headers.items())
-        except TooManyHeadersError:
-            return web.Response(status=HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        admission = self._door.knock(request.remote or "", request.headers, len(self._connections))
-        if isinstance(admission, Refusal):
-            return refused(admission)
-        early = _taken_from(request.protocol)
-        enter = partial(self._open, kept=kept)
-        if admission is Verdict.ACCEPT:
-            enter(transport, answer, early)
-        else:
-            arrival = Arrival(transport, answer, early, on_enter=enter, on_gone=self._door.leave)
-            transport.set_protocol(arrival)
-            self._door.wait(arrival)
-        return _HandedOver()
-
-    def _open(
-        self, transport: asyncio.Transport, answer: Accepted, early: bytes, *, kept: Kept
-    ) -> None:
-        """Upgrade a connection; `early` is what the client sent behind its request."""
-        bound_buffers(transport, self._buffers)
-        transport.write(answer.response)
-        connection = WebSocketConnection(
-            transport,
-            self._services,
-            max_message_bytes=self._max_message_bytes,
-            on_lost=self._lost,
-            wire=answer.wire,
-            kept=kept,
-        )
-        self._connections.add(connection)
-        self._num_compressed += connection.is_compressed
-        self._nobody.clear()
-        transport.set_protocol(connection)
-        if early:
-            connection.data_received(early)
-
-    @property
-    def num_connections(self) -> int:
-        """WebSockets that are open."""
-        return len(self._connections)
-
-    @property
-    def num_compressed(self) -> int:
-        """Connections that agreed on permessage-deflate."""
-        return self._num_compressed
-
-    async def wait_closed(self) -> None:
-        """Return when the last connection is gone."""
-        await self._nobody.wait()
-
-    def _lost(self, connection: WebSocketConnection) -> None:
-        self._connections.discard(connection)
-        self._num_compressed -= connection.is_compressed
-        if not self._connections:
-            self._nobody.set()

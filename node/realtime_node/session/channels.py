@@ -1,4 +1,4 @@
-"""The rules of every channel, resolved once from the settings.
+"""The rules of every channel, resolved once from the settings, and anew when these change.
 
 A channel's namespace is found for every command, so what follows from its options (stream bounds
 in the backplane's units, rules of its flow) is computed once per namespace, not when a message
@@ -33,6 +33,11 @@ class ChannelRules:
         self.settings = settings
         self._rules: dict[int, ChannelRule] = {}
 
+    def change(self, settings: ChannelSettings) -> None:
+        """Take the rules of other settings: they count for whoever asks from now on."""
+        self.settings = settings
+        self._rules = {}
+
     def rule(self, channel: str) -> ChannelRule:
         """Return the rule of a channel.
 
@@ -40,9 +45,16 @@ class ChannelRules:
         """
         if not channel or len(channel) > self.settings.max_length:
             raise ReplyError(*codes.BAD_COMMAND)
+        rule = self.find(channel)
+        if rule is None:
+            raise ReplyError(*codes.UNKNOWN_CHANNEL)
+        return rule
+
+    def find(self, channel: str) -> ChannelRule | None:
+        """Return the rule of a channel that was subscribed to; None if its namespace is gone."""
         options = self.settings.options_for(channel)
         if options is None:
-            raise ReplyError(*codes.UNKNOWN_CHANNEL)
+            return None
         # One object per namespace, which lives as long as the settings: its id is its key, since
         # hashing the options of a namespace would cost more than the rest of the look-up.
         rule = self._rules.get(id(options))

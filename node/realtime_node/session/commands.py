@@ -47,6 +47,7 @@ from realtime_node.protocol.messages import (
 from realtime_node.session import permissions, proxied
 from realtime_node.session.connecting import connect, refresh
 from realtime_node.session.continuing import demand_ownership, granted, keep_grant
+from realtime_node.session.expiring import refreshes, watch_subscriptions
 from realtime_node.session.outcome import Execute, Outcome
 from realtime_node.session.permissions import Verdict
 from realtime_node.session.subscribing import open_subscription, remaining_seconds
@@ -148,7 +149,7 @@ def _subscription_claims(session: Session, channel: str, token: str) -> Subscrip
 async def sub_refresh(session: Session, command_id: int, request: SubRefreshRequest) -> Outcome:
     """Prolong a subscription with a new token."""
     channel = _named(request.channel, "sub_refresh")
-    if channel in session.subscriptions and session.refreshes(channel):
+    if channel in session.subscriptions and refreshes(session, channel):
         raise Disconnect(*codes.BAD_REQUEST, detail="the node refreshes this subscription")
     if not request.token:
         raise Disconnect(*codes.BAD_REQUEST, detail="sub_refresh without token")
@@ -159,7 +160,7 @@ async def sub_refresh(session: Session, command_id: int, request: SubRefreshRequ
     held.expires_at = claims.expire_at
     grant = Grant(held.server_side, claims.expire_at, claims.info, claims.data)
     keep_grant(session, channel, grant)
-    session.watch_subscriptions()
+    watch_subscriptions(session)
     ttl = remaining_seconds(claims.expire_at, session.services.wall_clock())
     result = SubRefreshResult(expires=bool(claims.expire_at), ttl=ttl)
     return Outcome(Reply(id=command_id, sub_refresh=result))
@@ -186,6 +187,7 @@ async def publish(session: Session, command_id: int, request: PublishRequest) ->
         raise ReplyError(*codes.BAD_COMMAND)
     if session.resumption is not None:
         await demand_ownership(session)
+        rule = services.rules.rule(channel)  # the settings may have changed meanwhile
     stream, key = rule.stream, ""
     publication = Publication(
         data=services.codec.publishable(request.data), info=session.info(channel)

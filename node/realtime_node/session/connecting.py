@@ -31,6 +31,7 @@ from realtime_node.protocol.messages import (
 )
 from realtime_node.session import permissions, proxied
 from realtime_node.session.claims import ANONYMOUS
+from realtime_node.session.expiring import set_expiry
 from realtime_node.session.outcome import Outcome
 from realtime_node.session.proxied import Admission
 from realtime_node.session.resuming import NOTHING_KEPT, Ending, Kept, told, without_wish
@@ -245,7 +246,7 @@ async def refresh(session: Session, command_id: int, request: RefreshRequest) ->
         raise Disconnect(*codes.CONNECTION_EXPIRED) from error
     if claims.user != session.user:
         raise Disconnect(*codes.INVALID_TOKEN, detail="a token of another user")
-    session.set_expiry(0 if services.settings.insecure else claims.expire_at)
+    set_expiry(session, 0 if services.settings.insecure else claims.expire_at)
     services.keeper.touch(session)
     result = RefreshResult(
         client=session.client_id,

@@ -9,7 +9,7 @@ here or on another node, whose entry then takes the place of ours. Who was never
 has not left.
 
 Bound: as many notes as there were subscriptions with presence on this node. They are kept through
-an outage of the store and worked off, `CONCURRENCY` at a time, after it. `max_held` clients are
+an outage of the store and worked off (`chore`) after it. `max_held` clients are
 held; further ones leave at once.
 """
 
@@ -20,18 +20,17 @@ import heapq
 import logging
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import Final, NamedTuple
 
 from realtime_node.cluster.backplane import Backplane, EntryKind
 from realtime_node.cluster.presence import PresenceStore
 from realtime_node.errors import BackplaneError
 from realtime_node.protocol.messages import ClientInfo
+from realtime_node.session.chore import Chore, Step
 
 logger = logging.getLogger(__name__)
 
-CONCURRENCY: Final = 64
-RETRY_AFTER: Final = 1.0
-"""Seconds until the store is asked again after it failed."""
 _SPARE_ENDS: Final = 1_000
 
 
@@ -66,7 +65,7 @@ class Departures:
         self._held: dict[tuple[str, str], tuple[float, Departure]] = {}
         self._ends: list[tuple[float, tuple[str, str]]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._chore = Chore(self._next_steps)
 
     def __len__(self) -> int:
         """Return how many departures are not worked off yet."""
@@ -85,8 +84,7 @@ class Departures:
             self._hold(key, departure, self._monotonic() + after_s)
             return
         self._pending[key] = departure
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work_off())
+        self._chore.wake()
 
     def release_due(self) -> None:
         """Let those go whose grace has ended."""
@@ -132,26 +130,16 @@ class Departures:
 
         Those stay present without this node: it leaves them to the store.
         """
-        if self._task is not None:
-            await self._task
+        await self._chore.drain()
 
     async def close(self) -> None:
         """Stop working; what is left expires with this node's lease."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._chore.close()
 
-    async def _work_off(self) -> None:
-        try:
-            while self._pending:
-                keys = list(self._pending)[:CONCURRENCY]
-                done = await asyncio.gather(*(self._tell(*key) for key in keys))
-                if not all(done):
-                    await asyncio.sleep(RETRY_AFTER)
-        finally:
-            self._task = None
+    def _next_steps(self, most: int) -> list[Step]:
+        return [self._tell(*key) for key in islice(self._pending, most)]
 
     async def _tell(self, channel: str, client: str) -> bool:
         departure = self._pending.get((channel, client))

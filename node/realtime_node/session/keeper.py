@@ -6,7 +6,7 @@ session, and lets the records of ended connections wait for their clients. Nothi
 way of a message.
 
 Bound: one note per session of this node, live or just ended. Notes are kept through an outage of
-the store and worked off, `CONCURRENCY` at a time, after it; a claim needs the store, so their
+the store and worked off (`chore`) after it; a claim needs the store, so their
 number does not grow meanwhile.
 """
 
@@ -24,6 +24,7 @@ from msgspec import UNSET
 from realtime_node.cluster.session_store import Claimed, Owner, SessionState, SessionStore, Verdict
 from realtime_node.errors import BackplaneError, Disconnect
 from realtime_node.protocol import codes
+from realtime_node.session.chore import Chore, Step
 from realtime_node.session.resuming import (
     NOTHING_KEPT,
     Ending,
@@ -43,10 +44,6 @@ if TYPE_CHECKING:
     from realtime_node.telemetry.metrics import SessionMetrics
 
 logger = logging.getLogger(__name__)
-
-CONCURRENCY: Final = 64
-RETRY_AFTER: Final = 1.0
-"""Seconds until the store is asked again after it failed."""
 
 _REFUSED: Final = (Verdict.UNKNOWN, Verdict.FOREIGN, Verdict.EXPIRED, Verdict.REVOKED)
 
@@ -86,7 +83,7 @@ class Keeper:
         self._node_id = node_id
         self._wall_clock = wall_clock
         self._notes: dict[str, _Note] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._chore = Chore(self._next_steps)
         # One for each connect that takes a session over, no longer than the store's deadline.
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -191,31 +188,22 @@ class Keeper:
 
     async def drain(self) -> None:
         """Return when everything noted so far is written."""
-        if self._task is not None:
-            await self._task
+        await self._chore.drain()
 
     async def close(self) -> None:
         """Stop writing; what is left the others find out when this node is gone."""
-        tasks = [*self._telling, *([] if self._task is None else [self._task])]
-        for task in tasks:
+        for task in self._telling:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._telling, return_exceptions=True)
+        await self._chore.close()
 
     def _note(self, key: str, note: _Note) -> None:
         self._notes[key] = note
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work_off())
+        self._chore.wake()
 
-    async def _work_off(self) -> None:
-        try:
-            while self._notes:
-                keys = list(islice(self._notes, CONCURRENCY))
-                notes = [(key, self._notes.pop(key)) for key in keys]
-                done = await asyncio.gather(*(self._write(key, note) for key, note in notes))
-                if not all(done):
-                    await asyncio.sleep(RETRY_AFTER)
-        finally:
-            self._task = None
+    def _next_steps(self, most: int) -> list[Step]:
+        keys = list(islice(self._notes, most))
+        return [self._write(key, self._notes.pop(key)) for key in keys]
 
     async def _write(self, key: str, note: _Note) -> bool:
         owner, session, ending = note

@@ -1,21 +1,17 @@
-"""What the team's backend decides for a session: commands that ask it, and refreshing by itself.
+"""What the team's backend decides about commands.
 
-`commands` and `connecting` come here where the settings say so. A refresh is done in turn with the
-client's commands. Before the backend is asked, what is about to expire is given some more time, so
-an answer that does not come changes nothing and is asked for again later.
+`commands` and `connecting` come here where the settings say so.
 """
 
 from __future__ import annotations
 
-import logging
-from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec import Raw, UnsetType
 
 from realtime_node.cluster.backplane import WITHOUT_HISTORY, StreamOptions
-from realtime_node.errors import BackendError, Disconnect, ReplyError
+from realtime_node.errors import Disconnect, ReplyError
 from realtime_node.protocol import codes
 from realtime_node.protocol.messages import (
     ConnectRequest,
@@ -25,19 +21,14 @@ from realtime_node.protocol.messages import (
 )
 from realtime_node.proxy.answers import PublishVerdict
 from realtime_node.proxy.headers import Kept, TooManyHeadersError
-from realtime_node.proxy.proxies import Hold
+from realtime_node.proxy.holding import Hold
 from realtime_node.session.claims import ConnectionClaims, ServerSideSubscription
 from realtime_node.session.subscribing import demand_room
-from realtime_node.session.subscription import Grant, Subscription, raw_or_unset
+from realtime_node.session.subscription import Grant
 
 if TYPE_CHECKING:
     from realtime_node.config import ChannelOptions
     from realtime_node.session.session import Session
-
-logger = logging.getLogger(__name__)
-
-ANOTHER_TRY_S: Final = 60.0
-"""What expires goes on for about so long while the backend cannot be asked."""
 
 
 class Admission(NamedTuple):
@@ -49,9 +40,6 @@ class Admission(NamedTuple):
     hold: Hold | None = None
     is_proxied: bool = False
     """The team's backend let it in, and decides alone about server-side subscriptions."""
-
-
-# --- commands ------------------------------------------------------------------------------------
 
 
 def with_emulated_headers(session: Session, headers: dict[str, str]) -> Kept:
@@ -133,60 +121,3 @@ def as_allowed(
 def _release(hold: Hold | None) -> None:
     if hold is not None:
         hold.release()
-
-
-# --- refreshing ----------------------------------------------------------------------------------
-
-
-def refresh_soon(session: Session) -> None:
-    """Ask, in turn, whether a connection that expires may go on."""
-    session.set_expiry(_another_try(session))
-    session.enqueue(partial(_refresh, session))
-
-
-def refresh_subscription_soon(session: Session, channel: str, held: Subscription) -> None:
-    """Ask, in turn, whether a subscription that expires may go on."""
-    held.expires_at = _another_try(session)
-    session.enqueue(partial(_refresh_subscription, session, channel, held))
-
-
-def _another_try(session: Session) -> float:
-    """Some time from now, other for each, so that those who expire together do not try together."""
-    services = session.services
-    return services.wall_clock() + ANOTHER_TRY_S * (0.5 + services.random())
-
-
-async def _refresh(session: Session) -> None:
-    services = session.services
-    try:
-        verdict = await services.proxies.refresh(session.caller(), session.hold)
-    except BackendError as error:
-        logger.debug("client %s: not refreshed, goes on for now: %s", session.client_id, error)
-        return
-    if verdict.expired or 0 < verdict.expire_at <= services.wall_clock():
-        session.close(codes.CONNECTION_EXPIRED)
-        return
-    if verdict.info is not None:
-        session.conn_info = raw_or_unset(verdict.info)
-    session.set_expiry(verdict.expire_at)
-
-
-async def _refresh_subscription(session: Session, channel: str, held: Subscription) -> None:
-    services = session.services
-    if session.subscriptions.get(channel) is not held:
-        return
-    name = services.rules.rule(channel).options.sub_refresh_proxy_name
-    try:
-        verdict = await services.proxies.sub_refresh(name, session.caller(), channel, held.hold)
-    except BackendError as error:
-        logger.debug("client %s: %s is not refreshed: %s", session.client_id, channel, error)
-        return
-    if session.subscriptions.get(channel) is not held:
-        return
-    if verdict.expired or 0 < verdict.expire_at <= services.wall_clock():
-        session.end_subscription(channel, codes.UNSUBSCRIBED_EXPIRED)
-        return
-    if verdict.info is not None:
-        held.chan_info = raw_or_unset(verdict.info)
-    held.expires_at = verdict.expire_at
-    session.watch_subscriptions()

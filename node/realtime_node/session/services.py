@@ -1,4 +1,8 @@
-"""What every session of a node shares, built once by `app` and handed to each session."""
+"""What every session of a node shares, built once by `composition` and handed to each session.
+
+What follows from the settings may be replaced while sessions live, by `composition` alone and in
+one step of the loop; a session asks for it when it needs it, and keeps nothing of it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
     from realtime_node.session.registry import SessionRegistry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Services:
     """The node as a session sees it."""
 

@@ -10,37 +10,37 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from msgspec import UNSET, Raw, UnsetType
 
 from realtime_node.admission.token_bucket import spend
 from realtime_node.delivery.outbound import Outbound, Pressure
-from realtime_node.errors import BackendError, BackplaneError, Disconnect, ReplyError
+from realtime_node.errors import Disconnect
 from realtime_node.protocol import codes
 from realtime_node.protocol.codes import CloseCode, UnsubscribeCode
 from realtime_node.protocol.messages import (
     ClientInfo,
-    Command,
-    ErrorBody,
     Push,
     Reply,
     UnsubscribePush,
 )
 from realtime_node.proxy.headers import NOTHING_KEPT, Kept
-from realtime_node.proxy.proxies import Caller, Hold
-from realtime_node.session import lifecycle, proxied
-from realtime_node.session.commands import EXECUTE, method_of
-from realtime_node.session.continuing import keep_grant
+from realtime_node.proxy.holding import Hold
+from realtime_node.proxy.proxies import Caller
+from realtime_node.session import lifecycle
+from realtime_node.session.answering import answer
 from realtime_node.session.departures import Departure
+from realtime_node.session.expiring import set_expiry
 from realtime_node.session.lifecycle import NEVER, TRANSITIONS, Action, Event, State
+from realtime_node.session.link import Link
 from realtime_node.session.offenders import Stretch, Strikes
-from realtime_node.session.outcome import Execute
 from realtime_node.session.permissions import Asker
+from realtime_node.session.refreshing import expire_subscriptions, refresh_soon
 from realtime_node.session.resuming import Ending, Resumption, ending_of
 from realtime_node.session.subscription import Subscription, raw_or_unset
-from realtime_node.session.turns import Source, Turns, Work
+from realtime_node.session.turns import Turns, Work
 
 if TYPE_CHECKING:
     from realtime_node.session.services import Services
@@ -49,13 +49,6 @@ logger = logging.getLogger(__name__)
 
 OWN_PUBLICATION_WAIT: Final = 0.05
 """Seconds a publish reply may wait for its own publication to go out before it."""
-
-
-class Link(Source, Protocol):
-    """The WebSocket under a session; `server.websocket` implements it."""
-
-    def close(self, code: int, reason: str) -> None:
-        """Send a close frame and end the connection in order; writes nothing after it."""
 
 
 class Session:
@@ -122,7 +115,7 @@ class Session:
                 if command.id == 0 and command.send is None:
                     self._pong()
                 else:
-                    self.enqueue(partial(self._answer, command))
+                    self.enqueue(partial(answer, self, command))
         except Disconnect as disconnect:
             self.disconnect(disconnect)
 
@@ -164,51 +157,6 @@ class Session:
             self.close(codes.INTERNAL_SERVER_ERROR)
         finally:
             self._turns = None
-
-    async def _answer(self, command: Command) -> None:
-        """Execute one command and write its reply, whatever becomes of it."""
-        method, request = method_of(command)
-        if self.state is State.REFUSED and method != "connect":
-            return  # sent ahead, behind the connect that was refused
-        metrics = self.services.metrics
-        metrics.commands.labels(method).inc()
-        execute = self._permitted(command, method)
-        try:
-            outcome = await execute(self, command.id, request)
-        except ReplyError as error:
-            body = ErrorBody(code=error.code, message=error.message, temporary=error.temporary)
-        except (BackplaneError, BackendError) as error:
-            # A backend that fails is told of by its guard, once.
-            level = logging.WARNING if isinstance(error, BackplaneError) else logging.DEBUG
-            logger.log(level, "client %s: %s failed: %s", self.client_id, method, error)
-            body = ErrorBody(
-                code=codes.INTERNAL.code, message=codes.INTERNAL.message, temporary=True
-            )
-        else:
-            if outcome.reply is not None:
-                self.send_reply(outcome.reply)
-            if outcome.then is not None and self.state is not State.CLOSED:
-                await outcome.then()
-            return
-        if self.state in (State.OPENED, State.REFUSED):
-            self.state = TRANSITIONS[self.state, Event.REFUSE]
-        metrics.errors.labels(body.code).inc()
-        self.send_reply(Reply(id=command.id, error=body))
-
-    def _permitted(self, command: Command, method: str) -> Execute:
-        """Return what executes a command, if its turn in the session's life has come.
-
-        Raises `Disconnect` (3501) for a first command that is not connect and a connect that is
-        not first, for a command without id (only `send` has none), and for an unknown one.
-        """
-        execute = EXECUTE.get(method)
-        if execute is None:
-            raise Disconnect(*codes.BAD_REQUEST, detail="unknown command")
-        if not command.id and command.send is None:
-            raise Disconnect(*codes.BAD_REQUEST, detail="command without id")
-        if (method == "connect") is (self.state is State.CONNECTED):
-            raise Disconnect(*codes.BAD_REQUEST, detail=f"{method} while {self.state.value}")
-        return execute
 
     async def await_own_publication(self, channel: str, sequence: int) -> None:
         """Let a publication of this client reach it before the publish is answered.
@@ -256,7 +204,7 @@ class Session:
         self.deadlines = lifecycle.connected(
             services.limits, services.monotonic(), spread=services.random()
         )
-        self.set_expiry(expires_at)
+        set_expiry(self, expires_at)
         services.registry.connected(self)
         services.metrics.connects.inc()
 
@@ -265,41 +213,6 @@ class Session:
         if self.hold is not None:
             self.hold.release()
         self.hold = hold
-
-    def set_expiry(self, expires_at: float) -> None:
-        """Expire at this Unix time unless refreshed before; 0: never."""
-        self.expires_at = expires_at
-        if self.services.proxies.refreshes:
-            self.deadlines.refresh = self._deadline(expires_at, is_refreshed=True)
-        else:
-            self.deadlines.expiry = self._deadline(expires_at)
-        self.services.registry.reschedule(self)
-
-    def watch_subscriptions(self) -> None:
-        """Look again when the first of the subscriptions expires."""
-        ends = [
-            self._deadline(held.expires_at, is_refreshed=self.refreshes(channel))
-            for channel, held in self.subscriptions.items()
-            if held.is_active and held.expires_at
-        ]
-        self.deadlines.sub_expiry = min(ends, default=NEVER)
-        self.services.registry.reschedule(self)
-
-    def _deadline(self, expires_at: float, *, is_refreshed: bool = False) -> float:
-        """Translate an end into a deadline of the monotonic clock.
-
-        A client has some time to refresh a token that has ended; this node has none.
-        """
-        if not expires_at:
-            return NEVER
-        services = self.services
-        expires_in = expires_at - services.wall_clock()
-        grace = 0 if is_refreshed else services.limits.expiry_grace
-        return services.monotonic() + expires_in + grace
-
-    def refreshes(self, channel: str) -> bool:
-        """Whether the team's backend is asked when a subscription is about to expire."""
-        return self.services.rules.rule(channel).options.sub_refresh_proxy_enabled
 
     def wake(self) -> None:
         """Do what is due by itself; called by the registry at the earliest deadline."""
@@ -311,23 +224,10 @@ class Session:
         if step.action is Action.PING:
             self.outbound.send(services.ping_frame)
         elif step.action is Action.REFRESH:
-            proxied.refresh_soon(self)
+            refresh_soon(self)
         elif step.action is Action.EXPIRE_SUBSCRIPTIONS:
-            self._expire_subscriptions()
+            expire_subscriptions(self)
         services.registry.reschedule(self)
-
-    def _expire_subscriptions(self) -> None:
-        now = self.services.wall_clock()
-        for channel, held in list(self.subscriptions.items()):
-            if not held.is_active or not held.expires_at:
-                continue
-            if self.refreshes(channel):
-                if held.expires_at <= now:
-                    proxied.refresh_subscription_soon(self, channel, held)
-            elif held.expires_at <= now - self.services.limits.expiry_grace:
-                keep_grant(self, channel, None)
-                self.end_subscription(channel, codes.UNSUBSCRIBED_EXPIRED)
-        self.watch_subscriptions()
 
     def disconnect(self, disconnect: Disconnect) -> None:
         """Close because of a `Disconnect` that was raised."""

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from realtime_node.cluster.backplane import WITHOUT_HISTORY, EntryKind, Subscribed, SubscribeUser
+from realtime_node.cluster.backplane import (
+    WITHOUT_HISTORY,
+    EntryKind,
+    StreamOptions,
+    Subscribed,
+    SubscribeUser,
+)
 from realtime_node.errors import BackplaneError, ReplyError
 from realtime_node.protocol import codes
 from realtime_node.protocol.messages import (
@@ -23,11 +29,13 @@ from realtime_node.protocol.messages import (
 )
 from realtime_node.session.continuing import keep_grant, stay_in
 from realtime_node.session.departures import Departure
+from realtime_node.session.expiring import refreshes, watch_subscriptions
 from realtime_node.session.offenders import is_repeat_offender
 from realtime_node.session.recovery import Reason, Recovery, fit, recover
 from realtime_node.session.subscription import Grant, Subscription, decide_subscription
 
 if TYPE_CHECKING:
+    from realtime_node.delivery.flow import SlowRule
     from realtime_node.delivery.joining import Joiner
     from realtime_node.session.session import Session
 
@@ -53,7 +61,7 @@ class Opened:
         services = self.session.services
         services.hub.finish_join(self.channel, self.joiner, self.top)
         if self.subscription.expires_at:
-            self.session.watch_subscriptions()
+            watch_subscriptions(self.session)
         if (
             self.subscription.announces
             and not self.subscription.was_present
@@ -84,15 +92,16 @@ async def open_subscription(
 ) -> Opened:
     """Make a subscription for an allowed session, continuing from `since` if it `recovers`.
 
-    Raises `ReplyError` 105 if it has one to this channel, 106 if it has as many as it may, and 100
-    (temporary) if more was published meanwhile than could be kept; `BackplaneError` as it comes.
-    In every case nothing of the attempt is left.
+    Raises `ReplyError` 102 for an unknown namespace, 105 if it has one to this channel, 106 if it
+    has as many as it may, and 100 (temporary) if more was published meanwhile than could be kept;
+    `BackplaneError` as it comes. In every case nothing of the attempt is left.
     """
     services = session.services
+    rule = services.rules.rule(channel)
     demand_room(session, channel)
     session.subscriptions[channel] = subscription
     if session.resumption is not None:
-        subscription.stay = stay_in(session, services.rules.rule(channel).options)
+        subscription.stay = stay_in(session, rule.options)
     joiner = services.hub.begin_join(
         channel,
         session,
@@ -101,7 +110,7 @@ async def open_subscription(
     )
     asked = (since or StreamPosition()) if recovers and subscription.recoverable else None
     try:
-        state = await _ask_backplane(session, channel, subscription, asked)
+        state = await _ask_backplane(session, channel, subscription, rule.stream, asked)
         if subscription.has_presence:
             subscription.was_present = services.departures.revoke(
                 channel, session.client_id, subscription.stay.token
@@ -114,7 +123,7 @@ async def open_subscription(
     except BaseException:
         _abandon(session, channel, subscription)
         raise
-    recovery = None if asked is None else _recover(session, channel, asked, state)
+    recovery = None if asked is None else _recover(session, channel, asked, state, rule.flow.slow)
     result = _result(session, channel, subscription, state.top, recovery, was_recovering=recovers)
     subscription.since = result.offset
     return Opened(session, channel, subscription, joiner, state.top, result)
@@ -170,15 +179,16 @@ async def _subscribe_from_server(session: Session, wish: SubscribeUser) -> None:
 
 
 async def _ask_backplane(
-    session: Session, channel: str, subscription: Subscription, since: StreamPosition | None
+    session: Session,
+    channel: str,
+    subscription: Subscription,
+    stream: StreamOptions,
+    since: StreamPosition | None,
 ) -> Subscribed:
-    services = session.services
+    backplane = session.services.backplane
     if not subscription.positioned:
-        return await services.backplane.subscribe(channel, WITHOUT_HISTORY)
-    stream = services.rules.rule(channel).stream
-    return await services.backplane.subscribe(
-        channel, stream, since=since, limit=stream.history_size
-    )
+        return await backplane.subscribe(channel, WITHOUT_HISTORY)
+    return await backplane.subscribe(channel, stream, since=since, limit=stream.history_size)
 
 
 def _demand_complete(joiner: Joiner) -> None:
@@ -219,7 +229,7 @@ def _result(  # noqa: PLR0913 - what the reply is made of
     was_recovering: bool,
 ) -> SubscribeResult:
     # What the node refreshes by itself ends for no client to care.
-    ends = 0 if session.refreshes(channel) else subscription.expires_at
+    ends = 0 if refreshes(session, channel) else subscription.expires_at
     return SubscribeResult(
         expires=bool(ends),
         ttl=remaining_seconds(ends, session.services.wall_clock()),
@@ -234,7 +244,9 @@ def _result(  # noqa: PLR0913 - what the reply is made of
     )
 
 
-def _recover(session: Session, channel: str, asked: StreamPosition, state: Subscribed) -> Recovery:
+def _recover(
+    session: Session, channel: str, asked: StreamPosition, state: Subscribed, slow: SlowRule
+) -> Recovery:
     services = session.services
     now = services.monotonic()
     if not session.strikes:
@@ -242,7 +254,7 @@ def _recover(session: Session, channel: str, asked: StreamPosition, state: Subsc
     recovery = fit(
         recover(asked, state.top, state.publications),
         state.publications,
-        services.rules.flow(channel).slow,
+        slow,
         is_repeat_offender=is_repeat_offender(session.strikes, now),
     )
     services.metrics.recoveries.labels("yes" if recovery.recovered else "no").inc()

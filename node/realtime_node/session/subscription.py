@@ -15,7 +15,7 @@ from realtime_node.cluster.presence import NO_STAY, Stay
 from realtime_node.config import ChannelOptions
 from realtime_node.protocol.messages import SubscribeRequest
 from realtime_node.proxy.answers import Override
-from realtime_node.proxy.proxies import Hold
+from realtime_node.proxy.holding import Hold
 from realtime_node.session import permissions
 from realtime_node.session.permissions import Asker
 
@@ -43,6 +43,8 @@ class Subscription(msgspec.Struct, kw_only=True):
     """The client had been in the channel all along: nobody is told that it came."""
     expires_at: float = 0
     """Unix seconds; 0: never."""
+    is_proxied: bool = False
+    """Its client was told that the team's backend is asked when it expires."""
     since: int = 0
     """The offset from which it was delivered to, if it has a position."""
     chan_info: Raw | UnsetType = UNSET
@@ -100,6 +102,7 @@ def decide_subscription(
         and (options.force_push_join_leave or (wish.join_leave and may_see)),
         server_side=grant.server_side,
         expires_at=grant.expires_at,
+        is_proxied=options.sub_refresh_proxy_enabled,
         chan_info=raw_or_unset(grant.chan_info),
         data=raw_or_unset(grant.data),
         hold=grant.hold,

@@ -24,3 +24,8 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)
+
+
+def change_level(level: str) -> None:
+    """Write what another `log.level` asks for."""
+    logging.getLogger().setLevel(LEVELS[level])

@@ -228,3 +228,39 @@ async def test_a_closed_door_lets_nobody_in() -> None:
     await settle()
     assert guest.refusal == (503, "this node is ending", 1)
     assert entrance.world.timers == []
+
+
+# --- other rules --------------------------------------------------------------------------------
+
+
+def test_those_who_wait_are_let_in_by_new_rules() -> None:
+    """A rate that is lifted lets them in at once, in their order."""
+    entrance = Entrance(METERED)
+    while entrance.knock() is Verdict.ACCEPT:
+        pass
+    guests = [entrance.wait() for _ in range(3)]
+    entrance.door.change(Rules(rate=Rate(1000, 1000)))
+    entrance.world.pass_time(0.01)
+    assert all(guest.entered_at is not None for guest in guests)
+
+
+def test_new_bounds_count_for_who_comes() -> None:
+    """A node that is full by them refuses; nobody who is in is asked."""
+    entrance = Entrance(Rules())
+    assert entrance.knock(connections=5) is Verdict.ACCEPT
+    entrance.door.change(Rules(bounds=Bounds(max_connections=5)))
+    assert isinstance(entrance.knock(connections=5), Refusal)
+    entrance.door.change(Rules())
+    assert entrance.knock(connections=5) is Verdict.ACCEPT
+
+
+def test_addresses_get_a_limit_another_and_none() -> None:
+    """Every address begins with a full bucket."""
+    entrance = Entrance(Rules())
+    for burst in (1, 2):
+        entrance.door.change(Rules(per_ip=Rate(1, burst)))
+        for _ in range(burst):
+            assert entrance.knock() is Verdict.ACCEPT
+        assert isinstance(entrance.knock(), Refusal)
+    entrance.door.change(Rules())
+    assert entrance.knock() is Verdict.ACCEPT

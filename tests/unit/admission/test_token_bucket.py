@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime_node.admission.token_bucket import Rate, spend, wait_s
+from realtime_node.admission.token_bucket import Rate, carried_over, spend, wait_s
 
 RATE = Rate(per_second=10, burst=20)
 
@@ -75,3 +76,15 @@ def test_the_wait_that_is_told_is_the_wait_there_is(before: int, count: int, pas
 def test_without_a_rate_nobody_waits() -> None:
     """0 is no limit, so every token is there."""
     assert wait_s(0, 10**9, Rate(0, 1), 1000) == 0
+
+
+def test_a_bucket_that_changes_its_rate_is_empty_at_worst() -> None:
+    """Who used up a slow bucket does not wait for its refill by the slow rate."""
+    slow, fast = Rate(1, 500), Rate(500, 500)
+    full_at = spend(0, 500, slow, 1000)
+    assert full_at == 1500
+    carried = carried_over(full_at, fast, 1000)
+    assert spend(carried, 1, fast, 1000) is None
+    assert wait_s(carried, 1, fast, 1000) == pytest.approx(1 / 500)
+    assert carried_over(1000.5, fast, 1000) == 1000.5, "what is left in it stays"
+    assert carried_over(full_at, Rate(0, 1), 1000) == 0

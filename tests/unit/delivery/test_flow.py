@@ -71,7 +71,7 @@ class Watched:
         """Let time pass, a millisecond at a time."""
         for _ in range(round(seconds * 1000)):
             self.clock.advance(0.001)
-            self.hub.wake_due()
+            self.hub._rounds.wake_due()
             await settle(3)
         await settle()
 
@@ -339,7 +339,7 @@ async def test_a_member_is_served_once_when_its_pressure_changes_within_a_fan_ou
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Between two slices a member may become slow, or stop to be: it gets the frame once."""
-    monkeypatch.setattr("realtime_node.delivery.hub.WRITES_PER_PASS", 4)
+    monkeypatch.setattr("realtime_node.delivery.rounds.WRITES_PER_PASS", 4)
     watched = Watched(PLAIN)
     listeners = [watched.listener(high_water=100) for _ in range(12)]
     for number in range(60):
@@ -355,3 +355,27 @@ async def test_a_member_is_served_once_when_its_pressure_changes_within_a_fan_ou
         each.transport.drain()
     await settle(300)
     assert [each.data for each in listeners] == [list(range(60))] * 12
+
+
+# --- other rules --------------------------------------------------------------------------------
+
+
+async def test_a_channel_takes_new_rules_with_its_next_frame() -> None:
+    """An interval that comes holds the second message back, and one that goes holds none."""
+    flows = {"a": PLAIN}
+    watched = Watched(PLAIN)
+    watched.hub._flow_of = flows.__getitem__
+    listener = watched.listener()
+    flows["a"] = EVERY_20_MS
+    watched.hub.retune(["a", "deserted"])
+    await watched.publish(1)
+    await watched.publish(2)
+    assert listener.data == [1]
+    await watched.wait(0.021)
+    assert listener.data == [1, 2]
+    flows["a"] = PLAIN
+    watched.hub.retune(["a"])
+    await watched.wait(0.021)
+    await watched.publish(3)
+    await watched.publish(4)
+    assert listener.data == [1, 2, 3, 4]

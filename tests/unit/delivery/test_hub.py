@@ -9,6 +9,7 @@ import pytest
 
 from realtime_node.cluster.backplane import Control, DisconnectUser, Entry, EntryKind
 from realtime_node.delivery import hub as hub_module
+from realtime_node.delivery import rounds as rounds_module
 from realtime_node.delivery.flow import PLAIN, Flow
 from realtime_node.delivery.hub import Hub
 from realtime_node.delivery.joining import MAX_KEPT_MESSAGES
@@ -126,7 +127,7 @@ async def test_channels_do_not_mix(watched: Watched) -> None:
 
 async def test_order_holds_across_passes(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many slices a fan-out takes, every member sees one order."""
-    monkeypatch.setattr(hub_module, "WRITES_PER_PASS", 2)
+    monkeypatch.setattr(rounds_module, "WRITES_PER_PASS", 2)
     listeners = [watched.listener() for _ in range(7)]
     for number in range(30):
         await watched.hub.receive([entry("a", number)])
@@ -164,7 +165,7 @@ async def test_a_small_channel_does_not_wait_for_a_huge_one(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between two slices of a huge channel the others have their turn."""
-    monkeypatch.setattr(hub_module, "WRITES_PER_PASS", 10)
+    monkeypatch.setattr(rounds_module, "WRITES_PER_PASS", 10)
     huge = [watched.listener("huge") for _ in range(200)]
     small = watched.listener("small")
     await watched.hub.receive([entry("huge", 1), entry("small", 2)])
@@ -180,7 +181,7 @@ async def test_what_arrives_during_a_fan_out_shares_the_next_frame(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under load the hub makes fewer, larger frames."""
-    monkeypatch.setattr(hub_module, "WRITES_PER_PASS", 10)
+    monkeypatch.setattr(rounds_module, "WRITES_PER_PASS", 10)
     listeners = [watched.listener() for _ in range(100)]
     for number in range(6):
         await watched.hub.receive([entry("a", number)])
@@ -195,7 +196,7 @@ async def test_full_backlog_holds_the_reader_until_half_is_out(
 ) -> None:
     """`receive` does not return while too much waits, and returns once there is room."""
     monkeypatch.setattr(hub_module, "MAX_BACKLOG", 100)
-    monkeypatch.setattr(hub_module, "WRITES_PER_PASS", 1)
+    monkeypatch.setattr(rounds_module, "WRITES_PER_PASS", 1)
     listener = watched.listener()
     reader = asyncio.create_task(watched.hub.receive([entry("a", n) for n in range(100)]))
     while not reader.done():
@@ -436,7 +437,7 @@ async def test_wait_delivered_waits_for_the_last_slice(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the frame is on its way to some members, the entry is not delivered yet."""
-    monkeypatch.setattr(hub_module, "WRITES_PER_PASS", 2)
+    monkeypatch.setattr(rounds_module, "WRITES_PER_PASS", 2)
     listeners = [watched.listener() for _ in range(20)]
     await watched.hub.receive([entry("a", 1, sequence=1)])
     await asyncio.sleep(0)
@@ -530,7 +531,7 @@ async def test_compressing_is_part_of_a_passes_budget(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many channels with large frames do not keep the loop from everything else."""
-    monkeypatch.setattr(hub_module, "WRITES_PER_PASS", 50)
+    monkeypatch.setattr(rounds_module, "WRITES_PER_PASS", 50)
     names = [f"channel {number}" for number in range(20)]
     for name in names:
         watched.listener(name, wire=15, high_water=100_000)

@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from realtime_node.delivery import hub as hub_module
 from realtime_node.delivery import joining as joining_module
+from realtime_node.delivery import rounds as rounds_module
 from realtime_node.delivery.hub import Hub
 from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
 from realtime_node.protocol.json_codec import JsonCodec
@@ -112,7 +113,7 @@ class JoiningModel(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.patches = [
-            mock.patch.object(hub_module, "WRITES_PER_PASS", 2),
+            mock.patch.object(rounds_module, "WRITES_PER_PASS", 2),
             mock.patch.object(joining_module, "MAX_KEPT_MESSAGES", 6),
         ]
         for patch in self.patches:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime_node.drain.pace import LATE_S, Pace, Permits, forced, wanted
+from realtime_node.drain.pace import LATE_S, Pace, forced, wanted
 from tests.support.draining import busiest_second
 
 DICE = st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.999]), min_size=1, max_size=20)
@@ -84,19 +84,7 @@ def test_lost_time_is_not_made_up_for() -> None:
     assert burst <= 100 * LATE_S + 1
 
 
-# --- permits ----------------------------------------------------------------------------------
-
-
-def test_a_permit_is_used_once_and_in_time() -> None:
-    """What is not used within its life is lost."""
-    permits = Permits()
-    assert not permits.has_one(0.0)
-    permits.hold(2, 10.0)
-    permits.use()
-    assert permits.has_one(9.9)
-    assert not permits.has_one(10.0)
-    permits.use()
-    assert not permits.has_one(9.0)
+# --- what to ask for -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ from typing import Any, Self
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from pydantic import SecretStr
 
 from realtime_node.admission.door import Door
 from realtime_node.cluster.allowance import Budget, Lease, Traffic
 from realtime_node.drain.drainer import Drainer
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.server.admin_api import LONGEST_BODY, AdminApi
+from realtime_node.server.shared_key import SharedKey
 from realtime_node.telemetry.metrics import Metrics
 from tests.support.draining import refusal
 from tests.support.fakes import FakeClock
@@ -42,6 +44,10 @@ class FakeBudget:
     def observe(self, traffic: Any) -> None:
         """Nobody asks."""
         assert isinstance(traffic(), Traffic)
+
+    def suggest(self, per_node: float) -> None:
+        """Nobody's settings change."""
+        raise AssertionError(per_node)
 
     def known(self) -> Budget:
         """What was set last."""
@@ -76,7 +82,7 @@ class Api:
             random=lambda: 0.0,
         )
         app = web.Application()
-        app.add_routes(AdminApi(self.drainer, self.budget, key=key).routes())
+        app.add_routes(AdminApi(self.drainer, self.budget, key=SharedKey(SecretStr(key))).routes())
         self.client: TestClient[Any, Any] = TestClient(TestServer(app))
 
     async def __aenter__(self) -> Self:

@@ -355,3 +355,22 @@ def test_a_changed_token_is_never_accepted(data: st.DataObject) -> None:
     letter = data.draw(st.characters(codec="ascii").filter(lambda other: other != token[index]))
     with pytest.raises(TokenError):
         VERIFIER.verify_connection_token(token[:index] + letter + token[index + 1 :], now=NOW)
+
+
+# --- changing keys ------------------------------------------------------------------------------
+
+
+def test_tokens_of_the_previous_key_are_accepted_while_it_is_set() -> None:
+    """Both keys sign; a third does not."""
+    both = verifier(hmac_secret_key=OTHER_SECRET, hmac_previous_secret_key=SECRET)
+    for secret in (SECRET, OTHER_SECRET):
+        token = make_connection_token(secret, "ann", expires_at=int(NOW) + 60)
+        assert both.verify_connection_token(token, now=NOW).user == "ann"
+    forged = make_connection_token("f" * 32, "ann", expires_at=int(NOW) + 60)
+    with pytest.raises(TokenError, match="not signed"):
+        both.verify_connection_token(forged, now=NOW)
+    token = make_connection_token(SECRET, "ann", expires_at=int(NOW) + 60)
+    with pytest.raises(TokenError, match="not signed"):
+        verifier(hmac_secret_key=OTHER_SECRET).verify_connection_token(token, now=NOW)
+    with pytest.raises(TokenError, match="algorithm"):
+        both.verify_connection_token(UNSIGNED, now=NOW)

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from msgspec import Raw
+from pydantic import SecretStr
 
 from realtime_node.cluster.backplane import (
     Control,
@@ -26,6 +27,8 @@ from realtime_node.cluster.session_store import Claimed, KeptGrant, Owner, Sessi
 from realtime_node.config import ChannelSettings, ClientSettings
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import ClientInfo, StreamPosition
+from realtime_node.server.api_batch import batch
+from realtime_node.server.api_cluster import Cluster
 from realtime_node.server.api_messages import (
     BatchCommand,
     BatchReply,
@@ -34,8 +37,9 @@ from realtime_node.server.api_messages import (
     HistoryRequest,
     PublishRequest,
 )
-from realtime_node.server.api_methods import CONCURRENCY, METHODS, Cluster, batch, broadcast
+from realtime_node.server.api_methods import CONCURRENCY, METHODS, broadcast
 from realtime_node.server.http_api import HttpApi
+from realtime_node.server.shared_key import SharedKey
 from realtime_node.session.channels import ChannelRules
 from realtime_node.telemetry.metrics import Metrics
 from tests.support.fakes import FakeBackplane, FakeClock, FakePresence, FakeSessions, settle
@@ -67,7 +71,9 @@ class Api:
         self.cluster = Cluster(
             rules, self.backplane, self.presence, self.verdicts, self.sessions, settings
         )
-        self.http = HttpApi(self.cluster, self.metrics.api, key=key, insecure=insecure)
+        self.http = HttpApi(
+            self.cluster, self.metrics.api, key=SharedKey(SecretStr(key)), insecure=insecure
+        )
         app = web.Application()
         app.add_routes(self.http.routes())
         self.client: TestClient[Any, Any] = TestClient(TestServer(app))

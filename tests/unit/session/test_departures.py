@@ -10,8 +10,9 @@ import pytest
 from realtime_node.cluster.presence import Stay
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import ClientInfo
-from realtime_node.session import departures as departures_module
-from realtime_node.session.departures import CONCURRENCY, Departure, Departures
+from realtime_node.session import chore as chore_module
+from realtime_node.session.chore import CONCURRENCY
+from realtime_node.session.departures import Departure, Departures
 from tests.support.fakes import FakeBackplane, FakeClock, FakePresence, settle
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Watched:
 @pytest.fixture
 async def watched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
     """Departures that try again at once."""
-    monkeypatch.setattr(departures_module, "RETRY_AFTER", 0)
+    monkeypatch.setattr(chore_module, "RETRY_AFTER", 0)
     watched = Watched()
     yield watched
     await watched.departures.close()

@@ -16,8 +16,9 @@ from realtime_node.cluster.backplane import (
 from realtime_node.cluster.session_store import KeptGrant
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol import codes
-from realtime_node.session import keeper as keeper_module
+from realtime_node.session import chore as chore_module
 from realtime_node.session.claims import SubscriptionClaims
+from realtime_node.session.expiring import set_expiry
 from realtime_node.session.resuming import Ending
 from tests.support.fakes import UNIX_START, FakeClient, FakeNode, publication, settle
 
@@ -31,7 +32,7 @@ SESSIONS: dict[str, Any] = {"session": {"enabled": True}}
 @pytest.fixture
 async def node(make_node: MakeNode, monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     """A node that gives sessions, and asks a store that failed again at once."""
-    monkeypatch.setattr(keeper_module, "RETRY_AFTER", 0)
+    monkeypatch.setattr(chore_module, "RETRY_AFTER", 0)
     return make_node(**SESSIONS)
 
 
@@ -108,7 +109,7 @@ async def test_without_a_token_it_is_known_as_before(node: FakeNode) -> None:
     """Nobody's info and end come from the record, since no token says anything newer."""
     client, first = await connected(node)
     client.session.conn_info = Raw(b'{"n":1}')
-    client.session.set_expiry(UNIX_START + 5000)
+    set_expiry(client.session, UNIX_START + 5000)
     client.session.ended()
     await node.keeper.drain()
     back, second = await connected(node, first["data"]["session"])
@@ -208,7 +209,7 @@ async def test_an_older_connections_write_finds_out(node: FakeNode) -> None:
     client, first = await connected(node)
     other = FakeNode(beside=node)
     back, _ = await connected(other, first["data"]["session"])
-    client.session.set_expiry(UNIX_START + 5000)
+    set_expiry(client.session, UNIX_START + 5000)
     node.keeper.touch(client.session)
     await node.keeper.drain()
     assert client.link.code == 3503

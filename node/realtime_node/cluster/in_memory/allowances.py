@@ -55,6 +55,10 @@ class InMemoryReconnects:
         """See `ReconnectBudget.observe`."""
         self._traffic = traffic
 
+    def suggest(self, per_node: float) -> None:
+        """See `ReconnectBudget.suggest`."""
+        self._per_node = per_node
+
     def known(self) -> Budget:
         """See `ReconnectBudget.known`."""
         version, per_node = self._shared.changed or (0, self._per_node)

@@ -47,6 +47,7 @@ class Census:
     def __init__(self, per_node: float, clock: Callable[[], float]) -> None:
         """`per_node` is the settings' budget, which counts until another was set."""
         self.budget = Budget(per_node)
+        self._suggested = per_node
         self._traffic = _quiet
         self._arrivals = Arrivals()
         self._clock = clock
@@ -54,6 +55,12 @@ class Census:
     def observe(self, traffic: Callable[[], Traffic]) -> None:
         """See `ReconnectBudget.observe`."""
         self._traffic = traffic
+
+    def suggest(self, per_node: float) -> None:
+        """See `ReconnectBudget.suggest`."""
+        self._suggested = per_node
+        if not self.budget.version:
+            self.budget = self.budget._replace(per_node=per_node)
 
     def accepts(self) -> bytes:
         """Whether this node accepts clients, as the scripts want it."""
@@ -74,7 +81,9 @@ class Census:
     ) -> None:
         """Take what a script answered; an answer that was overtaken brings nothing old back."""
         if int(version) >= self.budget.version:
-            self.budget = Budget(float(per_node), int(version), accepting, live, float(arrivals))
+            # Without a version it is what some settings said when the question was on its way.
+            value = float(per_node) if int(version) else self._suggested
+            self.budget = Budget(value, int(version), accepting, live, float(arrivals))
 
 
 class _Asking:
@@ -177,6 +186,7 @@ class RedisReconnects:
             "reconnects", runner, self._writes, node_id=node_id, is_member=is_member
         )
         self.observe = census.observe
+        self.suggest = census.suggest
         self.close = self._asking.close
 
     def known(self) -> Budget:

@@ -1,0 +1,151 @@
+"""Other settings for a running node: all that counts at once changes in one step of the loop.
+
+What can fail is made before (keys, certificates, proxies), so that either everything changes or
+nothing. Rules that are looked up per command or per connection need no more than that. Behind it,
+in small steps, follows what is kept per channel and per session: channels get their new rules, and
+subscriptions end whose namespace is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import Final, TypeVar
+
+from realtime_node.admission.token_bucket import carried_over
+from realtime_node.composition import rules
+from realtime_node.composition.parts import Parts, surroundings
+from realtime_node.config import Settings
+from realtime_node.proxy.building import build_proxies, check_proxies, same_proxies
+from realtime_node.proxy.proxies import Proxies
+from realtime_node.server.auth import JwtVerifier
+from realtime_node.server.shared_key import SharedKey
+from realtime_node.session.subscribing import unsubscribe_from_server
+from realtime_node.telemetry.logging import change_level
+
+logger = logging.getLogger(__name__)
+
+STEP: Final = 500
+"""Channels or sessions looked at before the loop goes on with other things."""
+LONGEST_ANSWER_S: Final = 30.0
+"""Replaced proxies finish what they are asked within this time, then they are closed."""
+
+
+_Item = TypeVar("_Item")
+
+
+class Applier:
+    """Brings settings into a running node."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._retired: list[Proxies] = []
+        self._closing: asyncio.Task[None] | None = None
+
+    async def apply(self, old: Settings, new: Settings) -> None:
+        """Go by `new` instead of `old`; raises `ConfigError` before anything has changed."""
+        tokens = JwtVerifier(new.client)
+        proxies = await self._new_proxies(old, new)
+        self._change(old, new, tokens)
+        if proxies is not None:
+            self._swap(proxies)
+            await self._retire()
+        await self._follow(old, new)
+
+    async def close(self) -> None:
+        """End what was replaced."""
+        if self._closing is not None:
+            self._closing.cancel()
+            await asyncio.gather(self._closing, return_exceptions=True)
+        await self._close_retired(but=0)
+
+    def _change(self, old: Settings, new: Settings, tokens: JwtVerifier) -> None:
+        """Change everything that is looked up, in one step of the loop."""
+        parts, services, delivery = self._parts, self._parts.services, self._parts.delivery
+        services.settings = new.client
+        services.limits = rules.session_limits(new.client)
+        services.tokens = tokens
+        self._change_rate(new)
+        if new.channel != old.channel:
+            delivery.rules.change(new.channel)
+        delivery.framer.compression = rules.compression(new.websocket)
+        delivery.slow_clients.change(rules.slow_limits(new.client))
+        parts.websockets.terms = rules.upgrade_terms(new)
+        parts.door.change(rules.door_rules(new.admission))
+        parts.drainer.propagation_s = new.drain.propagation.total_seconds()
+        parts.engine.reconnects.suggest(new.reconnect_budget.connections_per_second_per_node)
+        parts.api.cluster = replace(parts.api.cluster, client=new.client)
+        parts.api.key = SharedKey(new.http_api.key)
+        parts.api.insecure = new.http_api.insecure
+        parts.admin.key = SharedKey(new.admin.key)
+        if new.log.level != old.log.level:
+            change_level(new.log.level)
+
+    def _change_rate(self, new: Settings) -> None:
+        services = self._parts.services
+        rate = rules.command_rate(new.client)
+        if rate == services.rate:
+            return
+        services.rate = rate
+        now = services.monotonic()
+        for session in services.registry.list_open():
+            session.rate_full_at = carried_over(session.rate_full_at, rate, now)
+
+    # --- proxies --------------------------------------------------------------------------------
+
+    async def _new_proxies(self, old: Settings, new: Settings) -> Proxies | None:
+        """Build those of `new`; None: they are the same."""
+        if same_proxies(old, new):
+            return None
+        await asyncio.to_thread(check_proxies, new)
+        return build_proxies(new, surroundings(self._parts.engine, self._parts.metrics))
+
+    def _swap(self, proxies: Proxies) -> None:
+        services = self._parts.services
+        self._retired.append(services.proxies)
+        services.proxies = proxies
+        proxies.start()
+
+    async def _retire(self) -> None:
+        """Let the last finish what they were asked; those replaced before have had their time."""
+        if self._closing is not None:
+            self._closing.cancel()
+        await self._close_retired(but=1)
+        self._closing = asyncio.get_running_loop().create_task(self._close_later())
+
+    async def _close_later(self) -> None:
+        await asyncio.sleep(LONGEST_ANSWER_S)
+        await self._close_retired(but=0)
+
+    async def _close_retired(self, *, but: int) -> None:
+        while len(self._retired) > but:
+            await self._retired.pop(0).close()
+
+    # --- what follows ---------------------------------------------------------------------------
+
+    async def _follow(self, old: Settings, new: Settings) -> None:
+        if new.channel == old.channel:
+            return
+        delivery = self._parts.delivery
+        for names in _in_steps(delivery.hub.names()):
+            delivery.hub.retune(name for name in names if delivery.rules.find(name) is not None)
+            await asyncio.sleep(0)
+        ended = 0
+        for sessions in _in_steps(delivery.registry.list_open()):
+            for session in sessions:
+                for channel in list(session.subscriptions):
+                    if delivery.rules.find(channel) is None:
+                        unsubscribe_from_server(session, channel)
+                        ended += 1
+            await asyncio.sleep(0)
+        if ended:
+            logger.warning("%d subscriptions end: their namespaces are gone", ended)
+
+
+def _in_steps(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    rest = iter(items)
+    while step := list(islice(rest, STEP)):
+        yield step

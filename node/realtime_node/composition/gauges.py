@@ -1,0 +1,31 @@
+"""Gauges that are read when they are scraped, instead of being moved with every event."""
+
+from __future__ import annotations
+
+import asyncio
+
+from realtime_node.composition.parts import Parts
+
+
+def bind_gauges(parts: Parts) -> None:
+    """Let every scrape ask the parts themselves."""
+    metrics, services, delivery = parts.metrics, parts.services, parts.delivery
+    session = metrics.session
+    session.clients.set_function(lambda: delivery.registry.num_clients)
+    session.subscriptions.set_function(lambda: delivery.registry.num_subscriptions)
+    session.pending_departures.set_function(lambda: len(services.departures))
+    session.held_departures.set_function(lambda: services.departures.num_held)
+    session.pending_session_writes.set_function(lambda: len(services.keeper))
+    metrics.delivery.backlog.set_function(lambda: delivery.hub.backlog)
+    metrics.delivery.channels.set_function(lambda: delivery.hub.num_channels)
+    metrics.compression.clients.set_function(lambda: parts.websockets.num_compressed)
+    metrics.admission.waiting.set_function(lambda: parts.door.num_waiting)
+    loop = metrics.loop
+    loop.lag.set_function(lambda: parts.probe.lag_s)
+    loop.worst_lag.set_function(lambda: parts.probe.worst_lag_s)
+    loop.busy.set_function(lambda: parts.probe.busy)
+    loop.tasks.set_function(lambda: len(asyncio.all_tasks()))
+    slow = metrics.slow
+    slow.clients.set_function(lambda: len(delivery.slow_clients))
+    slow.waiting.set_function(lambda: delivery.slow_clients.budget.bytes)
+    slow.unsent.set_function(lambda: delivery.slow_clients.unsent_total)

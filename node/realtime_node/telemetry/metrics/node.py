@@ -1,0 +1,31 @@
+"""Instruments of the node as a process: its loop, and the HTTP API that backends call."""
+
+from __future__ import annotations
+
+from realtime_node.telemetry.metrics.maker import Maker
+
+
+class LoopMetrics:
+    """Instruments of the event loop, which does all the node's work."""
+
+    def __init__(self, make: Maker) -> None:
+        self.lag = make.gauge(
+            "loop_lag_seconds", "How late the loop does what is due, on average over a second."
+        )
+        self.worst_lag = make.gauge(
+            "loop_lag_worst_seconds", "The same, the worst of the last five seconds."
+        )
+        self.busy = make.gauge(
+            "loop_busy_ratio", "The part of its time that the loop's thread works, 0 to 1."
+        )
+        self.tasks = make.gauge(
+            "loop_tasks", "Tasks that the event loop has, most of them waiting."
+        )
+
+
+class ApiMetrics:
+    """Instruments of the HTTP API."""
+
+    def __init__(self, make: Maker) -> None:
+        self.requests = make.counter("api_requests", "Calls of the HTTP API.", "method", "error")
+        self.seconds = make.histogram("api_request_seconds", "Duration of a call of the HTTP API.")

@@ -1,0 +1,167 @@
+"""Other settings in the parts of a node, none of which runs."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from realtime_node.composition import applying
+from realtime_node.composition.applying import Applier
+from realtime_node.composition.parts import Parts, build_parts
+from realtime_node.config import Settings
+from realtime_node.errors import ConfigError
+from realtime_node.server.tokens import make_connection_token
+from tests.support.fakes import settle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OLD: Final[dict[str, Any]] = {
+    "http_api": {"key": "old"},
+    "client": {"token": {"hmac_secret_key": "o" * 32}},
+    "channel": {"namespaces": [{"name": "chat"}]},
+}
+NEW: Final[dict[str, Any]] = {
+    "http_api": {"key": "new", "insecure": True},
+    "admin": {"key": "new"},
+    "client": {
+        "token": {"hmac_secret_key": "n" * 32},
+        "allowed_origins": ["https://new"],
+        "channel_limit": 3,
+        "pong_timeout": "7s",
+        "stale_close_delay": "6s",
+        "command_rate": 5,
+        "command_burst": 6,
+        "queue_max_size": 1000,
+        "queues_max_size": 2000,
+        "write_timeout": "3s",
+        "api_subscriptions": {"limit": 9},
+    },
+    "websocket": {
+        "message_size_limit": 999,
+        "compression": True,
+        "compression_level": 4,
+        "high_water_mark": 1234,
+    },
+    "admission": {
+        "max_connections": 7,
+        "connects_per_second": 30,
+        "burst": 40,
+        "per_ip_connects_per_second": 2,
+        "trusted_proxies": ["10.0.0.0/8"],
+        "shed_loop_lag": "100ms",
+    },
+    "channel": {"namespaces": [{"name": "news", "batch": {"interval": "1s"}}]},
+    "drain": {"propagation": "9s"},
+    "reconnect_budget": {"connections_per_second_per_node": 11},
+}
+PROXIED: Final[dict[str, Any]] = {
+    **OLD,
+    "channel": {
+        "namespaces": [{"name": "chat", "subscribe_proxy_enabled": True}],
+        "proxy": {"subscribe": {"endpoint": "http://backend/subscribe"}},
+    },
+}
+
+
+def settings(values: dict[str, Any]) -> Settings:
+    """Settings as a file has them."""
+    return Settings.model_validate(values)
+
+
+def seen(parts: Parts) -> dict[str, Any]:
+    """Everything that parts go by."""
+    services = parts.services
+    return {
+        "client": services.settings,
+        "limits": services.limits,
+        "rate": services.rate,
+        "channels": parts.delivery.rules.settings,
+        "compression": parts.delivery.framer.compression,
+        "slow": parts.delivery.slow_clients.limits,
+        "slow budget": parts.delivery.slow_clients.budget.limit_bytes,
+        "terms": parts.websockets.terms,
+        "door": parts.door._rules,
+        "propagation": parts.drainer.propagation_s,
+        "budget": parts.engine.reconnects.known().per_node,
+        "api": (parts.api.cluster.client, parts.api.insecure),
+        "api key": parts.api.key.is_given_by("new"),
+        "admin key": parts.admin.key.is_given_by("new"),
+    }
+
+
+async def test_changed_parts_go_by_what_new_ones_would() -> None:
+    """A node that was given settings is one that was started with them."""
+    old, new = settings(OLD), settings(NEW)
+    parts = build_parts(old)
+    before = seen(parts)
+    await Applier(parts).apply(old, new)
+    wanted = seen(build_parts(new))
+    assert seen(parts) == wanted
+    assert [name for name in before if before[name] == wanted[name]] == []
+    now = parts.services.wall_clock()
+    token = make_connection_token("n" * 32, "ann", expires_at=int(now) + 60)
+    assert parts.services.tokens.verify_connection_token(token, now=now).user == "ann"
+
+
+async def test_unchanged_proxies_stay() -> None:
+    """What they keep, and what they know of their backend, is not thrown away for other keys."""
+    old = settings(PROXIED)
+    new = settings({**PROXIED, "http_api": {"key": "new"}})
+    parts = build_parts(old)
+    before = parts.services.proxies
+    await Applier(parts).apply(old, new)
+    assert parts.services.proxies is before
+
+
+async def test_changed_proxies_finish_what_they_were_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are replaced at once, and closed later: with the next change, or with the node."""
+    closed: list[object] = []
+    parts = build_parts(settings(OLD))
+    applier = Applier(parts)
+    generations = [settings(OLD), settings(PROXIED), settings(OLD)]
+    replaced: list[object] = []
+    monkeypatch.setattr(applying, "LONGEST_ANSWER_S", 3600)
+    for old, new in pairwise(generations):
+        proxies = parts.services.proxies
+        close = proxies.close
+
+        async def closing(proxies: object = proxies, close: Any = close) -> None:
+            closed.append(proxies)
+            await close()
+
+        monkeypatch.setattr(proxies, "close", closing)
+        replaced.append(proxies)
+        await applier.apply(old, new)
+        assert parts.services.proxies is not proxies
+        assert proxies not in closed
+    assert closed == replaced[:1]
+    await applier.close()
+    assert closed == replaced
+
+
+async def test_replaced_proxies_are_closed_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the time that an answer may take nobody waits for them."""
+    monkeypatch.setattr(applying, "LONGEST_ANSWER_S", 0)
+    parts = build_parts(settings(OLD))
+    applier = Applier(parts)
+    await applier.apply(settings(OLD), settings(PROXIED))
+    await settle()
+    assert applier._retired == []
+    await parts.services.proxies.close()
+
+
+async def test_what_cannot_be_built_changes_nothing(tmp_path: Path) -> None:
+    """A proxy's certificate that is not there refuses the limits that came with it."""
+    old = settings(OLD)
+    values = {**NEW, "channel": {**PROXIED["channel"], "proxy": {"subscribe": {
+        "endpoint": "https://backend/subscribe",
+        "http": {"tls": {"enabled": True, "server_ca_pem": str(tmp_path / "none.pem")}},
+    }}}}  # fmt: skip
+    parts = build_parts(old)
+    before = seen(parts)
+    with pytest.raises(ConfigError, match=r"none\.pem"):
+        await Applier(parts).apply(old, settings(values))
+    assert seen(parts) == before
