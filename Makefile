@@ -145,6 +145,16 @@ format: $(READY) ## Apply the safe fixes and format
 	@$(BIN)/ruff check --fix-only
 	@$(BIN)/ruff format
 
+SPEC_OF_NODE := operator/realtime_operator/crd/node_settings.json
+CRD := charts/realtime-operator/files/realtimeclusters.realtimecluster.dev.yaml
+
+.PHONY: crd
+crd: $(READY) ## Write the definition of RealtimeCluster from the models and the node's settings
+	@$(BIN)/python -m tools.node_settings_schema > $(SPEC_OF_NODE).new
+	@mv $(SPEC_OF_NODE).new $(SPEC_OF_NODE)
+	@$(BIN)/python -m realtime_operator.cli crd > $(CRD).new
+	@mv $(CRD).new $(CRD)
+
 .PHONY: requirements
 requirements: | $(UV_NEEDED) ## Lock the dependencies (ARGS=--upgrade takes newer ones)
 	@requirements/lock.sh requirements $(ARGS)

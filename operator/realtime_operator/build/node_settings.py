@@ -1,0 +1,88 @@
+"""The file of settings that a cluster's nodes read, and the secrets that are laid over it.
+
+The file is mounted from a ConfigMap per revision: what nodes reload is changed in place, and what
+they do not comes with a new revision and so with a new ConfigMap. A node of an old revision that
+restarts finds the settings it was made for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from realtime_operator.build.names import Owner, admin_secret_name, metadata, settings_name
+from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec, SecretKeyRef
+
+PUBLIC_PORT: Final = 8000
+INTERNAL_PORT: Final = 9000
+FILE: Final = "settings.json"
+ADMIN_KEY: Final = "key"
+"""Key within the Secret that the operator makes."""
+
+RELOADED: Final = ("channel", "client", "log")
+"""Sections of the settings that running nodes reload; a change of any other is a new revision."""
+
+ADMIN_KEY_VARIABLE: Final = "REALTIME_NODE_ADMIN__KEY"
+
+SPARE_S: Final = 15
+"""Of the grace period, what ending takes after the last client was sent away."""
+
+
+def grace_period_s(spec: RealtimeClusterSpec) -> int:
+    """What a node may take to end when Kubernetes asks it to: the same drain as the operator's."""
+    return spec.drain.propagation_seconds + spec.drain.window_seconds + SPARE_S
+
+
+def settings_document(spec: RealtimeClusterSpec) -> dict[str, Any]:
+    """The settings as the node reads them: the user's, below what Pods and Services build on."""
+    owned = {
+        "http_server": {"port": PUBLIC_PORT, "internal_port": INTERNAL_PORT},
+        "shutdown": {"timeout": f"{grace_period_s(spec) - 5}s"},
+    }
+    return _merged(_merged({"engine": {"type": "redis"}}, spec.node), owned)
+
+
+def config_map(owner: Owner, spec: RealtimeClusterSpec, revision: str) -> dict[str, Any]:
+    """The ConfigMap with the settings of a revision."""
+    document = json.dumps(settings_document(spec), indent=1, sort_keys=True)
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(owner, settings_name(owner.name, revision), "node"),
+        "data": {FILE: document + "\n"},
+    }
+
+
+def admin_key_ref(cluster: str, spec: RealtimeClusterSpec) -> SecretKeyRef:
+    """Where the key is by which nodes let themselves be drained."""
+    own = SecretKeyRef(name=admin_secret_name(cluster), key=ADMIN_KEY)
+    return spec.secrets.admin_key_secret_ref or own
+
+
+def secret_variables(cluster: str, spec: RealtimeClusterSpec) -> dict[str, SecretKeyRef]:
+    """Variables of the node's environment that come from Secrets."""
+    redis, keys = spec.engine.redis, spec.secrets
+    given = {
+        "REALTIME_NODE_ENGINE__REDIS__ADDRESS": redis.address_secret_ref,
+        "REALTIME_NODE_ENGINE__REDIS__PASSWORD": redis.password_secret_ref,
+        "REALTIME_NODE_ENGINE__REDIS__SENTINEL_PASSWORD": redis.sentinel_password_secret_ref,
+        "REALTIME_NODE_ENGINE__REDIS__TLS__KEY_PEM": redis.tls_key_secret_ref,
+        "REALTIME_NODE_ENGINE__REDIS__SENTINEL_TLS__KEY_PEM": redis.sentinel_tls_key_secret_ref,
+        "REALTIME_NODE_HTTP_API__KEY": keys.api_key_secret_ref,
+        "REALTIME_NODE_CLIENT__TOKEN__HMAC_SECRET_KEY": keys.token_hmac_secret_ref,
+        "REALTIME_NODE_CLIENT__SUBSCRIPTION_TOKEN__HMAC_SECRET_KEY": (
+            keys.subscription_token_hmac_secret_ref
+        ),
+        ADMIN_KEY_VARIABLE: admin_key_ref(cluster, spec),
+    }
+    return {name: reference for name, reference in given.items() if reference}
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for key, value in above.items():
+        inner = result.get(key)
+        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        result[key] = _merged(inner, value) if both and isinstance(inner, Mapping) else value
+    return result

@@ -1,0 +1,1 @@
+"""The RealtimeCluster as users write it, and the definition the API server checks it against."""

@@ -1,0 +1,1 @@
+"""What to do about a cluster: pure functions of one snapshot and the time, each with its reason."""

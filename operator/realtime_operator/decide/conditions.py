@@ -1,0 +1,129 @@
+"""Conditions: what holds of a cluster, and why, in the form that `kubectl wait` understands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
+
+from realtime_operator.crd.status import Condition
+from realtime_operator.decide.admission import Verdict
+from realtime_operator.decide.drain import LEAVING
+from realtime_operator.decide.events import why_stuck
+from realtime_operator.decide.fleet import Fleet
+from realtime_operator.decide.rollout import Rollout, stuck
+from realtime_operator.decide.snapshot import DrainReason
+from realtime_operator.decide.wants import Want
+
+
+class Aspect(NamedTuple):
+    """A condition before it is told since when it holds."""
+
+    type: str
+    status: bool | None
+    """None is Unknown."""
+    reason: str
+    message: str = ""
+
+
+def conditions(
+    fleet: Fleet, wants: Mapping[str, Want], rollout: Rollout, verdicts: Mapping[str, Verdict]
+) -> list[Condition]:
+    """All conditions; one that did not change keeps the time of its last change."""
+    aspects = (
+        _available(fleet),
+        _progressing(fleet, rollout),
+        _degraded(fleet),
+        _metrics(fleet),
+        _limited(wants, verdicts),
+        _draining(fleet),
+        Aspect("Paused", fleet.spec.paused, "Spec", "spec.paused"),
+    )
+    return list(_with_times(fleet, aspects))
+
+
+def timestamp(seconds: float) -> str:
+    """A time as Kubernetes writes it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _with_times(fleet: Fleet, aspects: tuple[Aspect, ...]) -> Iterator[Condition]:
+    before = {each.type: each for each in fleet.snapshot.status.conditions}
+    words: Mapping[bool | None, Literal["True", "False", "Unknown"]]
+    words = {True: "True", False: "False", None: "Unknown"}
+    for kind, holds, reason, message in aspects:
+        status = words[holds]
+        known = before.get(kind)
+        same = known and known.status == status and known.last_transition_time
+        yield Condition(
+            type=kind,
+            status=status,
+            reason=reason,
+            message=message,
+            observed_generation=fleet.snapshot.generation,
+            last_transition_time=same or timestamp(fleet.now),
+        )
+
+
+def _available(fleet: Fleet) -> Aspect:
+    accepting = len(fleet.accepting)
+    message = f"{accepting} nodes accept clients, {fleet.floor} have to"
+    if accepting >= fleet.floor:
+        return Aspect("Available", status=True, reason="EnoughNodes", message=message)
+    problems = [f"{pod.name}: {pod.problem}" for pod in fleet.live if pod.problem]
+    return Aspect("Available", False, "TooFewNodes", "; ".join([message, *problems[:3]]))  # noqa: FBT003 - a row
+
+
+def _progressing(fleet: Fleet, rollout: Rollout) -> Aspect:
+    if late := stuck(fleet):
+        return Aspect("Progressing", False, "ProgressDeadlineExceeded", why_stuck(late))  # noqa: FBT003
+    if fleet.is_rolling:
+        reason = "Draining" if rollout.may_drain else "Surging"
+        if rollout.may_cordon and not rollout.may_drain:
+            reason = "Cordoning"
+        left = f"{len(fleet.old)} nodes of an old revision are left"
+        return Aspect("Progressing", True, reason, f"{rollout.reason}; {left}")  # noqa: FBT003
+    if len(fleet.accepting) < fleet.desired.nodes:
+        missing = f"{len(fleet.accepting)} of {fleet.desired.nodes} nodes accept clients"
+        return Aspect("Progressing", True, "Starting", missing)  # noqa: FBT003
+    return Aspect("Progressing", True, "Complete", "all nodes are as wanted")  # noqa: FBT003
+
+
+def _degraded(fleet: Fleet) -> Aspect:
+    for pod in [*fleet.live, *fleet.failed]:
+        if pod.problem:
+            return Aspect("Degraded", True, "PodProblem", f"{pod.name}: {pod.problem}")  # noqa: FBT003
+    for pod in fleet.live:
+        if pod.status and not pod.status.backplane_available:
+            message = f"{pod.name} cannot reach Redis"
+            return Aspect("Degraded", True, "BackplaneUnavailable", message)  # noqa: FBT003
+    if late := stuck(fleet):
+        return Aspect("Degraded", True, "ProgressDeadlineExceeded", why_stuck(late))  # noqa: FBT003
+    return Aspect("Degraded", False, "AsExpected")  # noqa: FBT003
+
+
+def _metrics(fleet: Fleet) -> Aspect:
+    running = [pod for pod in fleet.live if pod.is_ready]
+    unknown = [pod.name for pod in running if pod.status is None]
+    if not running:
+        return Aspect("MetricsAvailable", None, "NoNodes", "no node is ready")
+    if unknown:
+        message = f"{', '.join(unknown[:3])} of {len(running)} nodes do not answer on their port"
+        return Aspect("MetricsAvailable", False, "NodesSilent", message)  # noqa: FBT003
+    return Aspect("MetricsAvailable", True, "AllAnswer", f"{len(running)} nodes answer")  # noqa: FBT003
+
+
+def _limited(wants: Mapping[str, Want], verdicts: Mapping[str, Verdict]) -> Aspect:
+    for name, verdict in verdicts.items():
+        if wants[name].reason == DrainReason.SCALE_DOWN and not verdict.is_granted:
+            return Aspect("ScalingLimited", True, "ScaleDownWaits", verdict.reason)  # noqa: FBT003
+    return Aspect("ScalingLimited", False, "AsWanted")  # noqa: FBT003
+
+
+def _draining(fleet: Fleet) -> Aspect:
+    leaving = fleet.in_state(*LEAVING)
+    if not leaving and not fleet.moving:
+        return Aspect("Draining", False, "NoDrain")  # noqa: FBT003
+    names = [f"{pod.name} ({pod.drain.reason if pod.drain else 'Eviction'})" for pod in leaving]
+    names += [pod.name for pod in fleet.moving if pod not in leaving]
+    return Aspect("Draining", True, "NodesLeave", ", ".join(names[:10]))  # noqa: FBT003

@@ -1,0 +1,177 @@
+"""One round: a snapshot and the time go in, a plan comes out.
+
+    snapshot → fleet → who has to go (`wants`) → what the rollout permits (`rollout`)
+             → who may be cordoned, drained, goes back (`admission`) → a step for each node
+             (`drain`) → actions (`moves`, `supply`, the objects of `build`), status, conditions,
+             events
+
+Nothing is remembered between rounds. What has to outlive one stands in the Pods' annotations, and a
+round that was carried out in part, or twice, or not at all, is followed by one that goes on from
+what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from realtime_operator.build.children import children
+from realtime_operator.crd.status import RealtimeClusterStatus
+from realtime_operator.decide import admission
+from realtime_operator.decide.actions import (
+    Action,
+    ApplyChild,
+    DeleteSettings,
+    SetBudget,
+    SetFinalizer,
+)
+from realtime_operator.decide.admission import Verdict
+from realtime_operator.decide.conditions import conditions
+from realtime_operator.decide.drain import (
+    FORCING_GRACE_S,
+    QUIET_S,
+    Step,
+    Wish,
+    step,
+)
+from realtime_operator.decide.events import Event, drain_events, fleet_events
+from realtime_operator.decide.fleet import Fleet
+from realtime_operator.decide.moves import moves
+from realtime_operator.decide.rollout import Rollout, plan_rollout
+from realtime_operator.decide.snapshot import NodeState, Pod, Snapshot
+from realtime_operator.decide.status import describe
+from realtime_operator.decide.supply import creations, housekeeping
+from realtime_operator.decide.wants import Want, who_has_to_go
+
+BUSY_ROUND_S: Final = 5.0
+"""Time to the next round while nodes come or go."""
+QUIET_ROUND_S: Final = 15.0
+"""Time to the next round while nothing happens."""
+SHORTEST_ROUND_S: Final = 1.0
+
+_TRANSIENT: Final = frozenset(NodeState) - {NodeState.ACTIVE}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do now, what to say, and when to look again."""
+
+    actions: tuple[Action, ...]
+    status: RealtimeClusterStatus
+    events: tuple[Event, ...]
+    wake_after_s: float
+
+
+def decide(snapshot: Snapshot, now: float) -> Plan:
+    """Decide one round."""
+    fleet = Fleet(snapshot, now)
+    wants = who_has_to_go(fleet)
+    rollout = plan_rollout(fleet)
+    granted = {
+        **admission.admit_cordons(fleet, wants, rollout),
+        **admission.admit_drains(fleet, wants, rollout),
+    }
+    steps = {
+        pod.name: step(pod, wish, fleet.spec, now)
+        for pod, wish in _wishes(fleet, wants, rollout, granted)
+    }
+    status = describe(fleet, conditions(fleet, wants, rollout, granted))
+    events = [
+        event
+        for pod in fleet.live
+        for event in drain_events(pod, steps[pod.name], wants.get(pod.name))
+    ]
+    events += fleet_events(fleet, snapshot.status, status, wants, granted)
+    is_idle = snapshot.spec.paused or _goes_by_itself(snapshot)
+    actions = () if is_idle else tuple(_actions(fleet, wants, steps))
+    return Plan(
+        actions=actions,
+        status=status,
+        events=() if is_idle else tuple(events),
+        wake_after_s=_wake_after_s(fleet, steps),
+    )
+
+
+def _wishes(
+    fleet: Fleet, wants: Mapping[str, Want], rollout: Rollout, granted: Mapping[str, Verdict]
+) -> Iterator[tuple[Pod, Wish]]:
+    """What is wanted of each live node in this round."""
+    back = admission.returned(fleet, wants, rollout)
+    for pod in fleet.live:
+        want, verdict = wants.get(pod.name), granted.get(pod.name)
+        if pod.name in back:
+            yield pod, Wish(reason=back[pod.name])
+        elif want is None:
+            yield pod, Wish(reason="nothing speaks against it any more")
+        else:
+            may = verdict is not None and verdict.is_granted
+            yield pod, Wish(is_wanted_away=True, may_cordon=may, may_drain=may, reason=want.message)
+
+
+def _goes_by_itself(snapshot: Snapshot) -> bool:
+    """Whether the cluster is deleted and nobody asked for a drain: Kubernetes deletes it all."""
+    return snapshot.deleted_at is not None and not snapshot.has_finalizer
+
+
+def _actions(
+    fleet: Fleet, wants: Mapping[str, Want], steps: Mapping[str, Step]
+) -> Iterator[Action]:
+    snapshot = fleet.snapshot
+    yield from _finalizer(fleet)
+    created = creations(fleet, wants)
+    if snapshot.deleted_at is None:
+        for manifest in children(
+            snapshot.owner,
+            fleet.spec,
+            fleet.revision,
+            pods=len(fleet.live) + len(created),
+            operator_namespace=snapshot.operator_namespace,
+        ):
+            yield ApplyChild(manifest)
+    yield from housekeeping(fleet)
+    yield from created
+    for pod in fleet.live:
+        yield from moves(fleet, pod, steps[pod.name], wants.get(pod.name))
+    yield from _budgets(fleet)
+    needed = {fleet.revision} | {pod.revision for pod in snapshot.pods}
+    for revision in sorted(snapshot.settings_revisions - needed):
+        yield DeleteSettings(revision)
+
+
+def _finalizer(fleet: Fleet) -> Iterator[SetFinalizer]:
+    """Keep the resource until its nodes are drained, where that is asked for; never for ever."""
+    snapshot, drain = fleet.snapshot, fleet.spec.drain
+    if snapshot.deleted_at is None:
+        wanted = drain.on_delete == "Drain"
+    else:
+        patience_s = drain.propagation_seconds + drain.window_seconds + 2 * FORCING_GRACE_S
+        wanted = bool(fleet.live) and fleet.now < snapshot.deleted_at + patience_s
+    if wanted != snapshot.has_finalizer:
+        yield SetFinalizer(present=wanted)
+
+
+def _budgets(fleet: Fleet) -> Iterator[SetBudget]:
+    """Tell one node the budget if it knows another: they share it through Redis."""
+    per_node = fleet.spec.reconnect_budget.connections_per_second_per_node
+    for pod in fleet.accepting:
+        known = pod.status.budget_per_s if pod.status else None
+        if known is not None and known != per_node:
+            yield SetBudget(pod.name, pod.ip, per_node)
+            return
+
+
+def _wake_after_s(fleet: Fleet, steps: Mapping[str, Step]) -> float:
+    """When something may change that no event tells: a wait that ends, or just the next round."""
+    states = {each.after for each in steps.values()}
+    is_busy = bool(states & _TRANSIENT) or len(fleet.live) != fleet.desired.nodes
+    instants = [fleet.now + (BUSY_ROUND_S if is_busy else QUIET_ROUND_S)]
+    for pod in fleet.live:
+        if fleet.states[pod.name] == NodeState.WARMING:
+            instants.append(pod.ready_changed_at + fleet.spec.update.min_ready_seconds)
+        if pod.drain:
+            propagated = pod.drain.cordoned_at + fleet.spec.drain.propagation_seconds
+            instants += [propagated, propagated + QUIET_S, propagated + 2 * QUIET_S]
+            instants += [pod.drain.deadline] if pod.drain.deadline else []
+    coming = [instant for instant in instants if instant > fleet.now]
+    return max(SHORTEST_ROUND_S, min(coming) - fleet.now)

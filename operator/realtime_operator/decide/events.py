@@ -1,0 +1,109 @@
+"""What to tell people in Kubernetes Events: once for each thing that happened.
+
+An event's `key` is what makes it one thing: the shell makes the Event's name of it, so that neither
+a round that is repeated nor an operator that restarts tells it twice. What lasts is told again
+every `REMINDER_S`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from realtime_operator.crd.status import RealtimeClusterStatus
+from realtime_operator.decide.admission import Verdict
+from realtime_operator.decide.drain import Signal, Step
+from realtime_operator.decide.fleet import Fleet
+from realtime_operator.decide.rollout import stuck
+from realtime_operator.decide.snapshot import DrainReason, NodeState, Pod
+from realtime_operator.decide.wants import Want
+
+REMINDER_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to the cluster."""
+
+    reason: str
+    message: str
+    key: str
+    """Two events with the same reason and key are one."""
+    is_warning: bool = False
+
+
+def drain_events(pod: Pod, step: Step, want: Want | None) -> Iterator[Event]:
+    """What a node's step means for people."""
+    key = pod.drain.id if pod.drain else pod.uid
+    why = want.message if want else step.reason
+    match step.signal:
+        case Signal.ADMITTED:
+            message = f"{pod.name}: {pod.clients or 0} clients are sent elsewhere: {why}"
+            yield Event("DrainStarted", message, key)
+        case Signal.DEADLINE:
+            message = f"{pod.name}: time is up, {step.reason}, they are closed now"
+            yield Event("DrainForced", message, key, is_warning=True)
+        case Signal.EMPTY | Signal.GIVEN_UP:
+            yield Event("DrainCompleted", f"{pod.name}: {step.reason}", key)
+        case Signal.WITHDRAWN:
+            yield Event("DrainAborted", f"{pod.name} goes on: {step.reason}", key)
+        case _:
+            pass
+
+
+def fleet_events(
+    fleet: Fleet,
+    before: RealtimeClusterStatus,
+    after: RealtimeClusterStatus,
+    wants: Mapping[str, Want],
+    verdicts: Mapping[str, Verdict],
+) -> Iterator[Event]:
+    """What the round means for the cluster as a whole."""
+    generation = fleet.snapshot.generation
+    if before.observed_generation and before.desired_replicas != after.desired_replicas:
+        grows = before.desired_replicas < after.desired_replicas
+        message = (
+            f"from {before.desired_replicas} to {after.desired_replicas} nodes"
+            f" ({fleet.desired.reason})"
+        )
+        yield Event("ScaledUp" if grows else "ScaledDown", message, f"{generation}")
+    yield from _rollout_events(fleet, before, after)
+    key = _reminder(fleet)
+    refused = [
+        verdict.reason
+        for name, verdict in verdicts.items()
+        if wants[name].reason == DrainReason.SCALE_DOWN and not verdict.is_granted
+    ]
+    if refused and NodeState.ACTIVE in fleet.states.values():
+        yield Event("ScalingLimited", f"fewer nodes have to wait: {refused[0]}", key)
+    if after.metrics.missing and fleet.accepting:
+        message = f"{after.metrics.missing} nodes do not say how they are"
+        yield Event("MetricsUnavailable", message, key, is_warning=True)
+
+
+def _rollout_events(
+    fleet: Fleet, before: RealtimeClusterStatus, after: RealtimeClusterStatus
+) -> Iterator[Event]:
+    key = f"{after.revision}-{fleet.snapshot.generation}"
+    if before.revision and before.revision != after.revision:
+        message = f"revision {after.revision} replaces {before.revision}"
+        yield Event("RolloutStarted", message, key)
+    if before.current_revision and before.current_revision != after.current_revision:
+        yield Event("RolloutCompleted", f"all nodes are of revision {after.revision}", key)
+    if late := stuck(fleet):
+        message = f"{why_stuck(late)}; nodes of the old revision go on serving"
+        if not fleet.old:
+            message = why_stuck(late)
+        yield Event("ProgressDeadlineExceeded", message, key + _reminder(fleet), is_warning=True)
+
+
+def why_stuck(pods: Sequence[Pod]) -> str:
+    """Why Pods do not become ready, by the example of the first."""
+    first = pods[0]
+    others = f" (and {len(pods) - 1} more)" if len(pods) > 1 else ""
+    return f"{first.name}{others} does not become ready: {first.problem or 'no reason is known'}"
+
+
+def _reminder(fleet: Fleet) -> str:
+    return f"@{int(fleet.now // REMINDER_S)}"

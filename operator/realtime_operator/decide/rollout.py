@@ -1,0 +1,81 @@
+"""How a new revision replaces an old one, so that a client reconnects once, or with few more nodes.
+
+OneReconnect: all new nodes are started; once enough of them accept and there is room for the
+fullest old one, **all** old nodes are cordoned at once, keeping their clients, and only then they
+are drained, one after another. Whoever is sent away meets nodes that stay: nobody moves twice.
+
+Frugal: some more nodes than wanted; as soon as new ones accept, as many old ones are cordoned as
+the floor of accepting nodes permits, and drained one after another.
+
+If the new nodes fail, what was not drained goes back to work at once: an old node that serves is
+better than a new one that does not. A broken image is never ready, and so costs nobody anything.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from realtime_operator.decide.fleet import Fleet
+from realtime_operator.decide.snapshot import NodeState, Pod
+
+
+class Rollout(NamedTuple):
+    """What a rollout permits in this round, and why not more."""
+
+    may_cordon: bool
+    """Whether old nodes may be cordoned: all in OneReconnect, down to the floor in Frugal."""
+    may_drain: bool
+    """Whether cordoned old nodes may be drained."""
+    is_withdrawn: bool
+    """Whether old nodes that were not drained go back to work."""
+    reason: str
+
+
+def plan_rollout(fleet: Fleet) -> Rollout:
+    """What the rollout of a fleet permits; one that has nothing old permits nothing."""
+    if not fleet.is_rolling:
+        return Rollout(may_cordon=False, may_drain=False, is_withdrawn=False, reason="")
+    needed = fleet.floor if fleet.goes_for_one_reconnect else min(1, fleet.desired.nodes)
+    ready = len(fleet.new_accepting)
+    if ready < needed:
+        reason = f"{ready} of the {needed} new nodes that are needed accept clients"
+        return Rollout(may_cordon=False, may_drain=False, is_withdrawn=True, reason=reason)
+    if not fleet.goes_for_one_reconnect:
+        reason = f"{ready} new nodes accept clients"
+        return Rollout(may_cordon=True, may_drain=True, is_withdrawn=False, reason=reason)
+    return _all_at_once(fleet, ready)
+
+
+def _all_at_once(fleet: Fleet, ready: int) -> Rollout:
+    largest = max((pod.clients or 0 for pod in fleet.old), default=0)
+    room = fleet.room(fleet.new_accepting)
+    begun = any(fleet.is_leaving(pod) for pod in fleet.old)
+    if fleet.desired.nodes and room < largest and not begun:
+        reason = f"the new nodes have room for {room} clients, an old one has {largest}"
+        return Rollout(may_cordon=False, may_drain=False, is_withdrawn=False, reason=reason)
+    if open_still := [pod.name for pod in fleet.old if not _is_shut(fleet, pod)]:
+        reason = f"clients may still come to {', '.join(open_still)}"
+        return Rollout(may_cordon=True, may_drain=False, is_withdrawn=False, reason=reason)
+    reason = f"{ready} new nodes accept clients, no old one does"
+    return Rollout(may_cordon=True, may_drain=True, is_withdrawn=False, reason=reason)
+
+
+def _is_shut(fleet: Fleet, pod: Pod) -> bool:
+    """Whether nobody can come to an old node any more: it was told so, or was never open."""
+    state = fleet.states[pod.name]
+    if state in (NodeState.PENDING, NodeState.WARMING):
+        return True
+    return fleet.is_leaving(pod) and (pod.status is None or not pod.status.accepting)
+
+
+def stuck(fleet: Fleet) -> list[Pod]:
+    """New Pods that should have been ready for long: the deadline of progress has passed."""
+    patience_s = fleet.spec.update.progress_deadline_seconds
+    return [
+        pod
+        for pod in fleet.live
+        if pod.revision == fleet.revision
+        and not fleet.is_leaving(pod)
+        and not pod.is_ready
+        and fleet.now >= max(pod.created_at, pod.ready_changed_at) + patience_s
+    ]

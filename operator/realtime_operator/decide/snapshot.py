@@ -1,0 +1,205 @@
+"""What the operator sees of one cluster in one moment; everything is decided on this alone.
+
+Times are seconds since the epoch, as Kubernetes tells them to the second. What a node says may be
+missing: `status` is then None, and every rule says what that means for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Self
+
+from realtime_operator.build import names
+from realtime_operator.build.names import Owner
+from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
+from realtime_operator.crd.status import RealtimeClusterStatus
+
+
+class NodeState(StrEnum):
+    """Where a node is in its life; `drain` has the table."""
+
+    PENDING = "Pending"
+    WARMING = "Warming"
+    ACTIVE = "Active"
+    CORDONED = "Cordoned"
+    DRAINING = "Draining"
+    FORCING = "Forcing"
+    DRAINED = "Drained"
+    TERMINATING = "Terminating"
+
+
+class DrainReason(StrEnum):
+    """Why a node has to go; the first in this order wins."""
+
+    EVICTION = "Eviction"
+    """Kubernetes, or somebody, has deleted its Pod: the node drains itself."""
+    NODE_CORDONED = "NodeCordoned"
+    """Its Kubernetes node takes no Pods any more."""
+    DELETE = "Delete"
+    """The whole cluster goes."""
+    ROLLOUT = "Rollout"
+    """It is of an old revision."""
+    SCALE_DOWN = "ScaleDown"
+    """There are more than are wanted."""
+
+    @property
+    def rank(self) -> int:
+        """0 is the most urgent."""
+        return list(type(self)).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """What a node said of itself."""
+
+    boot_id: str
+    num_clients: int
+    accepting: bool = True
+    backplane_available: bool = True
+    drain_phase: str = "serving"
+    eta_s: float | None = None
+    budget_per_s: float | None = None
+    """The reconnect budget of one node, as it knows it; None if it knows of none."""
+    quiet_s: float = 0.0
+    """For how long it has let in nobody, as far as the operator has watched."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRecord:
+    """A drain as its Pod's annotations tell it, so that any operator can go on with it."""
+
+    id: str
+    state: NodeState
+    reason: DrainReason
+    boot_id: str
+    """Of the node that was cordoned: with another its clients are gone. Empty: it did not
+    answer."""
+    cordoned_at: float
+    deadline: float | None = None
+    """When clients are forced; None while none are sent away yet."""
+
+    @classmethod
+    def read(cls, annotations: Mapping[str, str]) -> Self | None:
+        """The record in a Pod's annotations; None if there is none, or none that makes sense."""
+        try:
+            deadline = annotations.get(names.DRAIN_DEADLINE)
+            return cls(
+                id=annotations[names.DRAIN_ID],
+                state=NodeState(annotations[names.DRAIN_STATE]),
+                reason=DrainReason(annotations[names.DRAIN_REASON]),
+                boot_id=annotations.get(names.DRAIN_BOOT_ID, ""),
+                cordoned_at=float(annotations[names.DRAIN_CORDONED_AT]),
+                deadline=float(deadline) if deadline else None,
+            )
+        except (KeyError, ValueError):
+            return None
+
+    def annotations(self) -> dict[str, str | None]:
+        """The annotations that hold this record."""
+        return {
+            names.DRAIN_ID: self.id,
+            names.DRAIN_STATE: self.state,
+            names.DRAIN_REASON: self.reason,
+            names.DRAIN_BOOT_ID: self.boot_id,
+            names.DRAIN_CORDONED_AT: f"{self.cordoned_at:.3f}",
+            names.DRAIN_DEADLINE: None if self.deadline is None else f"{self.deadline:.3f}",
+        }
+
+
+NO_RECORD: Mapping[str, None] = dict.fromkeys(
+    (
+        names.DRAIN_ID,
+        names.DRAIN_STATE,
+        names.DRAIN_REASON,
+        names.DRAIN_BOOT_ID,
+        names.DRAIN_CORDONED_AT,
+        names.DRAIN_DEADLINE,
+    )
+)
+"""Annotations that take a record away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One Pod of the cluster and the node in it."""
+
+    name: str
+    uid: str
+    revision: str
+    created_at: float
+    is_owned: bool = True
+    """Whether the RealtimeCluster is its controller; False: nobody is, and it is taken in."""
+    ip: str = ""
+    kubernetes_node: str = ""
+    is_ready: bool = False
+    ready_changed_at: float = 0.0
+    """When `is_ready` last changed."""
+    has_failed: bool = False
+    """Whether Kubernetes has given it up: it will not run again."""
+    problem: str = ""
+    """Why its container does not run, in Kubernetes' words."""
+    deleted_until: float | None = None
+    """If it is being deleted: when its grace ends."""
+    is_accepting: bool = False
+    """Whether it is labelled for the public Service."""
+    active_since: float | None = None
+    """When it first became active."""
+    drain: DrainRecord | None = None
+    status: NodeStatus | None = None
+
+    @property
+    def clients(self) -> int | None:
+        """Clients that are connected, as far as is known."""
+        return self.status.num_clients if self.status else None
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether it is on its way out for good."""
+        return self.deleted_until is not None
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesNode:
+    """A machine."""
+
+    name: str
+    is_cordoned: bool = False
+    zone: str = ""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that a decision about one cluster may depend on, but for the time."""
+
+    owner: Owner
+    generation: int
+    spec: RealtimeClusterSpec
+    status: RealtimeClusterStatus = field(default_factory=RealtimeClusterStatus)
+    """As it was last written."""
+    pods: tuple[Pod, ...] = ()
+    kubernetes_nodes: Mapping[str, KubernetesNode] = field(default_factory=dict)
+    """By name; empty where the operator may not look at them."""
+    deleted_at: float | None = None
+    """When somebody deleted the RealtimeCluster."""
+    has_finalizer: bool = False
+    settings_revisions: frozenset[str] = frozenset()
+    """Revisions for which there is a ConfigMap."""
+    operator_namespace: str = "default"
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Pod]:
+        """The Pods by name."""
+        return {pod.name: pod for pod in self.pods}
+
+    def zone_of(self, pod: Pod) -> str:
+        """The zone that a Pod runs in; empty if it is not known."""
+        node = self.kubernetes_nodes.get(pod.kubernetes_node)
+        return node.zone if node else ""
+
+    def is_on_cordoned_node(self, pod: Pod) -> bool:
+        """Whether a Pod's machine takes no Pods any more."""
+        node = self.kubernetes_nodes.get(pod.kubernetes_node)
+        return node is not None and node.is_cordoned

@@ -1,0 +1,70 @@
+"""What kopf calls: every event becomes "look at this cluster again", and nothing else.
+
+Only `on.event` is used. It leaves no annotation, no finalizer and no memory of what was handled; a
+missed event costs the time to the next round. Daemons, timers and create or update handlers would
+each put a finalizer on the resource, and nobody could delete it after the operator is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import kopf
+
+from realtime_operator.build.names import CLUSTER, FIELD_MANAGER, MANAGED_BY
+from realtime_operator.crd.realtime_cluster import GROUP, PLURAL, VERSION
+from realtime_operator.reconcile import Keepers
+
+registry: Final = kopf.OperatorRegistry()
+
+_OURS: Final[Mapping[str, Any]] = {CLUSTER: kopf.PRESENT, MANAGED_BY: FIELD_MANAGER}
+
+
+@kopf.on.startup(registry=registry)
+def configure(settings: kopf.OperatorSettings, **_: object) -> None:
+    """Make watches notice that they are dead, and keep kopf's own traces out of the resources."""
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    settings.watching.connect_timeout = 10
+    settings.watching.inactivity_timeout = 70
+    settings.networking.request_timeout = 30
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.persistence.finalizer = f"{GROUP}/kopf"
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
+
+
+@kopf.on.login(registry=registry)
+def login(**kwargs: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401 - kopf hands on what it likes
+    """Use the service account of the Pod, or else KUBECONFIG."""
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+
+@kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+async def cluster_changed(
+    *, name: str, namespace: str | None, memo: kopf.Memo, **_: object
+) -> None:
+    """A RealtimeCluster is there, has changed, or is gone: its keeper finds out."""
+    keepers: Keepers = memo.keepers
+    keepers.look_after(namespace or "", name)
+
+
+@kopf.on.event("v1", "pods", labels={CLUSTER: kopf.PRESENT}, registry=registry)
+async def pod_changed(
+    *, labels: Mapping[str, str], namespace: str | None, memo: kopf.Memo, **_: object
+) -> None:
+    """A Pod of a cluster has changed."""
+    memo.keepers.wake(namespace or "", labels[CLUSTER])
+
+
+@kopf.on.event("v1", "services", labels=_OURS, registry=registry)
+@kopf.on.event("v1", "configmaps", labels=_OURS, registry=registry)
+@kopf.on.event("policy", "v1", "poddisruptionbudgets", labels=_OURS, registry=registry)
+@kopf.on.event("networking.k8s.io", "v1", "networkpolicies", labels=_OURS, registry=registry)
+async def child_changed(
+    *, labels: Mapping[str, str], namespace: str | None, memo: kopf.Memo, **_: object
+) -> None:
+    """An object that the operator made was changed or deleted: it is applied anew."""
+    memo.keepers.wake(namespace or "", labels[CLUSTER], children=True)

@@ -1,0 +1,83 @@
+"""What a node says at `/status`, and what the operator takes from it.
+
+`ReportedStatus` is read leniently: a field that a node of another version lacks has a default, one
+that it has more is ignored. tests/contract holds it and the node's own description equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from realtime_operator.decide.snapshot import NodeStatus
+
+
+class ReportedDrain(BaseModel):
+    """How the node's drain goes."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    phase: str = "serving"
+    eta_s: float | None = None
+
+
+class ReportedBudget(BaseModel):
+    """The reconnect budget as the node knows it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    connections_per_second_per_node: float | None = None
+
+
+class ReportedStatus(BaseModel):
+    """What is read of a node's answer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    boot_id: str
+    num_clients: int
+    accepting: bool = True
+    backplane_available: bool = True
+    accepted_total: int = 0
+    drain: ReportedDrain = ReportedDrain()
+    budget: ReportedBudget = ReportedBudget()
+
+
+class _Quiet(NamedTuple):
+    accepted_total: int
+    since: float
+
+
+class Quietness:
+    """Since when nodes have let in nobody: one entry for each boot that answered last.
+
+    It is all the operator keeps between rounds, and it may be lost: a node it has just met counts
+    as one that has just let in somebody.
+    """
+
+    def __init__(self) -> None:
+        """Begin without knowing anybody."""
+        self._by_boot: dict[str, _Quiet] = {}
+
+    def seen(self, report: ReportedStatus, now: float) -> NodeStatus:
+        """What the operator knows of a node after this answer."""
+        before = self._by_boot.get(report.boot_id)
+        if before is None or before.accepted_total != report.accepted_total:
+            before = _Quiet(report.accepted_total, now)
+            self._by_boot[report.boot_id] = before
+        return NodeStatus(
+            boot_id=report.boot_id,
+            num_clients=report.num_clients,
+            accepting=report.accepting,
+            backplane_available=report.backplane_available,
+            drain_phase=report.drain.phase,
+            eta_s=report.drain.eta_s,
+            budget_per_s=report.budget.connections_per_second_per_node,
+            quiet_s=now - before.since,
+        )
+
+    def keep_only(self, boot_ids: Iterable[str]) -> None:
+        """Forget the nodes that are gone, so that no more is kept than there are nodes."""
+        self._by_boot = {each: self._by_boot[each] for each in boot_ids if each in self._by_boot}

@@ -1,0 +1,200 @@
+"""The loops: one task for each cluster, which looks, decides and acts, again and again.
+
+`Keepers.wake` is all that handlers call: an event only says that something may be different, never
+what to do. A round follows every event, one a second at most, and comes by itself after the time
+that the last decision asked for. A round that fails is told, counted and tried again, later each
+time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from realtime_operator.apply.events import EventTeller
+from realtime_operator.apply.executor import Executor
+from realtime_operator.apply.kube_client import KubeClient
+from realtime_operator.crd.status import RealtimeClusterStatus
+from realtime_operator.decide.decision import Plan, decide
+from realtime_operator.decide.snapshot import NodeState, Snapshot
+from realtime_operator.decide.status import worth_writing
+from realtime_operator.errors import LeaseLostError, OperatorError
+from realtime_operator.health import Heartbeats
+from realtime_operator.observe.observer import Observer
+from realtime_operator.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+BETWEEN_ROUNDS_S: Final = 1.0
+"""Events that come together are one round's matter."""
+FIRST_RETRY_S: Final = 2.0
+LONGEST_RETRY_S: Final = 30.0
+
+
+class Parts(NamedTuple):
+    """What a keeper works with."""
+
+    observer: Observer
+    executor: Executor
+    events: EventTeller
+    kube: KubeClient
+    metrics: Metrics
+    heartbeats: Heartbeats
+
+
+class Keeper:
+    """Looks after one cluster."""
+
+    def __init__(
+        self,
+        namespace: str,
+        name: str,
+        parts: Parts,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Look after this cluster with these parts."""
+        self._place = (namespace, name)
+        self._parts = parts
+        self._wall_clock = wall_clock
+        self._woken = asyncio.Event()
+        self._written_at = float("-inf")
+
+    def wake(self, *, children: bool = False) -> None:
+        """Have a round soon; `children`: an object that the operator made may have been touched."""
+        if children:
+            self._parts.executor.forget()
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Look after the cluster until it is gone. Raises `LeaseLostError`."""
+        loop = "/".join(self._place)
+        wait_s, failures = 0.0, 0
+        try:
+            while True:
+                self._parts.heartbeats.beat(loop)
+                self._woken.clear()
+                with self._parts.metrics.round_seconds.time():
+                    planned_s = await self._guarded_round()
+                if planned_s is None:
+                    if self._woken.is_set():
+                        continue  # another one of its name may be there by now
+                    return
+                failures = failures + 1 if planned_s < 0 else 0
+                retry_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(failures, 10))
+                wait_s = retry_s if failures else planned_s
+                await asyncio.sleep(BETWEEN_ROUNDS_S)
+                await self._wait(wait_s - BETWEEN_ROUNDS_S)
+        finally:
+            self._parts.heartbeats.ended(loop)
+            self._parts.metrics.forget(*self._place)
+
+    async def round(self) -> float | None:
+        """Look, decide and act once; return when to look again, None if the cluster is gone."""
+        snapshot = await self._parts.observer.look(*self._place)
+        if snapshot is None:
+            return None
+        now = self._wall_clock()
+        plan = decide(snapshot, now)
+        told = await self._parts.executor.carry_out(snapshot, plan.actions)
+        await self._write_status(snapshot, plan.status, now)
+        await self._parts.events.tell(snapshot.owner, (*plan.events, *told), now)
+        self._measure(plan)
+        return plan.wake_after_s
+
+    async def _guarded_round(self) -> float | None:
+        """A round that may fail: then less than 0."""
+        rounds = self._parts.metrics.rounds
+        try:
+            planned_s = await self.round()
+        except LeaseLostError:
+            raise
+        except OperatorError as error:
+            logger.warning("%s/%s: %s", *self._place, error)
+        except Exception:
+            logger.exception("%s/%s: a round has failed", *self._place)
+        else:
+            rounds.labels(*self._place, "done").inc()
+            return planned_s
+        rounds.labels(*self._place, "failed").inc()
+        return -1.0
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+
+    async def _write_status(
+        self, snapshot: Snapshot, status: RealtimeClusterStatus, now: float
+    ) -> None:
+        written_s_ago = now - self._written_at
+        if not worth_writing(snapshot.status, status, written_s_ago=written_s_ago):
+            return
+        body = status.model_dump(by_alias=True, exclude_none=True, mode="json")
+        await self._parts.kube.write_status(snapshot.owner, body)
+        self._written_at = now
+
+    def _measure(self, plan: Plan) -> None:
+        metrics, status = self._parts.metrics, plan.status
+        states = Counter(node.state for node in status.nodes)
+        for state in NodeState:
+            metrics.nodes.labels(*self._place, state).set(states[state])
+        metrics.desired.labels(*self._place).set(status.desired_replicas)
+        metrics.connections.labels(*self._place).set(status.connections.total)
+        metrics.silent.labels(*self._place).set(status.metrics.missing)
+
+
+class Keepers:
+    """All clusters that are looked after: as many tasks as there are RealtimeClusters."""
+
+    def __init__(self, make: Callable[[str, str], Keeper], on_lost: Callable[[], None]) -> None:
+        """`make` makes a keeper for a namespace and a name; `on_lost` hears of a lost lease."""
+        self._make = make
+        self._on_lost = on_lost
+        self._running: dict[tuple[str, str], tuple[Keeper, asyncio.Task[None]]] = {}
+
+    def __len__(self) -> int:
+        """Count the clusters that are looked after."""
+        return len(self._running)
+
+    def look_after(self, namespace: str, name: str) -> None:
+        """There is a cluster: begin to look after it, or look again."""
+        place = (namespace, name)
+        running = self._running.get(place)
+        if running and not running[1].done():
+            running[0].wake()
+            return
+        keeper = self._make(namespace, name)
+        task = asyncio.create_task(keeper.run(), name=f"keeper of {namespace}/{name}")
+        self._running[place] = (keeper, task)
+        task.add_done_callback(lambda ended: self._ended(place, ended))
+
+    def wake(self, namespace: str, name: str, *, children: bool = False) -> None:
+        """Something of a cluster has changed. If there is no such cluster nothing happens."""
+        if running := self._running.get((namespace, name)):
+            running[0].wake(children=children)
+
+    async def stop(self) -> None:
+        """End all tasks."""
+        tasks = [task for _, task in self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, place: tuple[str, str], task: asyncio.Task[None]) -> None:
+        if place in self._running and self._running[place][1] is task:
+            del self._running[place]
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, LeaseLostError):
+            self._on_lost()
+        elif error is not None:
+            logger.error("%s/%s is not looked after any more", *place, exc_info=error)
+            self._on_lost()

@@ -1,0 +1,1 @@
+"""What the operator tells about itself: instruments for Prometheus, and its log."""

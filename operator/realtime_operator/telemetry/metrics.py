@@ -1,0 +1,76 @@
+"""The operator's instruments, in a registry of their own."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_CLUSTER: Final = ("namespace", "cluster")
+
+
+class Metrics:
+    """All instruments of one operator."""
+
+    def __init__(self) -> None:
+        """Make them."""
+        self._registry = CollectorRegistry()
+        self.leads = Gauge(
+            "realtime_operator_leads",
+            "1 while this replica holds the lease.",
+            registry=self._registry,
+        )
+        self.rounds = Counter(
+            "realtime_operator_rounds",
+            "Rounds of clusters, by how they ended.",
+            (*_CLUSTER, "result"),
+            registry=self._registry,
+        )
+        self.round_seconds = Histogram(
+            "realtime_operator_round_seconds",
+            "Time that a round took.",
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            registry=self._registry,
+        )
+        self.actions = Counter(
+            "realtime_operator_actions",
+            "Actions carried out, by kind and result.",
+            ("kind", "result"),
+            registry=self._registry,
+        )
+        self.nodes = Gauge(
+            "realtime_operator_nodes",
+            "Nodes of a cluster, by state.",
+            (*_CLUSTER, "state"),
+            registry=self._registry,
+        )
+        self.desired = Gauge(
+            "realtime_operator_desired_nodes",
+            "Nodes that should take clients.",
+            _CLUSTER,
+            registry=self._registry,
+        )
+        self.connections = Gauge(
+            "realtime_operator_connections",
+            "Clients connected to a cluster's nodes.",
+            _CLUSTER,
+            registry=self._registry,
+        )
+        self.silent = Gauge(
+            "realtime_operator_silent_nodes",
+            "Ready nodes that did not answer in the last round.",
+            _CLUSTER,
+            registry=self._registry,
+        )
+
+    def forget(self, namespace: str, cluster: str) -> None:
+        """Tell nothing of a cluster any more that is gone."""
+        labels = {"namespace": namespace, "cluster": cluster}
+        for instrument in (self.rounds, self.nodes, self.desired, self.connections, self.silent):
+            instrument.remove_by_labels(labels)
+
+    def expose(self) -> bytes:
+        """All of them as Prometheus reads them."""
+        return generate_latest(self._registry)

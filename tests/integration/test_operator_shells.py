@@ -1,0 +1,502 @@
+"""The operator's calls: to an API server, and to nodes that answer, hang or say no."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from realtime_operator.apply.admin_key import read_admin_key
+from realtime_operator.apply.drain_client import DrainClient
+from realtime_operator.apply.events import EventTeller
+from realtime_operator.apply.executor import Executor
+from realtime_operator.apply.kube_client import KubeClient
+from realtime_operator.build import names
+from realtime_operator.build.node_settings import config_map
+from realtime_operator.build.workload import pod as pod_manifest
+from realtime_operator.decide.actions import (
+    AbortDrain,
+    AdoptPod,
+    ApplyChild,
+    CordonNode,
+    CreatePod,
+    DeletePod,
+    DeleteSettings,
+    DrainNode,
+    PatchPod,
+    SetBudget,
+    SetFinalizer,
+)
+from realtime_operator.decide.events import Event
+from realtime_operator.decide.snapshot import Pod, Snapshot
+from realtime_operator.errors import (
+    ApiServerError,
+    LeaseLostError,
+    NodeUnreachableError,
+    OperatorError,
+    SpecError,
+)
+from realtime_operator.health import HealthServer, Heartbeats
+from realtime_operator.lease import Lease
+from realtime_operator.observe.node_metrics import StatusReader
+from realtime_operator.observe.observer import Machines, Observer
+from realtime_operator.telemetry.metrics import Metrics
+from tests.support.fake_api_server import FakeApiServer
+from tests.support.fake_node import KEY, FakeNode
+from tests.support.simulated_cluster import OWNER, make_spec
+
+TEAM = "/api/v1/namespaces/team"
+CLUSTER = "/apis/realtimecluster.dev/v1alpha1/namespaces/team/realtimeclusters/chat"
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/operators/leases/operator"
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[FakeApiServer]:
+    """An API server that holds a cluster with the admin key of the fake nodes."""
+    server = FakeApiServer()
+    await server.start()
+    spec = make_spec().model_dump(by_alias=True, exclude_none=True)
+    kind = {"apiVersion": names.API_VERSION, "kind": "RealtimeCluster"}
+    server.put(CLUSTER, {**kind, "metadata": {"uid": OWNER.uid}, "spec": spec})
+    server.put(f"{TEAM}/secrets/chat-admin", {"data": {"key": "dGhlIGFkbWluIGtleQ=="}})
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def kube(
+    api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[KubeClient]:
+    """A client that found the server by KUBECONFIG."""
+    monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path, api.url)))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    client = await KubeClient.connect()
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def start_node() -> AsyncIterator[Callable[[], Awaitable[FakeNode]]]:
+    """Start fake nodes, the next always on the next address and the first one's port."""
+    nodes: list[FakeNode] = []
+
+    async def start() -> FakeNode:
+        node = FakeNode(f"127.0.0.{len(nodes) + 2}")
+        await node.start(nodes[0].port if nodes else 0)
+        nodes.append(node)
+        return node
+
+    yield start
+    for node in nodes:
+        await node.stop()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """A session for calls to nodes."""
+    async with aiohttp.ClientSession() as opened:
+        yield opened
+
+
+def write_kubeconfig(directory: Path, url: str) -> Path:
+    """Write a file that leads to the server."""
+    path = directory / "kubeconfig"
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+def make_pod(node: FakeNode, **changed: Any) -> Pod:
+    """The Pod of a fake node."""
+    pod = {"name": node.ip, "uid": "u", "revision": "r", "created_at": 0.0, "ip": node.ip}
+    return Pod(**{**pod, **changed})
+
+
+def make_executor(
+    kube: KubeClient, session: aiohttp.ClientSession, port: int = 1, *, may_write: bool = True
+) -> Executor:
+    """An executor that may write, or not."""
+    nodes = DrainClient(session, port=port)
+    return Executor(kube, nodes, Metrics(), may_write=lambda: may_write)
+
+
+def make_snapshot(**spec: Any) -> Snapshot:
+    """What actions are about."""
+    return Snapshot(OWNER, 1, make_spec(**spec))
+
+
+def creation(name: str) -> CreatePod:
+    """The creation of a Pod."""
+    return CreatePod(name, "rev", pod_manifest(OWNER, make_spec(), "rev", name))
+
+
+# --- nodes --------------------------------------------------------------------------------------
+
+
+async def test_nodes_are_asked_at_once_and_bad_answers_are_missing(
+    start_node: Callable[[], Awaitable[FakeNode]], session: aiohttp.ClientSession
+) -> None:
+    """A node that hangs, talks nonsense or is not there is left out, and keeps nobody waiting."""
+    good, hung, odd, other = [await start_node() for _ in range(4)]
+    hung.is_hung = True
+    odd.status = "<html>"
+    other.status = {"num_clients": "many"}
+    pods = [make_pod(node) for node in (good, hung, odd, other)]
+    pods += [make_pod(good, name="no address", ip=""), make_pod(good, name="away", ip="127.0.0.99")]
+    reports = await StatusReader(session, port=good.port).read_all(pods)
+    assert list(reports) == [good.ip]
+    assert reports[good.ip].boot_id == f"boot of {good.ip}"
+
+
+async def test_orders_reach_who_has_the_key(
+    start_node: Callable[[], Awaitable[FakeNode]], session: aiohttp.ClientSession
+) -> None:
+    """Orders are said as the nodes' internal API takes them, and a refusal is an error."""
+    node = await start_node()
+    client = DrainClient(session, port=node.port)
+    where = (node.ip, node.ip)
+    await client.tell(CordonNode(*where, "a\nb" + "c" * 300), KEY)
+    await client.tell(DrainNode(*where, "why", 5.0, 27.0, 30.0), KEY)
+    await client.tell(AbortDrain(*where, "why"), KEY)
+    await client.tell(SetBudget(*where, 50), KEY)
+    cordon, drain, abort, budget = node.told
+    assert cordon[1]["reason"] == ("a b" + "c" * 300)[:200]
+    assert drain == (
+        "/drain",
+        {"phase": "drain", "rate_per_s": 5, "window_s": 27, "deadline_s": 30, "reason": "why"},
+    )
+    assert abort[1]["phase"] == "abort"
+    assert budget == ("/budget", {"connections_per_second_per_node": 50})
+    with pytest.raises(NodeUnreachableError, match="401"):
+        await client.tell(AbortDrain(*where, "why"), "a wrong key")
+    with pytest.raises(NodeUnreachableError):
+        await client.tell(AbortDrain("away", "127.0.0.99", "why"), KEY)
+
+
+# --- API server ---------------------------------------------------------------------------------
+
+
+async def test_what_is_gone_or_another_by_now_is_no_error(
+    api: FakeApiServer, kube: KubeClient
+) -> None:
+    """A Pod is created once, and changed and deleted only while it is the same one."""
+    manifest = creation("chat-0").manifest
+    assert await kube.create(manifest)
+    assert await kube.create(manifest) is None
+    path = f"{TEAM}/pods/chat-0"
+    await kube.patch_pod(OWNER, "chat-0", "another uid", {"labels": {"a": "b"}})
+    await kube.delete("v1", "Pod", OWNER, "chat-0", "another uid")
+    assert "a" not in api.objects[path]["metadata"]["labels"]
+    uid = api.objects[path]["metadata"]["uid"]
+    await kube.patch_pod(OWNER, "chat-0", uid, {"labels": {"a": "b", names.ACCEPTING: None}})
+    labels = api.objects[path]["metadata"]["labels"]
+    assert labels["a"] == "b"
+    assert names.ACCEPTING not in labels
+    await kube.delete("v1", "Pod", OWNER, "chat-0", uid)
+    await kube.delete("v1", "Pod", OWNER, "chat-0", uid)
+    assert path not in api.objects
+    assert await kube.read("v1", "Pod", "team", "chat-0") is None
+
+
+async def test_an_api_server_that_fails_or_is_away_is_an_error(
+    api: FakeApiServer, kube: KubeClient
+) -> None:
+    """The error tells what was tried, the status and what the server said."""
+    for status in (403, 500):
+        api.failing = {("GET", "/pods"): status, ("POST", "/pods"): status}
+        with pytest.raises(ApiServerError, match=f"{status}.*as the test wants") as caught:
+            await kube.list_pods(OWNER)
+        assert caught.value.status == status
+        with pytest.raises(ApiServerError):
+            await kube.create(creation("chat-0").manifest)
+    await api.stop()
+    with pytest.raises(ApiServerError) as caught:
+        await kube.list_pods(OWNER)
+    assert caught.value.status is None
+
+
+# --- executor -----------------------------------------------------------------------------------
+
+
+async def test_a_plan_is_carried_out(
+    api: FakeApiServer,
+    kube: KubeClient,
+    start_node: Callable[[], Awaitable[FakeNode]],
+    session: aiohttp.ClientSession,
+) -> None:
+    """Every kind of action does what it says."""
+    node = await start_node()
+    api.put(f"{TEAM}/pods/old", {"metadata": {"uid": "u-old", "labels": {}}})
+    api.put(f"{TEAM}/pods/gone", {"metadata": {"uid": "u-gone"}})
+    api.put(f"{TEAM}/configmaps/chat-old", {})
+    where = (node.ip, node.ip)
+    failures = await make_executor(kube, session, node.port).carry_out(
+        make_snapshot(),
+        (
+            SetFinalizer(present=True),
+            ApplyChild(config_map(OWNER, make_spec(), "rev")),
+            creation("chat-0"),
+            AdoptPod("old", "u-old"),
+            PatchPod("old", "u-old", {"a": "b"}, {"c": "d"}),
+            DeletePod("gone", "u-gone", "why"),
+            CordonNode(*where, "why"),
+            DrainNode(*where, "why", 1.0, 1.0, 1.0),
+            AbortDrain(*where, "why"),
+            SetBudget(*where, 7),
+            DeleteSettings("old"),
+        ),
+    )
+    assert failures == []
+    assert api.objects[CLUSTER]["metadata"]["finalizers"] == [names.FINALIZER]
+    assert f"{TEAM}/configmaps/chat-rev" in api.objects
+    assert f"{TEAM}/configmaps/chat-old" not in api.objects
+    assert f"{TEAM}/pods/chat-0" in api.objects
+    assert f"{TEAM}/pods/gone" not in api.objects
+    old = api.objects[f"{TEAM}/pods/old"]["metadata"]
+    assert (old["labels"]["a"], old["annotations"]["c"]) == ("b", "d")
+    assert old["ownerReferences"][0]["uid"] == OWNER.uid
+    assert [body.get("phase") for _, body in node.told] == ["cordon", "drain", "abort", None]
+
+
+async def test_an_action_that_fails_does_not_stop_the_others(
+    api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
+) -> None:
+    """What the API server refuses is told to the user, who has to mend it."""
+    api.failing = {("POST", "/pods"): 422}
+    manifest = config_map(OWNER, make_spec(), "rev")
+    actions = (creation("chat-0"), CordonNode("x", "127.0.0.99", "why"), ApplyChild(manifest))
+    told = await make_executor(kube, session).carry_out(make_snapshot(), actions)
+    assert f"{TEAM}/configmaps/chat-rev" in api.objects
+    assert [(event.reason, event.is_warning) for event in told] == [("CreateFailed", True)]
+    assert "as the test wants it" in told[0].message
+
+
+async def test_nothing_is_written_without_the_lease(
+    api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
+) -> None:
+    """A replica that may have lost the lease stops before the next write."""
+    executor = make_executor(kube, session, may_write=False)
+    with pytest.raises(LeaseLostError):
+        await executor.carry_out(make_snapshot(), (creation("chat-0"),))
+    assert f"{TEAM}/pods/chat-0" not in api.objects
+
+
+async def test_what_has_not_changed_is_applied_once(
+    api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
+) -> None:
+    """An object is applied again when it should be another, or somebody has touched one."""
+    executor, snapshot = make_executor(kube, session), make_snapshot()
+    first = (ApplyChild(config_map(OWNER, make_spec(), "rev")),)
+    other = (ApplyChild(config_map(OWNER, make_spec(node={"log": {"level": "debug"}}), "rev")),)
+    path = f"{TEAM}/configmaps/chat-rev"
+    for actions, patches in ((first, 1), (first, 1), (other, 2)):
+        await executor.carry_out(snapshot, actions)
+        assert api.calls.count(("PATCH", path)) == patches
+    api.remove(path)
+    executor.forget()
+    await executor.carry_out(snapshot, other)
+    assert path in api.objects
+
+
+async def test_an_admin_key_is_made_where_none_is_named(
+    api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
+) -> None:
+    """The Secret is made once, belongs to the cluster, and no other is touched."""
+    path = f"{TEAM}/secrets/chat-admin"
+    api.remove(path)
+    executor = make_executor(kube, session)
+    await executor.carry_out(make_snapshot(), (creation("chat-0"), creation("chat-1")))
+    made = api.objects[path]
+    assert len(made["stringData"]["key"]) > 40
+    assert made["metadata"]["ownerReferences"][0]["uid"] == OWNER.uid
+    api.remove(path)
+    named = make_snapshot(secrets={"adminKeySecretRef": {"name": "mine", "key": "k"}})
+    await executor.carry_out(named, (creation("chat-2"),))
+    assert path not in api.objects
+
+
+async def test_events_are_told_once(api: FakeApiServer, kube: KubeClient) -> None:
+    """Neither the same operator nor another one tells the same thing twice."""
+    events = (Event("DrainStarted", "chat-0: …", "drain-1"),)
+    first = EventTeller(kube, instance="a")
+    for teller in (first, first, EventTeller(kube, instance="b")):
+        await teller.tell(OWNER, events, 1_800_000_000.0)
+    told = api.of_kind("events")
+    assert [each["reason"] for each in told] == ["DrainStarted"]
+    assert len([call for call in api.calls if call[0] == "POST"]) == 2
+    api.failing = {("POST", "/events"): 500}
+    await first.tell(OWNER, (Event("DrainForced", "x", "drain-2", is_warning=True),), 0.0)
+    api.failing = {}
+    await first.tell(OWNER, (Event("DrainForced", "x", "drain-2", is_warning=True),), 0.0)
+    assert api.of_kind("events")[1]["type"] == "Warning"
+
+
+# --- observer -----------------------------------------------------------------------------------
+
+
+async def test_a_look_brings_everything_together(
+    api: FakeApiServer,
+    kube: KubeClient,
+    start_node: Callable[[], Awaitable[FakeNode]],
+    session: aiohttp.ClientSession,
+) -> None:
+    """The resource, its Pods with what nodes say, machines and ConfigMaps are one snapshot."""
+    node = await start_node()
+    for name in ("chat-0", "chat-1"):
+        manifest = pod_manifest(OWNER, make_spec(), "rev", name)
+        ip = node.ip if name == "chat-0" else "127.0.0.99"
+        api.put(f"{TEAM}/pods/{name}", {**manifest, "status": {"podIP": ip}})
+    api.put(f"{TEAM}/configmaps/chat-rev", config_map(OWNER, make_spec(), "rev"))
+    api.put("/api/v1/nodes/a", {"spec": {"unschedulable": True}})
+    reader = StatusReader(session, port=node.port)
+    observer = Observer(kube, reader, Machines(kube), operator_namespace="operators")
+    snapshot = await observer.look("team", "chat")
+    assert snapshot
+    assert [pod.status is not None for pod in snapshot.pods] == [True, False]
+    assert snapshot.kubernetes_nodes["a"].is_cordoned
+    assert snapshot.settings_revisions == {"rev"}
+    assert await observer.look("team", "another") is None
+
+
+async def test_a_look_without_the_right_to_see_machines(
+    api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
+) -> None:
+    """Where the operator may not list Kubernetes nodes it goes without; other errors count."""
+    reader = StatusReader(session, port=1)
+    api.failing = {("GET", "/nodes"): 403}
+    observer = Observer(kube, reader, Machines(kube), operator_namespace="operators")
+    snapshot = await observer.look("team", "chat")
+    assert snapshot
+    assert snapshot.kubernetes_nodes == {}
+    api.failing = {("GET", "/nodes"): 500}
+    with pytest.raises(ApiServerError):
+        await Machines(kube).all()
+
+
+async def test_a_spec_that_cannot_be_understood(
+    api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
+) -> None:
+    """It is an error of the operator's own kind; a status of another version is none."""
+    reader = StatusReader(session, port=1)
+    observer = Observer(kube, reader, Machines(kube), operator_namespace="operators")
+    api.put(CLUSTER, {**api.objects[CLUSTER], "status": {"conditions": "none"}})
+    assert await observer.look("team", "chat")
+    api.put(CLUSTER, {**api.objects[CLUSTER], "spec": {"image": 7}})
+    with pytest.raises(SpecError, match="image"):
+        await observer.look("team", "chat")
+
+
+# --- lease and health ---------------------------------------------------------------------------
+
+
+class Clock:
+    """A clock that the test turns."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.now
+
+
+def make_lease(kube: KubeClient, identity: str, clock: Clock) -> Lease:
+    """A part in the lease, by the test's clock."""
+    return Lease(
+        kube,
+        namespace="operators",
+        name="operator",
+        identity=identity,
+        duration_s=15,
+        monotonic=clock,
+    )
+
+
+async def test_one_holds_the_lease_at_a_time(api: FakeApiServer, kube: KubeClient) -> None:
+    """The second waits for the first's silence, or for its release, and no longer."""
+    clock = Clock()
+    first, second = make_lease(kube, "first", clock), make_lease(kube, "second", clock)
+    await first.acquire()
+    assert first.is_held()
+    assert not await second.attempt()
+    clock.now += 10
+    assert not first.is_held()
+    assert not await second.attempt()
+    assert await first.attempt()
+    clock.now += 15.1
+    assert not await second.attempt()  # it has just seen that the first was alive
+    clock.now += 15.1
+    await second.acquire()
+    assert not await first.attempt()
+    assert api.objects[LEASE]["spec"]["leaseTransitions"] == 1
+    await second.release()
+    assert not second.is_held()
+    assert await first.attempt()
+
+
+async def test_a_lease_that_cannot_be_renewed_is_lost(
+    api: FakeApiServer, kube: KubeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the API server is away the holder goes on until another one may begin."""
+    clock = Clock()
+    lease = make_lease(kube, "me", clock)
+    await lease.acquire()
+    api.failing = {("GET", "/operator"): 500}
+    tries: list[float] = []
+
+    async def turn_the_clock(seconds: float) -> None:
+        tries.append(seconds)
+        clock.now += seconds
+
+    monkeypatch.setattr("realtime_operator.lease.asyncio.sleep", turn_the_clock)
+    with pytest.raises(LeaseLostError):
+        await lease.keep()
+    assert tries == [5.0, 5.0]
+    await lease.release()
+
+
+async def test_health_tells_a_stuck_loop(session: aiohttp.ClientSession) -> None:
+    """Healthy while every loop comes round, ready since the first has; an ended one is fine."""
+    clock = Clock()
+    heartbeats = Heartbeats(clock)
+    server = HealthServer(heartbeats, Metrics(), address="127.0.0.1", port=0)
+    port = await server.start()
+
+    async def status(path: str) -> int:
+        async with session.get(f"http://127.0.0.1:{port}{path}") as response:
+            await response.read()
+            return response.status
+
+    try:
+        assert await status("/readyz") == 503
+        heartbeats.beat("team/chat")
+        assert await status("/readyz") == 200
+        assert await status("/healthz") == 200
+        clock.now += 121
+        assert await status("/healthz") == 503
+        heartbeats.ended("team/chat")
+        assert await status("/healthz") == 200
+        assert await status("/metrics") == 200
+    finally:
+        await server.stop()
+
+
+async def test_an_admin_key_that_is_missing_is_told(api: FakeApiServer, kube: KubeClient) -> None:
+    """Nodes cannot be drained without it: the error says which Secret lacks what."""
+    assert await read_admin_key(kube, make_snapshot()) == KEY
+    named = make_snapshot(secrets={"adminKeySecretRef": {"name": "mine", "key": "k"}})
+    with pytest.raises(OperatorError, match="team/mine"):
+        await read_admin_key(kube, named)
+    api.put(f"{TEAM}/secrets/mine", {"data": {"k": "not base64!"}})
+    with pytest.raises(OperatorError, match="'k'"):
+        await read_admin_key(kube, named)

@@ -1,0 +1,64 @@
+"""A node's internal port, and nothing behind it: says what the test wants, records what it is told.
+
+Every one listens on a loopback address of its own, all on the same port, as a cluster's Pods do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from aiohttp import web
+
+KEY: Final = "the admin key"
+
+
+class FakeNode:
+    """One node that answers on `ip`."""
+
+    def __init__(self, ip: str) -> None:
+        """Serve nobody yet."""
+        self.ip = ip
+        self.port = 0
+        self.status: Any = {"boot_id": f"boot of {ip}", "num_clients": 0, "unknown_field": []}
+        self.told: list[tuple[str, Any]] = []
+        self.refuses = 0
+        """The status that orders are refused with; 0: they are not."""
+        self.is_hung = False
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, port: int = 0) -> int:
+        """Listen; return the port."""
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/status", self._status),
+                web.post("/drain", self._order),
+                web.post("/budget", self._order),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self.ip, port).start()
+        self.port = self._runner.addresses[0][1]
+        return self.port
+
+    async def stop(self) -> None:
+        """Listen no more."""
+        assert self._runner
+        await self._runner.cleanup()
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        if self.is_hung:
+            await asyncio.Event().wait()
+        if isinstance(self.status, str):
+            return web.Response(text=self.status)
+        return web.json_response(self.status)
+
+    async def _order(self, request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != f"Bearer {KEY}":
+            return web.Response(status=401, text="send the admin key")
+        if self.refuses:
+            return web.Response(status=self.refuses, text="not now")
+        self.told.append((request.path, await request.json()))
+        return web.json_response({})

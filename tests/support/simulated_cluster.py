@@ -1,0 +1,483 @@
+"""A cluster that is not there: Pods, nodes and clients as far as the operator's decisions see them.
+
+It keeps Pods as the API server would, in manifests, and is read by the operator's own readers. A
+round takes a snapshot, decides, and carries out the plan, or some of it: actions may be lost or
+come twice, and the operator may die after any of them; everything it remembers is then gone. Every
+action and every move of a client is recorded. Time is a number that `run` turns, a second at a
+time.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from realtime_operator.build import names
+from realtime_operator.build.names import Owner
+from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
+from realtime_operator.crd.status import RealtimeClusterStatus
+from realtime_operator.decide.actions import (
+    AbortDrain,
+    Action,
+    AdoptPod,
+    ApplyChild,
+    CordonNode,
+    CreatePod,
+    DeletePod,
+    DeleteSettings,
+    DrainNode,
+    PatchPod,
+    SetBudget,
+    SetFinalizer,
+)
+from realtime_operator.decide.decision import Plan, decide
+from realtime_operator.decide.events import Event
+from realtime_operator.decide.snapshot import KubernetesNode, Snapshot
+from realtime_operator.observe.node_status import (
+    Quietness,
+    ReportedBudget,
+    ReportedDrain,
+    ReportedStatus,
+)
+from realtime_operator.observe.pods import read_pod
+
+START: Final = 1_800_000_000.0
+OWNER: Final = Owner("chat", "team", "uid-of-the-cluster")
+
+
+class Fault(NamedTuple):
+    """What goes wrong in one round of the operator; numbers count its actions."""
+
+    dies_after: int = 10**9
+    """So many actions: then the operator is gone, and another one starts."""
+    lost: frozenset[int] = frozenset()
+    """Actions that do not arrive."""
+    doubled: frozenset[int] = frozenset()
+    """Actions that arrive twice."""
+
+
+FAULTLESS: Final = Fault()
+
+
+def make_spec(**changed: Any) -> RealtimeClusterSpec:
+    """A spec with short times; keywords replace parts of it."""
+    spec = {
+        "replicas": 3,
+        "image": "node:1",
+        "drain": {"propagationSeconds": 5, "windowSeconds": 30},
+        "update": {"minReadySeconds": 2, "progressDeadlineSeconds": 60},
+    }
+    return RealtimeClusterSpec.model_validate({**spec, **changed})
+
+
+@dataclass
+class SimulatedNode:
+    """A Pod and the process in it."""
+
+    manifest: dict[str, Any]
+    ready_at: float
+    boot: int = 0
+    phase: str = "serving"
+    rate_per_s: float = 0.0
+    owed: float = 0.0
+    forces_at: float | None = None
+    accepted_total: int = 0
+    answers: bool = True
+    backplane_available: bool = True
+    clients: list[int] = field(default_factory=list)
+    is_broken: bool = False
+    deleted_until: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the Pod."""
+        return str(self.manifest["metadata"]["name"])
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels of the Pod."""
+        labels: dict[str, str] = self.manifest["metadata"]["labels"]
+        return labels
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether Kubernetes calls it ready."""
+        conditions = self.manifest["status"]["conditions"]
+        return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+class SimulatedCluster:
+    """Everything there is, and the operator that looks after it."""
+
+    def __init__(self, spec: RealtimeClusterSpec, *, clients: int = 0, lag_s: int = 3) -> None:
+        """Begin with no Pod; `lag_s` is how long load balancers take to follow a label."""
+        self.now = START
+        self.spec = spec
+        self.generation = 1
+        self.status = RealtimeClusterStatus()
+        self.nodes: dict[str, SimulatedNode] = {}
+        self.machines = {name: KubernetesNode(name, zone=name) for name in ("a", "b", "c")}
+        self.broken_images: set[str] = set()
+        self.deleted_at: float | None = None
+        self.has_finalizer = False
+        self.settings_revisions: set[str] = set()
+        self.children: dict[tuple[str, str], Any] = {}
+        self.actions: list[tuple[float, Action]] = []
+        self.events: list[Event] = []
+        self.reconnects: Counter[int] = Counter()
+        self.start_s = 3
+        self.budget = 100
+        self.watch: Callable[[], None] = lambda: None
+        self.faults: Iterator[Fault] = iter(())
+        self.waiting = list(range(clients))
+        self._lag_s = lag_s
+        self._routes: list[tuple[float, list[str]]] = []
+        self._uids = itertools.count(1)
+        self._next_client = clients
+        self._quietness = Quietness()
+        self._next_round = self.now
+
+    # --- what tests look at -----------------------------------------------------------------
+
+    @property
+    def revisions(self) -> Counter[str]:
+        """How many Pods there are of each image."""
+        return Counter(node.manifest["spec"]["containers"][0]["image"] for node in self.live)
+
+    @property
+    def live(self) -> list[SimulatedNode]:
+        """Nodes whose Pods are not being deleted."""
+        return [node for node in self.nodes.values() if node.deleted_until is None]
+
+    @property
+    def accepting(self) -> list[SimulatedNode]:
+        """Nodes that really take new clients."""
+        return [
+            node
+            for node in self.live
+            if node.is_ready and node.labels[names.ACCEPTING] == "true" and node.phase == "serving"
+        ]
+
+    @property
+    def draining(self) -> list[SimulatedNode]:
+        """Nodes that the operator lets send clients away."""
+        return [
+            node for node in self.live if node.phase in ("draining", "forcing") and node.clients
+        ]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything is as the spec says."""
+        image = {self.spec.image: self.spec.replicas} if self.spec.replicas else {}
+        return (
+            dict(self.revisions) == image
+            and len(self.nodes) == self.spec.replicas
+            and len(self.accepting) == self.spec.replicas
+        )
+
+    def condition(self, kind: str) -> tuple[str, str]:
+        """Status and reason of a condition."""
+        found = next(each for each in self.status.conditions if each.type == kind)
+        return found.status, found.reason
+
+    def told(self, reason: str) -> list[str]:
+        """The messages of all events with this reason."""
+        return [event.message for event in self.events if event.reason == reason]
+
+    # --- what tests do ----------------------------------------------------------------------
+
+    def change(self, **changed: Any) -> None:
+        """Change the spec, as `kubectl edit` does."""
+        given = self.spec.model_dump(by_alias=True, exclude_defaults=True)
+        self.spec = RealtimeClusterSpec.model_validate({**given, **changed})
+        self.generation += 1
+        self._next_round = self.now
+
+    def cordon_machine(self, name: str, *, is_cordoned: bool = True) -> None:
+        """Cordon a Kubernetes node."""
+        self.machines[name] = KubernetesNode(name, is_cordoned=is_cordoned, zone=name)
+
+    def restart_container(self, node: SimulatedNode) -> None:
+        """Kill a node's process; Kubernetes starts another."""
+        self._lose(node, node.clients)
+        node.boot += 1
+        node.phase = "serving"
+        node.accepted_total = 0
+        self._set_ready(node, ready=False)
+        node.ready_at = self.now + self.start_s
+
+    def evict(self, node: SimulatedNode) -> None:
+        """Delete a Pod, as an eviction or `kubectl delete pod` does."""
+        self._delete(node)
+
+    def add_clients(self, count: int) -> None:
+        """Let new clients come."""
+        self.waiting += range(self._next_client, self._next_client + count)
+        self._next_client += count
+
+    def restart_operator(self) -> None:
+        """Forget everything that the operator remembers."""
+        self._quietness = Quietness()
+        self._next_round = self.now
+
+    def run_until(self, done: Callable[[], bool], *, within_s: int = 600) -> None:
+        """Run until something holds."""
+        for _ in range(within_s):
+            if done():
+                return
+            self.run(1)
+        raise AssertionError(f"not within {within_s} s: {self.describe()}")
+
+    def run(self, seconds: int) -> None:
+        """Let time pass; the operator has its rounds when it asked for them."""
+        for _ in range(seconds):
+            if self.now >= self._next_round:
+                self.round(next(self.faults, FAULTLESS))
+            self.pass_second()
+
+    def round(self, fault: Fault = FAULTLESS) -> Plan:
+        """Let the operator look, decide and act, as well as the fault lets it."""
+        plan = decide(self.snapshot(), self.now)
+        for index, action in enumerate(plan.actions):
+            if index >= fault.dies_after:
+                self.restart_operator()
+                return plan
+            for _ in range(0 if index in fault.lost else 2 if index in fault.doubled else 1):
+                self._carry_out(action)
+        self.status = plan.status
+        known = {(event.reason, event.key) for event in self.events}
+        self.events += [event for event in plan.events if (event.reason, event.key) not in known]
+        self._next_round = self.now + plan.wake_after_s
+        return plan
+
+    def pass_second(self) -> None:
+        """Let a second pass in everything but the operator."""
+        self.now += 1
+        for node in list(self.nodes.values()):
+            self._age(node)
+        self._route()
+        self.watch()
+
+    def snapshot(self) -> Snapshot:
+        """What the operator sees."""
+        pods = []
+        for node in self.nodes.values():
+            pod = read_pod(node.manifest, OWNER.uid)
+            assert pod is not None
+            pods.append(pod)
+        statuses = {
+            name: self._quietness.seen(self._report(node), self.now)
+            for name, node in self.nodes.items()
+            if node.answers and node.ready_at <= self.now and not node.is_broken
+        }
+        return Snapshot(
+            owner=OWNER,
+            generation=self.generation,
+            spec=self.spec,
+            status=self.status,
+            pods=tuple(replace(pod, status=statuses.get(pod.name)) for pod in pods),
+            kubernetes_nodes=self.machines,
+            deleted_at=self.deleted_at,
+            has_finalizer=self.has_finalizer,
+            settings_revisions=frozenset(self.settings_revisions),
+        )
+
+    def describe(self) -> str:
+        """All of it in a few lines, for who reads a failure."""
+        nodes = [
+            f"{node.name} ready={node.is_ready} accepting={node.labels[names.ACCEPTING]}"
+            f" phase={node.phase} clients={len(node.clients)} deleted={node.deleted_until}"
+            f" {node.manifest['metadata']['annotations'].get(names.DRAIN_STATE, '')}"
+            for node in self.nodes.values()
+        ]
+        conditions = [
+            f"{each.type}={each.status} {each.reason} {each.message}"
+            for each in self.status.conditions
+        ]
+        return "\n".join([f"at {self.now - START:.0f} s", *nodes, *conditions])
+
+    # --- Kubernetes -------------------------------------------------------------------------
+
+    def _carry_out(self, action: Action) -> None:  # noqa: C901 - a case for each kind
+        self.actions.append((self.now, action))
+        match action:
+            case CreatePod():
+                self._create(action)
+            case DeletePod() | PatchPod() | AdoptPod():
+                node = self.nodes.get(action.name)
+                if node and node.manifest["metadata"]["uid"] == action.uid:
+                    self._change(node, action)
+            case CordonNode() | DrainNode() | AbortDrain():
+                node = self.nodes.get(action.name)
+                if node and node.answers:
+                    self._tell(node, action)
+            case ApplyChild(manifest):
+                kind, name = manifest["kind"], manifest["metadata"]["name"]
+                self.children[kind, name] = manifest
+                if kind == "ConfigMap":
+                    self.settings_revisions.add(name.removeprefix(f"{OWNER.name}-"))
+            case DeleteSettings(revision):
+                self.settings_revisions.discard(revision)
+            case SetFinalizer(present):
+                self.has_finalizer = present
+            case SetBudget():
+                self.budget = action.connections_per_second_per_node
+
+    def _create(self, action: CreatePod) -> None:
+        if action.name in self.nodes:
+            return
+        manifest: dict[str, Any] = {**action.manifest}
+        metadata = manifest["metadata"]
+        manifest["metadata"] = {
+            **metadata,
+            "uid": f"uid-{next(self._uids):06}",
+            "creationTimestamp": stamp(self.now),
+            "labels": dict(metadata["labels"]),
+            "annotations": dict(metadata["annotations"]),
+        }
+        free = [name for name, machine in self.machines.items() if not machine.is_cordoned]
+        used = Counter(node.manifest["spec"]["nodeName"] for node in self.nodes.values())
+        machine = min(free, key=lambda name: used[name])
+        manifest["spec"] = {**manifest["spec"], "nodeName": machine}
+        manifest["status"] = {"conditions": [], "podIP": "192.0.2.1"}
+        node = SimulatedNode(manifest, ready_at=self.now + self.start_s)
+        node.is_broken = manifest["spec"]["containers"][0]["image"] in self.broken_images
+        self.nodes[node.name] = node
+        self._set_ready(node, ready=False)
+
+    def _change(self, node: SimulatedNode, action: DeletePod | PatchPod | AdoptPod) -> None:
+        metadata = node.manifest["metadata"]
+        match action:
+            case DeletePod():
+                self._delete(node)
+            case AdoptPod():
+                metadata["ownerReferences"] = [names.owner_reference(OWNER)]
+            case PatchPod():
+                for part in ("labels", "annotations"):
+                    for key, value in getattr(action, part).items():
+                        if value is None:
+                            metadata[part].pop(key, None)
+                        else:
+                            metadata[part][key] = value
+
+    def _delete(self, node: SimulatedNode) -> None:
+        if node.deleted_until is None:
+            grace_s = node.manifest["spec"]["terminationGracePeriodSeconds"]
+            node.deleted_until = self.now + grace_s
+            node.manifest["metadata"]["deletionTimestamp"] = stamp(node.deleted_until)
+            if node.phase in ("serving", "cordoned"):
+                node.phase = "draining"
+                node.rate_per_s = max(1.0, len(node.clients) / self.spec.drain.window_seconds)
+
+    def _set_ready(self, node: SimulatedNode, *, ready: bool) -> None:
+        others = [each for each in node.manifest["status"]["conditions"] if each["type"] != "Ready"]
+        status = {"type": "Ready", "status": str(ready), "lastTransitionTime": stamp(self.now)}
+        node.manifest["status"]["conditions"] = [*others, status]
+
+    # --- nodes ------------------------------------------------------------------------------
+
+    def _report(self, node: SimulatedNode) -> ReportedStatus:
+        return ReportedStatus(
+            boot_id=f"{node.manifest['metadata']['uid']}-{node.boot}",
+            num_clients=len(node.clients),
+            accepting=node.phase == "serving",
+            backplane_available=node.backplane_available,
+            accepted_total=node.accepted_total,
+            drain=ReportedDrain(phase=node.phase),
+            budget=ReportedBudget(connections_per_second_per_node=self.budget),
+        )
+
+    def _tell(self, node: SimulatedNode, action: CordonNode | DrainNode | AbortDrain) -> None:
+        if node.deleted_until is not None:
+            return
+        match action:
+            case CordonNode():
+                node.phase = "cordoned"
+            case AbortDrain():
+                node.phase, node.forces_at = "serving", None
+            case DrainNode():
+                node.phase = "draining" if action.deadline_s else "forcing"
+                wanted = len(node.clients) / max(action.window_s, 1.0)
+                node.rate_per_s = min(action.rate_per_s, max(wanted, 0.1))
+                node.forces_at = self.now + action.deadline_s
+
+    def _age(self, node: SimulatedNode) -> None:
+        if node.is_broken:
+            self._wait_for_image(node)
+        elif not node.is_ready and self.now >= node.ready_at:
+            self._set_ready(node, ready=True)
+        if node.phase in ("draining", "forcing"):
+            if node.forces_at is not None and self.now >= node.forces_at:
+                node.phase = "forcing"
+            node.owed += node.rate_per_s if node.phase == "draining" else len(node.clients)
+            count = min(int(node.owed), len(node.clients))
+            node.owed -= int(node.owed)
+            self._lose(node, node.clients[:count])
+        is_done = not node.clients or self.now >= (node.deleted_until or 0)
+        if node.deleted_until is not None and is_done:
+            self._lose(node, node.clients)
+            del self.nodes[node.name]
+
+    def _wait_for_image(self, node: SimulatedNode) -> None:
+        waiting = {"reason": "ImagePullBackOff", "message": "there is no such image"}
+        node.manifest["status"]["containerStatuses"] = [{"state": {"waiting": waiting}}]
+
+    def _lose(self, node: SimulatedNode, clients: list[int]) -> None:
+        self.waiting += clients
+        self.reconnects.update(clients)
+        node.clients = [each for each in node.clients if each not in clients]
+
+    # --- clients ----------------------------------------------------------------------------
+
+    def _route(self) -> None:
+        """Load balancers spread waiting clients over what they still think is accepting."""
+        shown = [
+            node.name
+            for node in self.live
+            if node.is_ready and node.labels[names.ACCEPTING] == "true"
+        ]
+        self._routes.append((self.now, shown))
+        while len(self._routes) > 1 and self._routes[1][0] <= self.now - self._lag_s:
+            self._routes.pop(0)
+        targets = [self.nodes[name] for name in self._routes[0][1] if name in self.nodes]
+        waiting, self.waiting = self.waiting, []
+        for number, client in enumerate(waiting):
+            node = targets[number % len(targets)] if targets else None
+            if node and node.is_ready and node.phase == "serving":
+                node.clients.append(client)
+                node.accepted_total += 1
+            else:
+                self.waiting.append(client)
+
+
+def stamp(seconds: float) -> str:
+    """A time as Kubernetes writes it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def settled(clients: int = 60, **changed: Any) -> SimulatedCluster:
+    """A cluster that serves, its clients connected once."""
+    cluster = SimulatedCluster(make_spec(**changed), clients=clients)
+    cluster.run_until(lambda: cluster.is_settled and not cluster.waiting, within_s=120)
+    cluster.run(20)
+    cluster.reconnects.clear()
+    cluster.actions.clear()
+    cluster.events.clear()
+    return cluster
+
+
+def guarded(cluster: SimulatedCluster) -> SimulatedCluster:
+    """From now on, enough nodes accept and not too many drain, at every second."""
+    spec = cluster.spec
+
+    def watch() -> None:
+        least = max(min(1, spec.replicas), spec.replicas - spec.disruption_budget.max_unavailable)
+        assert len(cluster.accepting) >= least, cluster.describe()
+        assert len(cluster.draining) <= spec.update.max_concurrent_drains, cluster.describe()
+
+    cluster.watch = watch
+    return cluster

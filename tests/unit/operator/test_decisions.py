@@ -1,0 +1,457 @@
+"""Single rules of a decision, each on a snapshot made for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from realtime_operator.build import names
+from realtime_operator.crd.status import RealtimeClusterStatus
+from realtime_operator.decide.actions import (
+    AbortDrain,
+    AdoptPod,
+    ApplyChild,
+    CordonNode,
+    CreatePod,
+    DeletePod,
+    DeleteSettings,
+    DrainNode,
+    PatchPod,
+    SetBudget,
+    SetFinalizer,
+)
+from realtime_operator.decide.decision import Plan, decide
+from realtime_operator.decide.drain import FORCING_GRACE_S
+from realtime_operator.decide.replicas import victims_first
+from realtime_operator.decide.snapshot import DrainReason, KubernetesNode, NodeState, Snapshot
+from realtime_operator.decide.status import worth_writing
+from tests.unit.operator.fleets import (
+    NEW,
+    NOW,
+    OLD,
+    leaving,
+    make_pod,
+    make_record,
+    make_snapshot,
+    make_status,
+)
+
+ONE = {"replicas": 1}
+TWO = {"replicas": 2}
+FULL = {"maxConnections": 100, "softLimitPercent": 90}
+
+
+def planned(snapshot: Snapshot) -> Plan:
+    """The plan of a snapshot."""
+    return decide(snapshot, NOW)
+
+
+def of(plan: Plan, kind: type[object]) -> list[Any]:
+    """The actions of a kind."""
+    return [action for action in plan.actions if isinstance(action, kind)]
+
+
+def condition(plan: Plan, kind: str) -> tuple[str, str, str]:
+    """Status, reason and message of a condition."""
+    found = next(each for each in plan.status.conditions if each.type == kind)
+    return found.status, found.reason, found.message
+
+
+def told(plan: Plan) -> list[str]:
+    """The reasons of all events."""
+    return [event.reason for event in plan.events]
+
+
+# --- who goes first -----------------------------------------------------------------------------
+
+
+def test_who_is_missed_least() -> None:
+    """Leaving, unready, old, on a cordoned machine, few clients, full zone, young, in order."""
+    machines = {
+        "a1": KubernetesNode("a1", zone="a"),
+        "a2": KubernetesNode("a2", zone="a", is_cordoned=True),
+        "b1": KubernetesNode("b1", zone="b"),
+    }
+    pods = [
+        make_pod("elder", kubernetes_node="b1", created_at=NOW - 900),
+        make_pod("in-a-full-zone", kubernetes_node="a1", created_at=NOW - 900),
+        make_pod("few", kubernetes_node="b1", status=make_status(1)),
+        make_pod("many", kubernetes_node="b1", status=make_status(9)),
+        make_pod("on-cordoned", kubernetes_node="a2", status=make_status(9)),
+        make_pod("old", kubernetes_node="b1", revision=OLD, status=make_status(9)),
+        make_pod("unready", kubernetes_node="b1", is_ready=False, status=make_status(9)),
+        leaving("leaving", NodeState.DRAINING, clients=9, kubernetes_node="b1"),
+        make_pod("younger", kubernetes_node="b1", created_at=NOW - 90),
+        make_pod("nowhere", kubernetes_node="gone", status=make_status(99)),
+    ]
+    order = victims_first(make_snapshot(*pods, kubernetes_nodes=machines), pods, NEW)
+    assert [pod.name for pod in order] == [
+        "leaving",
+        "unready",
+        "old",
+        "on-cordoned",
+        "younger",
+        "elder",
+        "in-a-full-zone",
+        "few",
+        "many",
+        "nowhere",
+    ]
+
+
+# --- scaling down -------------------------------------------------------------------------------
+
+
+def test_a_scale_down_waits_for_what_nodes_say() -> None:
+    """A ready node that does not answer could have any number of clients: nobody is taken out."""
+    plan = planned(make_snapshot(make_pod("a"), make_pod("b", status=None), spec=ONE))
+    assert not of(plan, CordonNode)
+    assert condition(plan, "ScalingLimited")[:2] == ("True", "ScaleDownWaits")
+    assert condition(plan, "MetricsAvailable")[:2] == ("False", "NodesSilent")
+    assert {"ScalingLimited", "MetricsUnavailable"} <= set(told(plan))
+
+
+def test_a_scale_down_waits_for_room() -> None:
+    """The others have to have room below the soft limit."""
+    pods = [make_pod("a", status=make_status(60)), make_pod("b", status=make_status(50))]
+    plan = planned(make_snapshot(*pods, spec={**ONE, "capacity": FULL}))
+    assert not of(plan, CordonNode)
+    assert "room for 30 clients" in condition(plan, "ScalingLimited")[2]
+    roomy = planned(make_snapshot(*pods, spec=ONE))
+    assert [action.name for action in of(roomy, CordonNode)] == ["b"]
+
+
+def test_a_scale_down_takes_one_after_another() -> None:
+    """While one node is on its way out no other is cordoned, unless more drains are allowed."""
+    pods = [make_pod("a"), make_pod("b"), make_pod("c", status=make_status(5))]
+    spec = {**ONE, "disruptionBudget": {"maxUnavailable": 1}}
+    assert [action.name for action in of(planned(make_snapshot(*pods, spec=spec)), CordonNode)] == [
+        "a"
+    ]
+    two = {**spec, "update": {"maxConcurrentDrains": 2}}
+    both = of(planned(make_snapshot(*pods, spec=two)), CordonNode)
+    assert [action.name for action in both] == ["a", "b"]
+
+
+def test_raising_replicas_again_calls_a_drain_off() -> None:
+    """A node that drains for a scale-down serves again when it is wanted again."""
+    pod = leaving("a", NodeState.DRAINING, clients=5, reason=DrainReason.SCALE_DOWN)
+    plan = planned(make_snapshot(pod, make_pod("b"), spec=TWO))
+    assert [action.name for action in of(plan, AbortDrain)] == ["a"]
+    patch = of(plan, PatchPod)[0]
+    assert patch.labels == {names.ACCEPTING: "true"}
+    assert patch.annotations[names.DRAIN_STATE] is None
+    assert "DrainAborted" in told(plan)
+
+
+# --- rollouts -----------------------------------------------------------------------------------
+
+
+def test_old_nodes_are_cordoned_when_the_new_have_room_for_the_fullest() -> None:
+    """Otherwise a drain would begin that nobody could take the clients of."""
+    old = [make_pod(f"old-{n}", revision=OLD, status=make_status(90)) for n in range(2)]
+    new = [make_pod(f"new-{n}", status=make_status(60)) for n in range(2)]
+    spec = {**TWO, "capacity": FULL}
+    plan = planned(make_snapshot(*old, *new, spec=spec))
+    assert not of(plan, CordonNode)
+    assert "room for 80 clients" in condition(plan, "Progressing")[2]
+    roomy = planned(make_snapshot(*old, *new, spec=TWO))
+    assert len(of(roomy, CordonNode)) == 2
+
+
+def test_nobody_is_drained_while_clients_may_come_to_an_old_node() -> None:
+    """All old nodes are shut before the first is drained, or its clients could come to them."""
+    shut = leaving("old-0", NodeState.CORDONED, clients=5, revision=OLD)
+    new = [make_pod("new-0"), make_pod("new-1")]
+    still_open = make_pod("old-1", revision=OLD, status=make_status(5))
+    plan = planned(make_snapshot(shut, still_open, *new, spec=TWO))
+    assert not of(plan, DrainNode)
+    assert [action.name for action in of(plan, CordonNode)] == ["old-1"]
+    assert condition(plan, "Progressing")[1] == "Cordoning"
+    unstarted = make_pod("old-1", revision=OLD, active_since=None, is_ready=False, status=None)
+    plan = planned(make_snapshot(shut, unstarted, *new, spec=TWO))
+    assert [action.name for action in of(plan, DrainNode)] == ["old-0"]
+    assert [action.name for action in of(plan, DeletePod)] == ["old-1"]
+
+
+def test_drains_wait_for_a_place() -> None:
+    """As many nodes drain as update.maxConcurrentDrains says, evicted ones counted in."""
+    evicted = make_pod("evicted", deleted_until=NOW + 60, status=make_status(5))
+    cordoned = leaving("old-0", NodeState.CORDONED, clients=5, revision=OLD)
+    new = [make_pod("new-0"), make_pod("new-1")]
+    plan = planned(make_snapshot(evicted, cordoned, *new, spec=TWO))
+    assert not of(plan, DrainNode)
+    over = replace(evicted, deleted_until=NOW)
+    plan = planned(make_snapshot(over, cordoned, *new, spec=TWO))
+    assert [action.name for action in of(plan, DrainNode)] == ["old-0"]
+    drained = replace(evicted, drain=make_record(NodeState.DRAINED))
+    plan = planned(make_snapshot(drained, cordoned, *new, spec=TWO))
+    assert [action.name for action in of(plan, DrainNode)] == ["old-0"]
+
+
+def test_drains_wait_for_room() -> None:
+    """The clients of a node need a place on those of the new revision."""
+    cordoned = leaving("old-0", NodeState.CORDONED, clients=50, revision=OLD)
+    new = [make_pod(f"new-{n}", status=make_status(80)) for n in range(2)]
+    spec = {**TWO, "capacity": FULL}
+    plan = planned(make_snapshot(cordoned, *new, spec=spec))
+    assert not of(plan, DrainNode)
+
+
+def test_a_silent_node_does_not_stop_the_rollout_that_mends_it() -> None:
+    """What is not known counts as nothing for a rollout."""
+    silent = leaving("old-0", NodeState.CORDONED, revision=OLD, status=None)
+    new = [make_pod("new-0", status=None), make_pod("new-1", status=None)]
+    plan = planned(make_snapshot(silent, *new, spec=TWO))
+    patch = next(each for each in of(plan, PatchPod) if each.name == "old-0")
+    assert patch.annotations[names.DRAIN_STATE] == NodeState.DRAINING
+
+
+def test_a_node_is_given_longer_where_the_budget_needs_it() -> None:
+    """A deadline is later rather than that more clients are sent away than the budget allows."""
+    cordoned = leaving("old-0", NodeState.CORDONED, clients=9000, revision=OLD)
+    spec = {**ONE, "reconnectBudget": {"connectionsPerSecondPerNode": 10}}
+    order = of(planned(make_snapshot(cordoned, make_pod("new-0"), spec=spec)), DrainNode)[0]
+    assert order.rate_per_s == 10
+    assert order.deadline_s > 900
+
+
+def test_a_node_that_does_not_know_of_its_drain_is_told_again() -> None:
+    """A lost order is given again, with what is left of the time."""
+    record = make_record(NodeState.DRAINING, deadline=NOW + 10)
+    pod = leaving("old-0", NodeState.DRAINING, revision=OLD, drain=record)
+    pod = replace(pod, status=make_status(5, drain_phase="serving"))
+    order = of(planned(make_snapshot(pod, make_pod("new-0"), spec=ONE)), DrainNode)[0]
+    assert order.deadline_s == 10
+    assert order.window_s < 10
+    forced = replace(pod, drain=make_record(NodeState.FORCING, deadline=NOW - 1))
+    order = of(planned(make_snapshot(forced, make_pod("new-0"), spec=ONE)), DrainNode)[0]
+    assert order.deadline_s == 0
+    lost = leaving("old-1", NodeState.CORDONED, revision=OLD, status=make_status(5))
+    assert of(planned(make_snapshot(lost, make_pod("new-0"), spec=ONE)), CordonNode)
+
+
+def test_time_given_again_is_told_to_the_node() -> None:
+    """With deadlinePolicy Wait a node never forces by itself, and its deadline moves."""
+    record = make_record(NodeState.DRAINING, deadline=NOW)
+    pod = leaving("old-0", NodeState.DRAINING, clients=5, revision=OLD, drain=record)
+    spec = {**ONE, "drain": {"deadlinePolicy": "Wait", "windowSeconds": 30}}
+    plan = planned(make_snapshot(pod, make_pod("new-0"), spec=spec))
+    assert of(plan, DrainNode)[0].deadline_s > 3600
+    assert float(of(plan, PatchPod)[0].annotations[names.DRAIN_DEADLINE]) == NOW + 30
+
+
+def test_the_more_urgent_reason_is_written_down() -> None:
+    """A node that drains for a rollout and whose machine is cordoned has the machine's reason."""
+    pod = leaving("old-0", NodeState.DRAINING, clients=5, revision=OLD, kubernetes_node="a")
+    machines = {"a": KubernetesNode("a", is_cordoned=True)}
+    plan = planned(make_snapshot(pod, make_pod("n"), spec=ONE, kubernetes_nodes=machines))
+    assert of(plan, PatchPod)[0].annotations == {names.DRAIN_REASON: "NodeCordoned"}
+
+
+def test_as_many_go_back_as_the_floor_lacks() -> None:
+    """If nodes that accept are missing, a cordoned one with most clients serves again."""
+    pods = [
+        leaving("a", NodeState.CORDONED, clients=1, reason=DrainReason.NODE_CORDONED),
+        leaving("b", NodeState.CORDONED, clients=9, reason=DrainReason.NODE_CORDONED),
+        make_pod("c"),
+    ]
+    pods = [replace(pod, kubernetes_node="a") for pod in pods[:2]] + pods[2:]
+    machines = {"a": KubernetesNode("a", is_cordoned=True)}
+    plan = planned(make_snapshot(*pods, kubernetes_nodes=machines))
+    assert [action.name for action in of(plan, AbortDrain)] == ["b"]
+
+
+def test_a_rollout_that_fails_leaves_other_drains_alone() -> None:
+    """Only who had to go for the rollout goes back to work; a cordoned machine is emptied."""
+    rolling = leaving("old-0", NodeState.CORDONED, clients=5, revision=OLD)
+    moved = leaving("old-1", NodeState.CORDONED, clients=5, reason=DrainReason.NODE_CORDONED)
+    moved = replace(moved, revision=OLD, kubernetes_node="a")
+    machines = {"a": KubernetesNode("a", is_cordoned=True)}
+    plan = planned(make_snapshot(rolling, moved, spec=ONE, kubernetes_nodes=machines))
+    assert [action.name for action in of(plan, AbortDrain)] == ["old-0"]
+
+
+# --- supply -------------------------------------------------------------------------------------
+
+
+def test_pods_without_a_controller_are_taken_in() -> None:
+    """A Pod of the cluster that nobody controls is adopted and counts."""
+    plan = planned(make_snapshot(make_pod("a", is_owned=False), spec=ONE))
+    assert of(plan, AdoptPod) == [AdoptPod("a", "uid-a")]
+    assert not of(plan, CreatePod)
+
+
+def test_a_failed_pod_is_replaced_in_time() -> None:
+    """A Pod that Kubernetes gave up goes, but not in a tight loop."""
+    fresh = make_pod("a", has_failed=True, is_ready=False, status=None, created_at=NOW - 5)
+    plan = planned(make_snapshot(fresh, spec=ONE))
+    assert not of(plan, DeletePod)
+    assert not of(plan, CreatePod)
+    later = replace(fresh, created_at=NOW - 90, problem="Evicted")
+    plan = planned(make_snapshot(later, spec=ONE))
+    assert of(plan, DeletePod)[0].reason == "it has failed: Evicted"
+    assert condition(plan, "Degraded")[0] == "True"
+
+
+def test_a_name_is_not_used_twice() -> None:
+    """A new Pod takes the lowest number that no Pod has, deleted ones included."""
+    going = make_pod(f"chat-{NEW}-0", deleted_until=NOW + 9)
+    plan = planned(make_snapshot(going, spec=ONE))
+    assert [action.name for action in of(plan, CreatePod)] == [f"chat-{NEW}-1"]
+
+
+def test_pods_are_created_in_batches() -> None:
+    """A large cluster does not begin all at once."""
+    assert len(of(planned(make_snapshot(spec={"replicas": 50})), CreatePod)) == 10
+
+
+# --- the rest -----------------------------------------------------------------------------------
+
+
+def test_a_node_cut_off_from_redis_takes_no_new_clients() -> None:
+    """It leaves the Service while another node reaches Redis, and comes back with it."""
+    cut = make_pod("a", status=make_status(3, backplane_available=False))
+    plan = planned(make_snapshot(cut, make_pod("b"), spec=TWO))
+    assert of(plan, PatchPod) == [PatchPod("a", "uid-a", labels={names.ACCEPTING: "false"})]
+    assert condition(plan, "Degraded")[1] == "BackplaneUnavailable"
+    both = replace(make_pod("b"), status=make_status(3, backplane_available=False))
+    assert not of(planned(make_snapshot(cut, both, spec=TWO)), PatchPod)
+    back = replace(cut, is_accepting=False, status=make_status(3))
+    plan = planned(make_snapshot(back, make_pod("b"), spec=TWO))
+    assert of(plan, PatchPod) == [PatchPod("a", "uid-a", labels={names.ACCEPTING: "true"})]
+
+
+def test_the_budget_is_told_where_it_is_another() -> None:
+    """One node is told, and none if all is as it should be."""
+    spec = {**TWO, "reconnectBudget": {"connectionsPerSecondPerNode": 50}}
+    pods = [make_pod(name, status=make_status(budget_per_s=100)) for name in "ab"]
+    assert of(planned(make_snapshot(*pods, spec=spec)), SetBudget) == [
+        SetBudget("a", "192.0.2.1", 50)
+    ]
+    told_already = [make_pod(name, status=make_status(budget_per_s=50)) for name in "ab"]
+    assert not of(planned(make_snapshot(*told_already, spec=spec)), SetBudget)
+    assert not of(planned(make_snapshot(make_pod("a", status=None), spec=spec)), SetBudget)
+
+
+def test_settings_of_revisions_that_are_gone_are_deleted() -> None:
+    """The ConfigMap of a revision stays while one of its Pods does, a deleted one included."""
+    going = make_pod("old", revision=OLD, deleted_until=NOW + 9)
+    revisions = frozenset({OLD, NEW, "gone"})
+    plan = planned(make_snapshot(going, settings_revisions=revisions))
+    assert of(plan, DeleteSettings) == [DeleteSettings("gone")]
+
+
+def test_a_paused_cluster_is_left_alone() -> None:
+    """Nothing is done; the status goes on telling what is there."""
+    plan = planned(make_snapshot(spec={"paused": True}))
+    assert plan.actions == ()
+    assert condition(plan, "Paused")[0] == "True"
+
+
+def test_a_deleted_cluster_is_left_to_kubernetes() -> None:
+    """Without a drain on deletion nothing is recreated, and nothing drained."""
+    plan = planned(make_snapshot(make_pod(), deleted_at=NOW - 1))
+    assert plan.actions == ()
+
+
+def test_deletion_waits_for_the_drain_that_was_asked_for() -> None:
+    """All nodes drain at once; then, or when it takes too long, the resource is let go."""
+    spec = {**TWO, "drain": {"onDelete": "Drain", "propagationSeconds": 5, "windowSeconds": 30}}
+    before = planned(make_snapshot(make_pod(), spec=spec))
+    assert of(before, SetFinalizer) == [SetFinalizer(present=True)]
+    pods = [make_pod(name, status=make_status(5)) for name in "ab"]
+    deleted: dict[str, Any] = {"spec": spec, "deleted_at": NOW - 9, "has_finalizer": True}
+    plan = planned(make_snapshot(*pods, **deleted))
+    assert len(of(plan, CordonNode)) == 2
+    assert not of(plan, ApplyChild)
+    assert not of(plan, CreatePod)
+    cordoned = [
+        leaving(name, NodeState.CORDONED, clients=5, reason=DrainReason.DELETE) for name in "ab"
+    ]
+    assert len(of(planned(make_snapshot(*cordoned, **deleted)), DrainNode)) == 2
+    gone = planned(make_snapshot(**deleted))
+    assert of(gone, SetFinalizer) == [SetFinalizer(present=False)]
+    late = {**deleted, "deleted_at": NOW - 35 - 2 * FORCING_GRACE_S}
+    assert of(planned(make_snapshot(*pods, **late)), SetFinalizer)
+
+
+def test_a_cluster_that_cannot_start_says_why() -> None:
+    """Too few nodes: the condition names the problem of a Pod."""
+    broken = make_pod(
+        "a", is_ready=False, status=None, active_since=None, problem="ErrImagePull: no such image"
+    )
+    plan = planned(make_snapshot(broken, spec=ONE))
+    assert "ErrImagePull" in condition(plan, "Available")[2]
+    late = replace(broken, created_at=NOW - 999, ready_changed_at=NOW - 999, problem="")
+    plan = planned(make_snapshot(late, replace(late, name="b"), spec=TWO))
+    assert condition(plan, "Degraded")[1] == "ProgressDeadlineExceeded"
+    assert "(and 1 more)" in condition(plan, "Progressing")[2]
+    assert "ProgressDeadlineExceeded" in told(plan)
+
+
+def test_scaling_is_told_once_it_is_seen() -> None:
+    """An event tells from how many to how many nodes."""
+    before = RealtimeClusterStatus(observed_generation=1, desired_replicas=1)
+    plan = planned(make_snapshot(make_pod("a"), spec=TWO, status=before))
+    assert "ScaledUp" in told(plan)
+    before = RealtimeClusterStatus(observed_generation=1, desired_replicas=5)
+    plan = planned(make_snapshot(make_pod("a"), spec=ONE, status=before))
+    assert "ScaledDown" in told(plan)
+
+
+def test_the_next_round_comes_when_a_wait_ends() -> None:
+    """A node that settles, a propagation or a deadline is not waited for longer than it takes."""
+    assert planned(make_snapshot(make_pod(), spec=ONE)).wake_after_s == 15
+    warming = make_pod(active_since=None, ready_changed_at=NOW - 0.5)
+    assert planned(make_snapshot(warming, spec=ONE)).wake_after_s == 1.5
+    record = make_record(NodeState.DRAINING, deadline=NOW + 2)
+    pod = leaving("old", NodeState.DRAINING, clients=5, revision=OLD, drain=record)
+    assert planned(make_snapshot(pod, make_pod(), spec=ONE)).wake_after_s == 2
+
+
+# --- status -------------------------------------------------------------------------------------
+
+
+def test_states_are_written_at_once_and_numbers_rarely() -> None:
+    """A change of state is worth a write; clients that come and go are, by a twentieth and 10 s."""
+
+    def status(clients: int, **changed: Any) -> RealtimeClusterStatus:
+        return planned(
+            make_snapshot(make_pod(status=make_status(clients)), spec=ONE, **changed)
+        ).status
+
+    written = status(100)
+    assert not worth_writing(written, status(100), written_s_ago=99)
+    assert not worth_writing(written, status(105), written_s_ago=99)
+    assert worth_writing(written, status(106), written_s_ago=10)
+    assert not worth_writing(written, status(106), written_s_ago=9)
+    assert worth_writing(written, status(100, deleted_at=NOW), written_s_ago=0)
+
+
+def test_a_drain_is_written_as_it_goes() -> None:
+    """What is left on a node that drains is told every ten seconds."""
+
+    def status(clients: int) -> RealtimeClusterStatus:
+        pod = leaving("old", NodeState.DRAINING, clients=clients, revision=OLD)
+        pod = replace(pod, status=make_status(clients, drain_phase="draining", eta_s=4.6))
+        kept = make_pod(status=make_status(1000))
+        return planned(make_snapshot(pod, kept, spec=ONE)).status
+
+    written = status(9)
+    assert worth_writing(written, status(8), written_s_ago=10)
+    assert not worth_writing(written, status(8), written_s_ago=5)
+    drain = written.nodes[-1].drain
+    assert drain
+    assert (drain.remaining, drain.eta_seconds) == (9, 5)
+
+
+def test_a_condition_keeps_the_time_of_its_last_change() -> None:
+    """Only a change of status moves lastTransitionTime."""
+    first = planned(make_snapshot(make_pod(), spec=ONE))
+    later = decide(make_snapshot(make_pod(), spec=ONE, status=first.status), NOW + 60)
+    assert later.status.conditions == first.status.conditions
+    broken = make_snapshot(make_pod(is_ready=False), spec=ONE, status=first.status)
+    changed = decide(broken, NOW + 60).status
+    times = {each.type: each.last_transition_time for each in changed.conditions}
+    assert times["Available"] != times["Paused"]
