@@ -109,6 +109,40 @@ bench-flow: $(READY) ## Measure slow clients, intervals and stagger
 bench-peers: $(READY) ## Measure beside Centrifugo and Socket.IO, made here (needs Go, npm)
 	@$(BIN)/python -m tests.load.bench_peers $(ARGS)
 
+# --- kubernetes -----------------------------------------------------------------------------------
+
+TAG ?= lab
+
+.PHONY: charts
+charts: $(READY) ## Write the charts' READMEs and schemas from their values
+	@$(BIN)/python -m tools.chart_docs
+
+.PHONY: images
+images: ## Build the images of node and operator with Docker (TAG=…)
+	@for part in node operator; do \
+	  docker build --tag localhost/realtime-$$part:$(TAG) --file $$part/Dockerfile \
+	    --build-arg VERSION=$(TAG) --build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; \
+	done
+
+.PHONY: test-kubernetes
+test-kubernetes: $(READY) ## Test on a real Kubernetes: KUBECONFIG's, else kind's, else the lab's
+	@$(BIN)/python -m pytest -m kubernetes tests/kubernetes $(ARGS)
+
+.PHONY: kind-up
+kind-up: images ## Start two machines with kind, which has the images
+	@kind get clusters 2>/dev/null | grep -qx realtime || \
+	  kind create cluster --name realtime --config kind-config.yaml --wait 3m
+	@kind load docker-image --name realtime \
+	  localhost/realtime-node:$(TAG) localhost/realtime-operator:$(TAG)
+
+.PHONY: kind-test
+kind-test: kind-up ## Test on the cluster of kind-up, which stays
+	@env -u KUBECONFIG $(MAKE) --no-print-directory test-kubernetes
+
+.PHONY: kind-down
+kind-down: ## End the cluster of kind-up
+	@kind delete cluster --name realtime
+
 # --- checks ---------------------------------------------------------------------------------------
 
 .PHONY: check

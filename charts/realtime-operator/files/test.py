@@ -21,18 +21,20 @@ def main() -> int:
             watched = os.environ["WATCHED"]
             kind = ("realtimecluster.dev", "v1alpha1")
             if watched:
-                clusters = resources.list_namespaced_custom_object(*kind, watched, "realtimeclusters")
+                clusters = resources.list_namespaced_custom_object(
+                    *kind, watched, "realtimeclusters"
+                )
             else:
                 clusters = resources.list_cluster_custom_object(*kind, "realtimeclusters")
         except client.ApiException as error:
             problem = f"{error.status} {error.reason}: {error.body}"
         else:
             if holder := lease.spec.holder_identity:
-                print(f"{holder} looks after {len(clusters['items'])} clusters")  # noqa: T201
+                print(f"{holder} looks after {len(clusters['items'])} clusters")
                 return 0
             problem = "no replica holds the lease"
         time.sleep(1)
-    print(f"failed: {problem}", file=sys.stderr)  # noqa: T201
+    print(f"failed: {problem}", file=sys.stderr)
     return 1
 
 

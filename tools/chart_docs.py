@@ -1,12 +1,12 @@
 """Makes README.md and values.schema.json of each chart from the comments of its values.yaml.
 
-    python charts/generate.py           write them (make charts)
-    python charts/generate.py --check   only tell whether they are what they should be
+    python -m tools.chart_docs           write them (make charts)
+    python -m tools.chart_docs --check   only tell whether they are what they should be
 
-The comment above a key is its description. Two lines of it may say more: `# schema: {…}` adds to the
-JSON schema that follows from the default, and `# crd: drain` takes the schema of that part of a
-RealtimeCluster's spec. Whatever a chart does not know is refused, at any depth, so a typo is an error
-before anything reaches the cluster.
+The comment above a key is its description. Two lines of it may say more: `# schema: {…}` adds to
+the JSON schema that follows from the default, and `# crd: drain` takes the schema of that part of a
+RealtimeCluster's spec. Whatever a chart does not know is refused, at any depth, so a typo is an
+error before anything reaches the cluster.
 """
 
 from __future__ import annotations
@@ -20,17 +20,27 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-CHARTS: Final = Path(__file__).parent
+CHARTS: Final = Path(__file__).parents[1] / "charts"
 CRD: Final = CHARTS / "realtime-operator/files/realtimeclusters.realtimecluster.dev.yaml"
 NAMES: Final = ("realtime-operator", "realtime-cluster")
 
 Schema = dict[str, Any]
 
 _TYPES: Final = {bool: "boolean", int: "integer", str: "string", list: "array", dict: "object"}
-_KEPT: Final = (
-    "type description enum pattern minimum maximum minLength maxLength minItems maxItems uniqueItems"
-    " required"
-).split()
+_KEPT: Final = [
+    "type",
+    "description",
+    "enum",
+    "pattern",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "required",
+]
 """What the schema of a resource and JSON schema mean the same by."""
 
 
@@ -49,7 +59,9 @@ class Key(NamedTuple):
 
 def main(arguments: list[str] | None = None) -> int:
     """Return the exit status: 0 all is as it should be, 1 it is not."""
-    parser = argparse.ArgumentParser(description="Make README.md and values.schema.json of the charts")
+    parser = argparse.ArgumentParser(
+        description="Make README.md and values.schema.json of the charts"
+    )
     parser.add_argument("--check", action="store_true", help="write nothing")
     check: bool = parser.parse_args(arguments).check
     try:
