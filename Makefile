@@ -111,7 +111,8 @@ bench-peers: $(READY) ## Measure beside Centrifugo and Socket.IO, made here (nee
 
 # --- kubernetes -----------------------------------------------------------------------------------
 
-TAG ?= lab
+# As the charts name it, unless they are told otherwise.
+TAG ?= $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' node/realtime_node/__init__.py)
 
 .PHONY: charts
 charts: $(READY) ## Write the charts' READMEs and schemas from their values
@@ -120,7 +121,7 @@ charts: $(READY) ## Write the charts' READMEs and schemas from their values
 .PHONY: images
 images: ## Build the images of node and operator with Docker (TAG=…)
 	@for part in node operator; do \
-	  docker build --tag localhost/realtime-$$part:$(TAG) --file $$part/Dockerfile \
+	  docker build --tag realtime-$$part:$(TAG) --file $$part/Dockerfile \
 	    --build-arg VERSION=$(TAG) --build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; \
 	done
 
@@ -132,11 +133,10 @@ test-kubernetes: $(READY) ## Test on a real Kubernetes: KUBECONFIG's, else kind'
 kind-up: images ## Start two machines with kind, which has the images
 	@kind get clusters 2>/dev/null | grep -qx realtime || \
 	  kind create cluster --name realtime --config kind-config.yaml --wait 3m
-	@kind load docker-image --name realtime \
-	  localhost/realtime-node:$(TAG) localhost/realtime-operator:$(TAG)
+	@kind load docker-image --name realtime realtime-node:$(TAG) realtime-operator:$(TAG)
 
 .PHONY: kind-test
-kind-test: kind-up ## Test on the cluster of kind-up, which stays
+kind-test: ## Test on the cluster of kind-up if that is up, else on one for the test
 	@env -u KUBECONFIG $(MAKE) --no-print-directory test-kubernetes
 
 .PHONY: kind-down
