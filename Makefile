@@ -109,14 +109,22 @@ bench-flow: $(READY) ## Measure slow clients, intervals and stagger
 bench-peers: $(READY) ## Measure beside Centrifugo and Socket.IO, made here (needs Go, npm)
 	@$(BIN)/python -m tests.load.bench_peers $(ARGS)
 
+.PHONY: capacity
+capacity: $(READY) ## Measure what one node holds here, and print the limits to set
+	@$(BIN)/python -m tests.load.bench_capacity $(ARGS)
+
+.PHONY: storm
+storm: $(READY) ## Let thousands of clients come back at once, and slowly
+	@$(BIN)/python -m tests.load.bench_storm $(ARGS)
+
+.PHONY: soak
+soak: $(READY) ## Let clients churn for a quarter of an hour, and look for what grows
+	@$(BIN)/python -m tests.load.bench_soak $(ARGS)
+
 # --- kubernetes -----------------------------------------------------------------------------------
 
 # As the charts name it, unless they are told otherwise.
 TAG ?= $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' node/realtime_node/__init__.py)
-
-.PHONY: charts
-charts: $(READY) ## Write the charts' READMEs and schemas from their values
-	@$(BIN)/python -m tools.chart_docs
 
 .PHONY: images
 images: ## Build the images of node and operator with Docker (TAG=…)
@@ -188,6 +196,10 @@ crd: $(READY) ## Write the definition of RealtimeCluster from the models and the
 	@mv $(SPEC_OF_NODE).new $(SPEC_OF_NODE)
 	@$(BIN)/python -m realtime_operator.cli crd > $(CRD).new
 	@mv $(CRD).new $(CRD)
+
+.PHONY: charts
+charts: $(READY) ## Write the charts' READMEs and schemas from their values and the CRD
+	@$(BIN)/python -m tools.chart_docs
 
 .PHONY: requirements
 requirements: | $(UV_NEEDED) ## Lock the dependencies (ARGS=--upgrade takes newer ones)

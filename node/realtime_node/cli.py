@@ -26,6 +26,7 @@ from realtime_node.dev import command as dev_command
 from realtime_node.dev.demo import demo_routes
 from realtime_node.engine import check_engine
 from realtime_node.errors import RealtimeError
+from realtime_node.proxy.building import check_proxies
 from realtime_node.server.tokens import make_connection_token
 from realtime_node.telemetry.logging import configure_logging
 
@@ -97,16 +98,17 @@ def _serve(options: argparse.Namespace) -> int:
 async def _run(
     settings: Settings, *, reuse_port: bool, extra_routes: Sequence[web.RouteDef]
 ) -> None:
-    """Run a node until a signal asks it to stop."""
-    stop = asyncio.Event()
+    """Run a node until a signal asks it to end, and its clients are elsewhere.
+
+    A second signal hurries, and each after it.
+    """
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     node = Node(settings, reuse_port=reuse_port, extra_routes=extra_routes)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, node.end)
     urls = await node.start()
     logger.info("realtime-node %s listens on %s", __version__, " and ".join(urls))
-    await stop.wait()
-    logger.info("stopping")
+    await node.wait_emptied()
     await node.stop()
     logger.info("stopped")
 
@@ -114,6 +116,7 @@ async def _run(
 def _check(options: argparse.Namespace) -> int:
     settings = load_settings(options.config, os.environ)
     check_engine(settings.engine)
+    check_proxies(settings)
     for warning in settings.warnings():
         _complain(f"warning: {warning}")
     _say("the settings are valid")

@@ -6,17 +6,20 @@ told, and reads certificates, so that a wrong one is found before anything runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from realtime_node.certificates import client_context, tls_options
+from realtime_node.cluster.allowance import RECONNECTS_PER_S, Allowance, ReconnectBudget
 from realtime_node.cluster.backplane import Backplane
 from realtime_node.cluster.in_memory.backplane import InMemoryBackplane
 from realtime_node.cluster.in_memory.cluster import InMemoryCluster
 from realtime_node.cluster.on_redis.backplane import RedisBackplane
-from realtime_node.cluster.on_redis.options import RedisOptions, TlsOptions
-from realtime_node.cluster.on_redis.tls import client_context
+from realtime_node.cluster.on_redis.options import RedisOptions
 from realtime_node.cluster.presence import PresenceStore
+from realtime_node.cluster.session_store import SessionStore
+from realtime_node.cluster.verdicts import VerdictStore
 from realtime_node.config import EngineSettings, RedisSettings
-from realtime_node.config.tls import ClientTls
 from realtime_node.telemetry.metrics import Metrics
 
 
@@ -26,16 +29,33 @@ class Engine:
 
     backplane: Backplane
     presence: PresenceStore
+    sessions: SessionStore
+    verdicts: VerdictStore
+    reconnects: ReconnectBudget
+    connects: Callable[[float], Allowance]
+    """Makes the allowance of arrivals at a rate that is the whole cluster's."""
 
 
-def choose_engine(settings: EngineSettings, metrics: Metrics) -> Engine:
-    """Build what the settings ask for, not started; raises as `check_engine`."""
+def choose_engine(settings: EngineSettings, metrics: Metrics, *, reconnects_per_s: float) -> Engine:
+    """Build what the settings ask for, not started; raises as `check_engine`.
+
+    `reconnects_per_s` is the reconnect budget of a node until another was set at run time.
+    """
+    node: InMemoryBackplane | RedisBackplane
     if settings.type == "memory":
-        node = InMemoryBackplane(InMemoryCluster())
-        return Engine(backplane=node, presence=node.presence)
-    check_engine(settings)
-    backplane = RedisBackplane(redis_options(settings.redis), metrics.backplane)
-    return Engine(backplane=backplane, presence=backplane.presence)
+        node = InMemoryBackplane(InMemoryCluster(), reconnects_per_s=reconnects_per_s)
+    else:
+        check_engine(settings)
+        options = redis_options(settings.redis, reconnects_per_s=reconnects_per_s)
+        node = RedisBackplane(options, metrics.backplane)
+    return Engine(
+        backplane=node,
+        presence=node.presence,
+        sessions=node.sessions,
+        verdicts=node.verdicts,
+        reconnects=node.reconnects,
+        connects=node.connects,
+    )
 
 
 def check_engine(settings: EngineSettings) -> None:
@@ -48,32 +68,24 @@ def check_engine(settings: EngineSettings) -> None:
             client_context(tls)
 
 
-def redis_options(redis: RedisSettings) -> RedisOptions:
+def redis_options(
+    redis: RedisSettings, *, reconnects_per_s: float = RECONNECTS_PER_S
+) -> RedisOptions:
     """Say the settings as the backplane wants to hear them."""
     return RedisOptions(
         address=redis.url,
-        tls=_tls(redis.tls, "engine.redis.tls") if redis.speaks_tls else None,
+        tls=tls_options(redis.tls, "engine.redis.tls") if redis.speaks_tls else None,
         sentinels=redis.sentinels,
         sentinel_master=redis.sentinel_master_name,
         sentinel_user=redis.sentinel_user,
         sentinel_password=redis.sentinel_password.get_secret_value(),
         sentinel_tls=(
-            _tls(redis.sentinel_tls, "engine.redis.sentinel_tls")
+            tls_options(redis.sentinel_tls, "engine.redis.sentinel_tls")
             if redis.sentinel_tls.enabled
             else None
         ),
         cluster_nodes=redis.cluster_nodes,
         prefix=redis.prefix,
         partitions=redis.partitions,
-    )
-
-
-def _tls(tls: ClientTls, section: str) -> TlsOptions:
-    return TlsOptions(
-        cert_pem=tls.cert_pem,
-        key_pem=tls.key_pem.get_secret_value(),
-        server_ca_pem=tls.server_ca_pem,
-        server_name=tls.server_name,
-        verify=not tls.insecure_skip_verify,
-        section=section,
+        reconnects_per_s=reconnects_per_s,
     )

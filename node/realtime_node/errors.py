@@ -2,8 +2,8 @@
 
 Everything the node raises on purpose descends from `RealtimeError`, so a shell can tell a
 decision of ours from a bug: `ReplyError` becomes an error reply and `Disconnect` a WebSocket
-close (their codes are listed in `protocol.codes`), `BackplaneError` becomes a temporary error 100,
-and `ConfigError` is printed and ends the process before it serves anything.
+close (their codes are listed in `protocol.codes`), `BackplaneError` and `BackendError` become a
+temporary error 100, and `ConfigError` is printed and ends the process before it serves anything.
 """
 
 from __future__ import annotations
@@ -52,6 +52,16 @@ class TokenError(RealtimeError):
 
 class TokenExpiredError(TokenError):
     """A token that was valid once: the client is asked to fetch a new one (error 109)."""
+
+
+class BackendError(RealtimeError):
+    """The team's backend could not be asked, or gave no answer that can be used."""
+
+    def __init__(self, message: str, outcome: str, *, status: int = 0) -> None:
+        """Carry what became of the question (`proxy.backend.OUTCOMES`), and an HTTP status."""
+        super().__init__(message)
+        self.outcome = outcome
+        self.status = status
 
 
 class BackplaneError(RealtimeError):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET, Raw
 
+from realtime_node.cluster.presence import Stay
 from realtime_node.protocol.messages import ClientInfo
 from tests.support.backplanes import HISTORY
 
@@ -96,3 +97,55 @@ async def test_a_closed_nodes_clients_vanish_at_once(cluster: Cluster) -> None:
     await b.backplane.close()
     assert await a.presence.get("room") == {}
     assert await a.presence.get("hall") == {}
+
+
+async def test_a_client_with_a_grace_outlives_its_node(cluster: Cluster) -> None:
+    """It counts for its grace after its node was heard of last, cleaned away or not."""
+    grace_s = cluster.lease_s + 3.0
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await a.presence.add("room", _info("c1"), Stay(1, int(grace_s * 1000)))
+    await a.presence.add("room", _info("c2"), Stay(1, 0))
+    await a.kill()
+    await cluster.pass_time(cluster.lease_s + 0.2)
+    assert set(await b.presence.get("room")) == {"c1"}
+    await cluster.pass_time(1.5)
+    assert set(await b.presence.get("room")) == {"c1"}
+    await cluster.pass_time(2.0)
+    assert await b.presence.get("room") == {}
+
+
+async def test_a_client_with_a_grace_outlives_a_closed_node(cluster: Cluster) -> None:
+    """A node that leaves in order leaves those behind that may come back."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await a.presence.add("room", _info("c1"), Stay(1, 2000))
+    await a.presence.add("room", _info("c2"))
+    await a.backplane.close()
+    assert set(await b.presence.get("room")) == {"c1"}
+    await cluster.pass_time(2.2)
+    assert await b.presence.get("room") == {}
+
+
+async def test_who_comes_back_was_there(cluster: Cluster) -> None:
+    """Entering tells whether the client counted before: on a dead node too, within the grace."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    assert not await a.presence.add("room", _info("c1"), Stay(1, 60_000))
+    assert await b.presence.add("room", _info("c1"), Stay(2, 60_000))
+    await b.kill()
+    await cluster.pass_time(cluster.lease_s + 1.3)
+    assert await a.presence.add("room", _info("c1"), Stay(3, 0))
+    assert set(await a.presence.get("room")) == {"c1"}
+
+
+async def test_an_earlier_connection_changes_nothing(cluster: Cluster) -> None:
+    """Neither adding nor removing by an older token has an effect on a later one's entry."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await a.presence.add("room", _info("c1"), Stay(1, 0))
+    await b.presence.add("room", ClientInfo(user="u", client="c1", chan_info=Raw(b"2")), Stay(2, 0))
+    assert await a.presence.add("room", _info("c1"), Stay(1, 0))
+    assert not await a.presence.remove("room", "c1", 1)
+    assert not await b.presence.remove("room", "c1", 1)
+    present = await a.presence.get("room")
+    assert present["c1"].chan_info is not UNSET
+    assert await b.presence.remove("room", "c1", 2)
+    assert not await b.presence.remove("room", "c1", 2)
+    assert await a.presence.get("room") == {}

@@ -33,7 +33,10 @@ function watchSubscription(subscription) {
 }
 
 function watchClient() {
-  client.on("connected", ({ client: id }) => emit("connected", { client: id }));
+  client.on("connected", ({ client: id, data }) => {
+    if (data?.session) client.setData({ session: data.session });
+    emit("connected", { client: id, data: data ?? null });
+  });
   client.on("connecting", ({ code, reason }) => emit("connecting", { code, reason }));
   client.on("disconnected", ({ code, reason }) => emit("disconnected", { code, reason }));
   client.on("error", ({ error }) => emit("error", error));
@@ -44,8 +47,9 @@ function watchClient() {
 }
 
 const calls = {
-  connect({ url, token, nextTokens }) {
+  connect({ url, token, nextTokens, session }) {
     const options = { websocket: WebSocket, token, minReconnectDelay: 100, maxReconnectDelay: 1000 };
+    if (session) options.data = { session };
     if (nextTokens.length) options.getToken = async () => nextTokens.shift();
     client = new Centrifuge(url, options);
     watchClient();

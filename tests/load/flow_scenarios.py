@@ -52,7 +52,8 @@ def node(name: str, client: Mapping[str, Any] | None = None, **channel: Any) -> 
     """Return our node with rules of its channels, and perhaps of its clients."""
     options = {"without_namespace": {**_PLAIN, **channel}}
     client = {"insecure": True, "write_timeout": _WRITE_TIMEOUT, **(client or {})}
-    return replace(OUR_NODE, name=name, extra_settings=(("channel", options), ("client", client)))
+    settings = (*OUR_NODE.extra_settings, ("channel", options), ("client", client))
+    return replace(OUR_NODE, name=name, extra_settings=settings)
 
 
 async def stalled(lab: Lab, kind: Kind, count: int) -> Stalled:

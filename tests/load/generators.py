@@ -195,9 +195,10 @@ async def clients(  # noqa: PLR0913 - each is one option of wsload
     stalled: int = 0,
     protocol: Protocol = Protocol.CENTRIFUGE,
     timeline: bool = False,
+    channel: str = "bench",
     credit: Credits | None = None,
 ) -> AsyncIterator[Load]:
-    """Hold clients on the channel that `publish` publishes to, subscribed when this yields.
+    """Hold clients, on the channel that `publish` publishes to, subscribed when this yields.
 
     They end within `seconds` after that, whatever has been received. The first `stalled` of them
     read nothing from then on.
@@ -215,6 +216,7 @@ async def clients(  # noqa: PLR0913 - each is one option of wsload
         *("--source-ips", str(source_ips)),
         *("--stalled", str(stalled)),
         *("--protocol", protocol),
+        *("--channel", channel),
     ]
     if timeline:
         command.append("--timeline")

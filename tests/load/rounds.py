@@ -26,7 +26,7 @@ from tests.load.servers import MissingRedisError
 from tests.load.tools import ToolsNotBuiltError
 
 _TOLERABLE_WAITING_PERCENT = 10
-_REPORTS = Path(__file__).parents[2] / ".cache" / "bench"
+REPORTS = Path(__file__).parents[2] / ".cache" / "bench"
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,21 @@ class Suite:
     """Returns the results with what follows from them, as further subjects."""
     draw: Callable[[report.Results], Mapping[str, str]] = lambda _: {}
     """Returns pictures of what was measured: file name → SVG. It imports what it draws with."""
+    strict: bool = False  # a target that is not met ends the program with 1
 
 
 def parse_arguments(
-    description: str, scenarios: Iterable[str], arguments: Sequence[str] | None = None
+    parser: argparse.ArgumentParser | str | None,
+    scenarios: Iterable[str],
+    arguments: Sequence[str] | None = None,
 ) -> argparse.Namespace:
-    """Read the command line that all benchmarks share."""
+    """Read the command line that all benchmarks share.
+
+    A benchmark with options of its own gives the parser that knows them, others a description.
+    """
     names = list(scenarios)
-    parser = argparse.ArgumentParser(description=description)
+    if not isinstance(parser, argparse.ArgumentParser):
+        parser = argparse.ArgumentParser(description=parser)
     parser.add_argument(
         "--only",
         action="append",
@@ -134,9 +141,11 @@ def main(suite: Suite, arguments: argparse.Namespace, open_lab: OpenLab) -> None
     results = suite.derive(results)
     head = _head(suite, results, quick=arguments.quick, seconds=time.monotonic() - begun)
     verdicts = report.judge(results, suite.targets, suite.ours)
+    if suite.strict and not all(verdict.is_met for verdict in verdicts):
+        status = status or 1
     titles = {key: scenario.title for key, scenario in suite.scenarios.items()}
     text = report.markdown(head, titles, results, verdicts)
-    path = _REPORTS / f"{suite.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    path = REPORTS / f"{suite.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     report.save(path, text, head, results, verdicts)
     print(f"\n{text}\nKept as {path}.md and .json")
     pictures = suite.draw(results)

@@ -16,6 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from tests.load import machine
 from tests.support.node_process import NODE, NodeProcess, free_port
 
@@ -44,7 +46,12 @@ class Kind:
     extra_settings: tuple[tuple[str, Any], ...] = ()
 
 
-OUR_NODE = Kind("realtime-node", (NODE, "serve", "--config"), "/readyz")
+# Clients come as fast as a scenario wants them; admission looks at each, and holds up none.
+_WIDE_DOOR = ("admission", {"connects_per_second": 100_000, "burst": 100_000, "shed_loop_lag": "0"})
+
+OUR_NODE = Kind(
+    "realtime-node", (NODE, "serve", "--config"), "/readyz", extra_settings=(_WIDE_DOOR,)
+)
 
 
 def centrifugo(program: Path) -> Kind:
@@ -81,6 +88,15 @@ class Server:
     def port(self) -> int:
         """Where clients connect and the HTTP API is."""
         return self.process.port
+
+    async def status(self) -> dict[str, Any]:
+        """Return what the node tells of itself."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{self.process.http_url}/status") as answer,
+        ):
+            told: dict[str, Any] = await answer.json()
+        return told
 
     def clock(self) -> machine.Clock:
         """Return how long the server has run, and waited for its core.

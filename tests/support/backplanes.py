@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Raw
@@ -26,8 +27,11 @@ from tests.support.conditions import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from realtime_node.cluster.allowance import Allowance, ReconnectBudget
     from realtime_node.cluster.on_redis.instruments import Instruments
     from realtime_node.cluster.presence import PresenceStore
+    from realtime_node.cluster.session_store import SessionStore
+    from realtime_node.cluster.verdicts import VerdictStore
 
 HISTORY = StreamOptions(history_size=1000, history_ttl_ms=60_000)
 
@@ -88,11 +92,26 @@ class Recorder:
 
 
 class OwnBackplane(Backplane, Protocol):
-    """A backplane as its implementations are: with its presence, and with a way to die."""
+    """A backplane as its implementations are: with what belongs to it, and with a way to die."""
 
     @property
     def presence(self) -> PresenceStore:
         """The store that belongs to it."""
+
+    @property
+    def sessions(self) -> SessionStore:
+        """Likewise."""
+
+    @property
+    def verdicts(self) -> VerdictStore:
+        """Likewise."""
+
+    @property
+    def reconnects(self) -> ReconnectBudget:
+        """The reconnect budget of its cluster."""
+
+    def connects(self, rate_per_s: float) -> Allowance:
+        """Meter the arrivals of its cluster."""
 
     async def abandon(self) -> None:
         """End without telling anybody."""
@@ -105,6 +124,10 @@ class Node:
         self.name = name
         self.backplane = backplane
         self.presence = backplane.presence
+        self.sessions = backplane.sessions
+        self.verdicts = backplane.verdicts
+        self.reconnects = backplane.reconnects
+        self.connects = backplane.connects
         self.receiver = Recorder()
 
     async def start(self) -> None:
@@ -136,6 +159,9 @@ class Cluster(Protocol):
 
     async def pass_time(self, seconds: float) -> None:
         """Let so much of the store's time pass."""
+
+    def clock(self) -> float:
+        """That time, in seconds."""
 
     @property
     def lease_s(self) -> float:
@@ -183,6 +209,10 @@ class RedisCluster:
         """Wait: Redis' time is nobody's to turn."""
         await asyncio.sleep(seconds)
 
+    def clock(self) -> float:
+        """Our own time, which is as fast."""
+        return time.monotonic()
+
     async def close(self) -> None:
         """Close all nodes."""
         await asyncio.gather(*(node.backplane.close() for node in self.nodes))
@@ -206,8 +236,13 @@ class MemoryCluster:
         return node
 
     async def pass_time(self, seconds: float) -> None:
-        """Turn the clock."""
+        """Turn the clock, and let the others see it."""
         self.now += seconds
+        await asyncio.sleep(0)
+
+    def clock(self) -> float:
+        """What it shows."""
+        return self.now
 
     async def close(self) -> None:
         """Close all nodes."""

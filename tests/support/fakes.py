@@ -10,13 +10,14 @@ import asyncio
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import Raw
 
+from realtime_node.admission.token_bucket import Rate
 from realtime_node.cluster.backplane import (
     Control,
     Entry,
@@ -28,7 +29,12 @@ from realtime_node.cluster.backplane import (
     StreamOptions,
     Subscribed,
 )
-from realtime_node.config import ChannelSettings, ClientSettings
+from realtime_node.cluster.in_memory.cluster import InMemoryCluster, Member
+from realtime_node.cluster.in_memory.sessions import InMemorySessions
+from realtime_node.cluster.in_memory.verdicts import InMemoryVerdicts
+from realtime_node.cluster.presence import NO_STAY, Stay
+from realtime_node.cluster.session_store import Claimed, KeptGrant, Owner, SessionState
+from realtime_node.config import Settings
 from realtime_node.delivery.budget import Shared
 from realtime_node.delivery.flow import PLAIN, Flow
 from realtime_node.delivery.frames import Compression, Frame, Framer
@@ -42,16 +48,19 @@ from realtime_node.protocol.deflate import Wire
 from realtime_node.protocol.framing import message_frame
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosition
+from realtime_node.proxy.building import Surroundings, build_proxies
+from realtime_node.proxy.headers import NOTHING_KEPT, Kept
 from realtime_node.session.channels import ChannelRules
 from realtime_node.session.claims import ConnectionClaims, SubscriptionClaims
 from realtime_node.session.departures import Departures
+from realtime_node.session.keeper import Keeper
 from realtime_node.session.lifecycle import Limits
 from realtime_node.session.offenders import Offenders
-from realtime_node.session.rate import Rate
 from realtime_node.session.registry import SessionRegistry
 from realtime_node.session.services import Services
 from realtime_node.session.session import Session
 from realtime_node.telemetry.metrics import Metrics
+from tests.support.team import FakeTeam
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -425,18 +434,24 @@ class FakePresence(Answers):
     def __init__(self) -> None:
         super().__init__()
         self.present: dict[str, dict[str, ClientInfo]] = defaultdict(dict)
+        self.tokens: dict[tuple[str, str], int] = defaultdict(int)
 
-    async def add(self, channel: str, info: ClientInfo) -> None:
+    async def add(self, channel: str, info: ClientInfo, stay: Stay = NO_STAY) -> bool:
         """See `PresenceStore.add`."""
+        was_present = stay.token > 0 and info.client in self.present[channel]
         if "add" not in self.failing:
             self.present[channel][info.client] = info
+            self.tokens[channel, info.client] = stay.token
         await self._answer("add", channel)
+        return was_present
 
-    async def remove(self, channel: str, client: str) -> None:
+    async def remove(self, channel: str, client: str, token: int = 0) -> bool:
         """See `PresenceStore.remove`."""
-        if "remove" not in self.failing:
-            self.present[channel].pop(client, None)
+        is_ours = client in self.present[channel] and self.tokens[channel, client] <= token
+        if is_ours and "remove" not in self.failing:
+            del self.present[channel][client]
         await self._answer("remove", channel)
+        return is_ours
 
     async def get(self, channel: str) -> dict[str, ClientInfo]:
         """See `PresenceStore.get`."""
@@ -448,6 +463,50 @@ class FakePresence(Answers):
         await self._answer("stats", channel)
         present = self.present[channel].values()
         return len(present), len({info.user for info in present})
+
+
+class FakeSessions(InMemorySessions, Answers):
+    """The records of a cluster, as one node sees them; fails and answers late when it is told to.
+
+    Several nodes may share a cluster. Its time and Unix time are the clock's.
+    """
+
+    def __init__(self, cluster: InMemoryCluster, node_id: str, clock: FakeClock) -> None:
+        member = Member(node_id, lambda: NodeInfo(uid=node_id, name=node_id, version="test"))
+        cluster.join(member)
+        InMemorySessions.__init__(
+            self, cluster, lambda: member, wall_clock=lambda: UNIX_START + clock()
+        )
+        Answers.__init__(self)
+        self.told: list[tuple[str, str, int]] = []
+        """Node, session and token of what older connections were told."""
+
+    async def claim(self, asked: str, new: Owner, state: SessionState) -> Claimed:
+        """See `SessionStore.claim`."""
+        claimed = None if "claim" in self.failing else await super().claim(asked, new, state)
+        await self._answer("claim")
+        assert claimed is not None
+        return claimed
+
+    async def write(self, owner: Owner, state: SessionState) -> bool:
+        """See `SessionStore.write`."""
+        await self._answer("write")
+        return await super().write(owner, state)
+
+    async def release(self, owner: Owner, state: SessionState | None, *, forget: bool) -> bool:
+        """See `SessionStore.release`."""
+        await self._answer("release")
+        return await super().release(owner, state, forget=forget)
+
+    async def user_subscriptions(self, user: str) -> Mapping[str, KeptGrant]:
+        """See `SessionStore.user_subscriptions`."""
+        await self._answer("user_subscriptions")
+        return await super().user_subscriptions(user)
+
+    async def tell_superseded(self, node: str, session: str, token: int) -> None:
+        """See `SessionStore.tell_superseded`."""
+        await self._answer("tell_superseded")
+        self.told.append((node, session, token))
 
 
 class FakeTokens:
@@ -484,18 +543,49 @@ class FakeNode:
     """
 
     def __init__(
-        self, *, client: dict[str, Any] | None = None, channel: dict[str, Any] | None = None
+        self,
+        *,
+        client: dict[str, Any] | None = None,
+        channel: dict[str, Any] | None = None,
+        beside: FakeNode | None = None,
+        **others: Any,
     ) -> None:
-        """Take settings as a configuration file has them."""
-        self.clock = FakeClock()
+        """Take settings as a configuration file has them.
+
+        `beside` another node it has the same settings, clock, tokens, sessions and presence.
+        """
+        self.given: dict[str, Any] = {"client": client or {}, "channel": channel or {}, **others}
+        if beside is not None:
+            self.given = beside.given
+        every_setting = Settings.model_validate(self.given)
+        settings = every_setting.client
+        self.clock: FakeClock = FakeClock() if beside is None else beside.clock
+        self.team = FakeTeam()
+        self.verdicts = InMemoryVerdicts(clock=self.clock)
+        self.is_shedding = False
         self.backplane = FakeBackplane()
-        self.presence = FakePresence()
-        self.tokens = FakeTokens()
+        self.presence: FakePresence = FakePresence() if beside is None else beside.presence
+        self.cluster: InMemoryCluster = (
+            InMemoryCluster(clock=self.clock) if beside is None else beside.cluster
+        )
+        if beside is not None:
+            self.backplane.node_id = beside.backplane.node_id + "'"
+        self.sessions = FakeSessions(self.cluster, self.backplane.node_id, self.clock)
+        self.tokens: FakeTokens = FakeTokens() if beside is None else beside.tokens
         self.metrics = Metrics()
         self.registry = SessionRegistry(self.clock)
         codec = JsonCodec()
-        rules = ChannelRules(ChannelSettings.model_validate(channel or {}))
-        settings = ClientSettings.model_validate(client or {})
+        rules = ChannelRules(every_setting.channel)
+        self.proxies = build_proxies(
+            every_setting,
+            Surroundings(
+                verdicts=self.verdicts,
+                instruments=self.metrics.proxy,
+                monotonic=self.clock,
+                wall_clock=lambda: UNIX_START + self.clock(),
+                open_backend=self.team.open,
+            ),
+        )
         self.slow_clients = FakeSlowClients(
             self.clock,
             self.metrics,
@@ -514,7 +604,20 @@ class FakeNode:
             on_control=self.registry.apply,
         )
         self.backplane.receiver = self.hub
-        self.departures = Departures(self.backplane, self.presence)
+        self.departures = Departures(
+            self.backplane,
+            self.presence,
+            max_held=settings.session.max_departures,
+            monotonic=self.clock,
+        )
+        self.sessions.watch(self.registry.lost)
+        self.keeper = Keeper(
+            self.sessions,
+            settings,
+            self.metrics.session,
+            node_id=lambda: self.backplane.node_id,
+            wall_clock=lambda: UNIX_START + self.clock(),
+        )
         self.services = Services(
             version="test",
             settings=settings,
@@ -527,20 +630,23 @@ class FakeNode:
             slow_clients=self.slow_clients,
             offenders=Offenders(),
             rate=Rate(settings.command_rate, settings.command_burst),
+            is_shedding=lambda: self.is_shedding,
             backplane=self.backplane,
             presence=self.presence,
             departures=self.departures,
             tokens=self.tokens,
+            proxies=self.proxies,
             registry=self.registry,
             metrics=self.metrics.session,
+            keeper=self.keeper,
             monotonic=self.clock,
             wall_clock=lambda: UNIX_START + self.clock(),
             random=lambda: 0.0,
         )
 
-    def client(self) -> FakeClient:
-        """A client whose WebSocket was just opened."""
-        return FakeClient(self)
+    def client(self, headers: dict[str, str] | None = None) -> FakeClient:
+        """A client whose WebSocket was just opened, with these headers."""
+        return FakeClient(self, self.proxies.keep((headers or {}).items()))
 
     async def connected(self, token: str = "", **request: Any) -> FakeClient:
         """A client whose connect was answered."""
@@ -563,12 +669,13 @@ class FakeNode:
             self.clock.advance(min(0.25, end - self.clock.now))
             self.registry.wake_due()
             self.slow_clients.run_due()
+            self.departures.release_due()
 
 
 class FakeClient:
     """A session and the client at its other end."""
 
-    def __init__(self, node: FakeNode) -> None:
+    def __init__(self, node: FakeNode, kept: Kept = NOTHING_KEPT) -> None:
         self.transport = FakeTransport()
         self.transport.set_protocol(self)
         self.link = FakeLink()
@@ -578,7 +685,7 @@ class FakeClient:
             on_pressure=self._on_pressure,
             on_slow=self._on_slow,
         )
-        self.session = Session(node.services, self.link, self.outbound)
+        self.session = Session(node.services, self.link, self.outbound, kept)
         self._seen = 0
         self._id = 0
 

@@ -12,7 +12,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _Place = tuple[float, float]
 """Turn of an epoch, and an offset in it: what comes later in a stream is greater."""
@@ -85,9 +88,13 @@ class Ledger:
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        # Epochs of a channel stand in the order of their first acknowledgement.
         self._channels: dict[str, dict[str, dict[int, int]]] = {}
         self.count = 0
+
+    @property
+    def channels(self) -> Mapping[str, Mapping[str, Mapping[int, int]]]:
+        """All of them; epochs of a channel stand in the order of their first acknowledgement."""
+        return self._channels
 
     def acknowledge(self, channel: str, epoch: str, offset: int, number: int) -> None:
         """Write a publication down.

@@ -40,7 +40,7 @@ def free_port() -> int:
 class NodeProcess:
     """One running server. Use it as an asynchronous context manager, or `start` and `stop` it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what differs between servers
         self,
         settings: dict[str, Any],
         directory: Path,
@@ -48,16 +48,23 @@ class NodeProcess:
         name: str = "node",
         command: Sequence[str] = (NODE, "serve", "--config"),
         ready_path: str = "/readyz",
+        internal: bool = False,
     ) -> None:
         """Prepare a server whose settings and log go into `directory`.
 
         `command` is followed by the path of the settings file; `http_server.address` and `port` are
-        added to the settings here.
+        added to the settings here. An internal port stays as it is set; with `internal` it is one
+        that the kernel gives.
         """
         self.name = name
         self.port = free_port()
+        given = settings.get("http_server", {}).get("internal_port")
+        self._internal_port = free_port() if internal else given
         self._command = (*command, str(directory / f"{name}.json"))
-        self._ready_path = ready_path
+        # No balancer stands before a test's nodes; whoever tests one sets the time it takes.
+        no_wait = {} if "drain" in settings else {"REALTIME_NODE_DRAIN__PROPAGATION": "0s"}
+        self._environ = {**os.environ, **no_wait}
+        self._ready_url = f"{self.http_url}{ready_path}"
         self._log_path = directory / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
         http_server = {
@@ -65,6 +72,8 @@ class NodeProcess:
             "address": "127.0.0.1",
             "port": self.port,
         }
+        if self._internal_port:
+            http_server["internal_port"] = self._internal_port
         Path(self._command[-1]).write_text(
             json.dumps({**settings, "http_server": http_server}, indent=2)
         )
@@ -72,7 +81,7 @@ class NodeProcess:
     @property
     def http_url(self) -> str:
         """Where the HTTP API and the health endpoints are, without a trailing slash."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self._internal_port or self.port}"
 
     @property
     def websocket_url(self) -> str:
@@ -94,7 +103,12 @@ class NodeProcess:
         with self._log_path.open("ab") as log:
             # A process group of its own: Ctrl-C is for the tests, which then end their servers.
             self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond
-                self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, process_group=0
+                self._command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                process_group=0,
+                env=self._environ,
             )
         deadline = time.monotonic() + within_s
         async with aiohttp.ClientSession() as session:
@@ -122,6 +136,18 @@ class NodeProcess:
     def log(self) -> str:
         """Return the end of what the server wrote."""
         return self._log_path.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+
+    @property
+    def exit_status(self) -> int:
+        """How the process ended. Raises AssertionError while it runs."""
+        assert self._process is not None
+        assert not self.is_running, f"{self.name} has not ended"
+        return self._process.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send the process a signal, and wait for nothing."""
+        assert self._process is not None, f"{self.name} was not started"
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """End the process as a crash or the kernel's memory killer would."""
@@ -157,7 +183,7 @@ class NodeProcess:
     async def _is_ready(self, session: aiohttp.ClientSession) -> bool:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             timeout = aiohttp.ClientTimeout(total=2)
-            async with session.get(self.http_url + self._ready_path, timeout=timeout) as answer:
+            async with session.get(self._ready_url, timeout=timeout) as answer:
                 return answer.status == 200
         return False
 

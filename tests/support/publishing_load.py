@@ -18,7 +18,7 @@ import aiohttp
 from tests.support.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tests.support.node_process import NodeProcess
 
@@ -43,8 +43,9 @@ class PublishingLoad:
         *,
         api_key: str,
         per_s: float = 500,
+        data_of: Callable[[int], object] = int,
     ) -> None:
-        """Use these nodes in turn."""
+        """Use these nodes in turn; `data_of` makes the data of the publication of a number."""
         self.ledger = Ledger()
         self.asked_for = 0
         """Publications that the rate asked for; also the last number given out."""
@@ -60,6 +61,7 @@ class PublishingLoad:
         self._channels = channels
         self._headers = {"X-API-Key": api_key}
         self._per_s = per_s
+        self._data_of = data_of
         self._outstanding = 0
         self._stopped = asyncio.Event()
         # Nodes that did not answer, with the time from which on one is tried again.
@@ -101,7 +103,7 @@ class PublishingLoad:
     async def _publish(self, session: aiohttp.ClientSession, number: int) -> None:
         channel = self._channels[number % len(self._channels)]
         node = self._choose(number)
-        body = {"channel": channel, "data": number}
+        body = {"channel": channel, "data": self._data_of(number)}
         began = time.monotonic()
         try:
             async with session.post(f"{node.http_url}/api/publish", json=body) as response:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from realtime_node.cluster.on_redis.options import RedisOptions, TlsOptions
+from realtime_node.certificates import TlsOptions
+from realtime_node.cluster.on_redis.options import RedisOptions
 from realtime_node.config import EngineSettings
 from realtime_node.engine import check_engine, redis_options
 from realtime_node.errors import ConfigError

@@ -91,6 +91,7 @@ class UnsubscribeUser(msgspec.Struct, frozen=True, kw_only=True, tag="unsubscrib
     user: str
     channel: str
     client: str = ""
+    session: str = ""
 
 
 class SubscribeUser(msgspec.Struct, frozen=True, kw_only=True, tag="subscribe"):
@@ -102,6 +103,9 @@ class SubscribeUser(msgspec.Struct, frozen=True, kw_only=True, tag="subscribe"):
     chan_info: bytes | None = None
     data: bytes | None = None
     recover_since: StreamPosition | None = None
+    session: str = ""
+    expires_at: float = 0
+    """Unix seconds; 0: never."""
 
 
 class DisconnectUser(msgspec.Struct, frozen=True, kw_only=True, tag="disconnect"):
@@ -112,9 +116,17 @@ class DisconnectUser(msgspec.Struct, frozen=True, kw_only=True, tag="disconnect"
     whitelist: tuple[str, ...] = ()
     code: int
     reason: str
+    session: str = ""
 
 
-Control = UnsubscribeUser | SubscribeUser | DisconnectUser
+class SupersedeSession(msgspec.Struct, frozen=True, kw_only=True, tag="supersede"):
+    """End the connection of a resumable session that has an older `token` than this."""
+
+    session: str
+    token: int
+
+
+Control = UnsubscribeUser | SubscribeUser | DisconnectUser | SupersedeSession
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

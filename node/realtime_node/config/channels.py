@@ -14,6 +14,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from realtime_node.config.proxies import (
+    DEFAULT_PROXY,
+    ChannelProxies,
+    ProxyName,
+    missing_endpoint,
+)
 from realtime_node.config.section import (
     Bytes,
     Contradiction,
@@ -116,6 +122,11 @@ class ChannelOptions(Section):
     presence: bool = False
     """Keep a list of who is subscribed. Costs writes to Redis for every subscription."""
 
+    presence_grace: Annotated[Duration, Field(le=timedelta(minutes=30))] = timedelta()
+    """How long a client with a session that lost its connection stays present, at most "30m": who
+    is back in time neither left nor joined. Needs `presence`, and clients that ask for a
+    session."""
+
     join_leave: bool = False
     """Announce subscribers who come and go, to those who ask for it and have access to presence."""
 
@@ -159,6 +170,24 @@ class ChannelOptions(Section):
     """Let the users named in a channel's name, as in `chat#ann,bob`, and nobody else subscribe to
     it without a token."""
 
+    subscribe_proxy_enabled: bool = False
+    """Let the team's backend decide about subscriptions without a token; the keys above do not."""
+
+    subscribe_proxy_name: ProxyName = DEFAULT_PROXY
+    """Which of `proxies`; `default` is `channel.proxy.subscribe`."""
+
+    publish_proxy_enabled: bool = False
+    """Let the team's backend decide about publications of clients; the keys above do not."""
+
+    publish_proxy_name: ProxyName = DEFAULT_PROXY
+    """Which of `proxies`; `default` is `channel.proxy.publish`."""
+
+    sub_refresh_proxy_enabled: bool = False
+    """Ask the team's backend whether subscriptions that are about to expire may go on."""
+
+    sub_refresh_proxy_name: ProxyName = DEFAULT_PROXY
+    """Which of `proxies`; `default` is `channel.proxy.sub_refresh`."""
+
     slow_client: SlowClientOptions = SlowClientOptions()
 
     batch: BatchOptions = BatchOptions()
@@ -167,9 +196,16 @@ class ChannelOptions(Section):
     """Spread a frame over the subscribers of a large channel within this time, in cohorts, instead
     of one burst. At most `batch.interval`."""
 
+    def proxy_of(self, event: str) -> str:
+        """The name of the proxy of an event: `subscribe`, `publish`, `sub_refresh`; "": none."""
+        enabled: bool = getattr(self, f"{event}_proxy_enabled")
+        name: str = getattr(self, f"{event}_proxy_name")
+        return name if enabled else ""
+
     def contradictions(self) -> Iterable[Contradiction]:
         """History is complete or absent, and what builds on it, or on another key, has it."""
         yield from self._contradictions_of_flow()
+        yield from self._contradictions_of_presence()
         if self.history_size and not self.history_ttl:
             yield Contradiction("history_ttl", 'history needs it: set e.g. "300s"')
         if self.history_ttl and not self.history_size:
@@ -183,6 +219,10 @@ class ChannelOptions(Section):
             for key in ("force_recovery", "allow_recovery", "force_positioning"):
                 if getattr(self, key):
                     yield Contradiction(key, "it needs history: set history_size and history_ttl")
+
+    def _contradictions_of_presence(self) -> Iterable[Contradiction]:
+        if self.presence_grace and not self.presence:
+            yield Contradiction("presence_grace", "it needs presence")
         if self.force_push_join_leave and not self.join_leave:
             yield Contradiction("force_push_join_leave", "it needs join_leave")
 
@@ -251,6 +291,8 @@ class ChannelSettings(Section):
     """How long a channel's position (epoch and offset) is known after its last use, in whole
     seconds. A month by default: it costs little, and a client away for longer cannot recover."""
 
+    proxy: ChannelProxies = ChannelProxies()
+
     without_namespace: ChannelOptions = ChannelOptions()
 
     namespaces: Annotated[tuple[ChannelNamespace, ...], Field(strict=False)] = ()
@@ -269,13 +311,28 @@ class ChannelSettings(Section):
                 yield Contradiction(f"{place}.name", "another namespace has this name")
             if self.namespace_boundary and self.namespace_boundary in namespace.name:
                 yield Contradiction(f"{place}.name", "it contains channel.namespace_boundary")
-        for place, options in self._places():
+        yield from self._contradictions_of_proxies()
+        for place, options in self.places:
             if not options.history_meta_ttl and options.history_ttl > self.history_meta_ttl:
                 known_for = format_duration(self.history_meta_ttl)
                 problem = f"it is longer than channel.history_meta_ttl, {known_for}"
                 yield Contradiction(f"{place}.history_ttl", problem)
 
-    def _places(self) -> Iterable[tuple[str, ChannelOptions]]:
+    @property
+    def has_presence_grace(self) -> bool:
+        """Whether clients may stay present somewhere while they are away."""
+        return any(options.presence_grace for _, options in self.places)
+
+    def _contradictions_of_proxies(self) -> Iterable[Contradiction]:
+        for event in ("subscribe", "publish", "sub_refresh"):
+            if any(options.proxy_of(event) == DEFAULT_PROXY for _, options in self.places):
+                used = getattr(self.proxy, event)
+                needed_by = f"a namespace has {event}_proxy_enabled"
+                yield from missing_endpoint(used, f"proxy.{event}.", needed_by)
+
+    @property
+    def places(self) -> Iterable[tuple[str, ChannelOptions]]:
+        """All options with their place."""
         yield "without_namespace", self.without_namespace
         for index, namespace in enumerate(self.namespaces):
             yield f"namespaces[{index}]", namespace

@@ -71,15 +71,15 @@ def unknown(path: Path) -> str:
 def nearest(path: Path) -> Path | None:
     """The key that was most likely meant, anywhere in the settings; None if none is like it.
 
-    A name is compared with the ends of every key's path, so that `token_hmac_secret_key` finds
-    `client.token.hmac_secret_key` and a right name in the wrong section finds its own.
+    A name is compared with the ends of every key's path, word by word, so that `api_key` finds
+    `http_api.key` and a right name in the wrong section finds its own.
     """
     name = str(path[-1]).lower()
 
     def likeness(key: Key) -> tuple[float, int]:
         """How alike the names are, then how much of the way to them is the same."""
-        parts = [str(part) for part in key.path if part != EACH]
-        ends = ["_".join(parts[start:]) for start in range(len(parts))]
+        words = "_".join(str(part) for part in key.path if part != EACH).split("_")
+        ends = ["_".join(words[start:]) for start in range(len(words))]
         way = zip(path, _numbered(key.path, path), strict=False)
         alike = max(SequenceMatcher(None, name, end).ratio() for end in ends)
         return alike, sum(ours == theirs for ours, theirs in way)

@@ -14,6 +14,18 @@ from realtime_node.config.tree import EACH, Key, Kind, Path, all_keys, dotted
 
 SECTIONS: Final = (Kind.SECTION, Kind.SECTIONS)
 OPTIONS: Final[Path] = ("channel", "without_namespace")
+PROXY: Final[Path] = ("client", "proxy", "connect")
+SAME: Final[dict[Path, Path]] = {
+    ("channel", "namespaces", EACH): OPTIONS,
+    ("rpc", "namespaces", EACH): ("rpc", "without_namespace"),
+    ("client", "proxy", "refresh"): PROXY,
+    ("channel", "proxy", "subscribe"): PROXY,
+    ("channel", "proxy", "publish"): PROXY,
+    ("channel", "proxy", "sub_refresh"): PROXY,
+    ("rpc", "proxy"): PROXY,
+    ("proxies", EACH): PROXY,
+}
+"""Where keys stand that are described elsewhere, and where that is."""
 
 INTRODUCTION: Final = f"""\
 # Configuration
@@ -65,25 +77,26 @@ def render() -> str:
 
 
 def _is_described_elsewhere(key: Key) -> bool:
-    """Whether it is one of a namespace that channels without one have as well."""
-    if EACH not in key.path:
-        return False
-    return (*OPTIONS, *key.path[key.path.index(EACH) + 1 :]) in all_keys()
+    """Whether it means the same as a key of the same name in another section."""
+    return any(
+        key.path[: len(place)] == place
+        and len(key.path) > len(place)
+        and (*same, *key.path[len(place) :]) in all_keys()
+        for place, same in SAME.items()
+    )
 
 
 def _section(section: Key) -> str:
-    each = section.kind is Kind.SECTIONS
-    inside = (*section.path, EACH) if each else section.path
+    inside = (*section.path, EACH) if section.kind is Kind.SECTIONS else section.path
     rows = list(_rows(inside))
-    if not rows:
-        return f"\n## `{dotted(section.path)}`\n\n{section.meaning}\n"
-    also = (
-        f"Each has a name, and the keys of [`{dotted(OPTIONS)}`](#{_anchor(OPTIONS)})."
-        if each
-        else ""
-    )
-    table = ["| key | holds | default | meaning |", "|---|---|---|---|", *rows]
-    paragraphs = [f"## `{dotted(inside)}`", f"{section.meaning} {also}".rstrip(), "\n".join(table)]
+    also = ""
+    if same := SAME.get(inside):
+        beside = "also " if rows else ""
+        also = f"It has {beside}the keys of [`{dotted(same)}`](#{_anchor(same)}) that fit it."
+    paragraphs = [f"## `{dotted(inside)}`", f"{section.meaning} {also}".rstrip()]
+    if rows:
+        table = ["| key | holds | default | meaning |", "|---|---|---|---|", *rows]
+        paragraphs.append("\n".join(table))
     return "".join(f"\n{paragraph}\n" for paragraph in paragraphs)
 
 

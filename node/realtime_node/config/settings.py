@@ -1,21 +1,31 @@
 """All settings of a node, named and nested as Centrifugo 6 does.
 
 Built once, by `loading.load_settings`, and handed in parts to whoever needs them. Only keys that
-the node honours exist: any other is an error, never ignored. `engine` and `channels` have rooms of
-their own; docs/configuration.md is written from these classes.
+the node honours exist: any other is an error, never ignored. `engine`, `channels` and `admission`
+have rooms of their own; docs/configuration.md is written from these classes.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
+from realtime_node.config.admission import AdmissionSettings
 from realtime_node.config.channels import ChannelSettings
+from realtime_node.config.drain import AdminSettings, DrainSettings, ReconnectBudgetSettings
 from realtime_node.config.engine import EngineSettings
+from realtime_node.config.proxies import (
+    DEFAULT_PROXY,
+    ClientProxies,
+    NamedProxy,
+    RpcSettings,
+    missing_endpoint,
+)
 from realtime_node.config.section import (
     Bytes,
     Contradiction,
@@ -25,6 +35,7 @@ from realtime_node.config.section import (
     Section,
     SomeBytes,
 )
+from realtime_node.config.sessions import ApiSubscriptionSettings, SessionSettings
 
 SHORTEST_HMAC_SECRET: Final = 32
 """Bytes: RFC 7518 asks for a key as long as the hash, and a shorter one can be guessed offline."""
@@ -57,7 +68,8 @@ class HttpServerSettings(Section):
 
     internal_port: Annotated[Port | None, BeforeValidator(_port_or_none)] = None
     """TCP port for what clients should not reach: the HTTP API, `/metrics`, `/status`, `/readyz`
-    and `/livez`. Empty: all is served on `port`."""
+    and `/livez`. Empty: all is served on `port`, but for `/drain`, `/shed` and `/budget`, which are
+    off then."""
 
     def contradictions(self) -> Iterable[Contradiction]:
         """Two servers need two ports."""
@@ -116,6 +128,8 @@ class ClientSettings(Section):
     and alone for every origin. Pages of the node's own host, and other programs than browsers,
     always may."""
 
+    proxy: ClientProxies = ClientProxies()
+
     token: TokenSettings = TokenSettings()
 
     subscription_token: SubscriptionTokenSettings = SubscriptionTokenSettings()
@@ -166,12 +180,29 @@ class ClientSettings(Section):
     command_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     """Commands that it may send at once, when it sent few before."""
 
+    session: SessionSettings = SessionSettings()
+
+    api_subscriptions: ApiSubscriptionSettings = ApiSubscriptionSettings()
+
     def contradictions(self) -> Iterable[Contradiction]:
         """Pings are told in whole seconds, and one is answered before the next is sent."""
         if self.ping_interval % timedelta(seconds=1):
             yield Contradiction("ping_interval", "it is counted in whole seconds")
         if self.pong_timeout >= self.ping_interval:
             yield Contradiction("pong_timeout", "it has to be shorter than client.ping_interval")
+
+    def secret_warnings(self) -> Iterator[str]:
+        """Keys that can be guessed."""
+        for place, token in (
+            ("token", self.token),
+            ("subscription_token", self.subscription_token),
+        ):
+            length = len(token.hmac_secret_key.get_secret_value().encode())
+            if 0 < length < SHORTEST_HMAC_SECRET:
+                yield (
+                    f"client.{place}.hmac_secret_key has {length} bytes and can be guessed:"
+                    f" give it at least {SHORTEST_HMAC_SECRET} (openssl rand -hex 32)"
+                )
 
 
 class WebSocketSettings(Section):
@@ -227,8 +258,9 @@ class ShutdownSettings(Section):
     """The end of the node."""
 
     timeout: LivingDuration = timedelta(seconds=30)
-    """How long the node may take to end in order once it is asked to (SIGTERM). The 30 s in which
-    Kubernetes waits by default begin earlier, so give a Pod a longer grace period than this."""
+    """How long the node may take to end in order once it is asked to (SIGTERM): to send its clients
+    elsewhere and leave the cluster. Whoever sends the signal has to wait longer before it kills:
+    Kubernetes waits for 30 s and `docker stop` for 10 s unless told otherwise."""
 
 
 class Settings(Section):
@@ -239,10 +271,40 @@ class Settings(Section):
     http_api: HttpApiSettings = HttpApiSettings()
     client: ClientSettings = ClientSettings()
     websocket: WebSocketSettings = WebSocketSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     channel: ChannelSettings = ChannelSettings()
+    rpc: RpcSettings = RpcSettings()
+    proxies: Annotated[tuple[NamedProxy, ...], Field(strict=False)] = ()
+    """Proxies that namespaces can name, each for any of their events."""
     log: LogSettings = LogSettings()
     node: NodeSettings = NodeSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
+    drain: DrainSettings = DrainSettings()
+    reconnect_budget: ReconnectBudgetSettings = ReconnectBudgetSettings()
+    admin: AdminSettings = AdminSettings()
+
+    def contradictions(self) -> Iterable[Contradiction]:
+        """Every proxy that is named is there, once, and leads somewhere."""
+        names = Counter(proxy.name for proxy in self.proxies)
+        for index, proxy in enumerate(self.proxies):
+            place = f"proxies[{index}]"
+            yield from missing_endpoint(proxy, f"{place}.", "a proxy needs it")
+            if proxy.name == DEFAULT_PROXY:
+                yield Contradiction(f"{place}.name", "this name is taken: choose another")
+            if names[proxy.name] > 1:
+                yield Contradiction(f"{place}.name", "another proxy has this name")
+        for key, name in self._proxy_names():
+            if name != DEFAULT_PROXY and name not in names:
+                yield Contradiction(key, "no entry of proxies has this name")
+
+    def _proxy_names(self) -> Iterator[tuple[str, str]]:
+        """Every key that names a proxy, and the name."""
+        for place, options in self.channel.places:
+            for event in ("subscribe", "publish", "sub_refresh"):
+                key = f"{event}_proxy_name"
+                yield f"channel.{place}.{key}", getattr(options, key)
+        for place, rpc in self.rpc.places:
+            yield f"rpc.{place}.proxy_name", rpc.proxy_name
 
     def warnings(self) -> Iterator[str]:
         """What is allowed and yet likely a mistake, or a risk to be aware of; one line each."""
@@ -253,18 +315,30 @@ class Settings(Section):
             yield "http_api.key is not set: the HTTP API refuses every call"
         if client.insecure:
             yield "client.insecure: whoever reaches this node may subscribe to and publish anything"
-        elif not client.token.hmac_secret_key and not client.allow_anonymous_connect_without_token:
+        elif not (
+            client.token.hmac_secret_key
+            or client.allow_anonymous_connect_without_token
+            or client.proxy.connect.enabled
+        ):
             yield "client.token.hmac_secret_key is not set: no client can connect"
         yield from self.engine.warnings()
+        if not client.session.enabled and self.channel.has_presence_grace:
+            yield "channel: presence_grace has no effect while client.session.enabled is false"
+        if client.proxy.connect.cache_ttl and not client.proxy.connect.enabled:
+            yield "client.proxy.connect.cache_ttl has no effect: the proxy is not enabled"
+        yield from self._drain_warnings()
         if "*" in client.allowed_origins:
             yield "client.allowed_origins: pages of every origin may connect"
-        for place, token in (
-            ("token", client.token),
-            ("subscription_token", client.subscription_token),
-        ):
-            length = len(token.hmac_secret_key.get_secret_value().encode())
-            if 0 < length < SHORTEST_HMAC_SECRET:
-                yield (
-                    f"client.{place}.hmac_secret_key has {length} bytes and can be guessed:"
-                    f" give it at least {SHORTEST_HMAC_SECRET} (openssl rand -hex 32)"
-                )
+        yield from client.secret_warnings()
+
+    def _drain_warnings(self) -> Iterator[str]:
+        if self.admin.key and self.http_server.internal_port is None:
+            yield (
+                "admin.key is set, but not http_server.internal_port: without a port of their own"
+                " POST /drain, /shed and /budget are off"
+            )
+        if 2 * self.drain.propagation > self.shutdown.timeout:
+            yield (
+                "drain.propagation takes more than half of shutdown.timeout: after a SIGTERM hardly"
+                " any time is left to close clients in"
+            )

@@ -33,6 +33,7 @@ class Kind(Enum):
     SECTION = "section"
     SECTIONS = "list of sections"
     TEXTS = "list of texts"
+    TEXTS_BY_NAME = "texts by name, which are never shown"
     TEXT = "text"
     HIDDEN_TEXT = "text that is never shown"
     CHOICE = "one of"
@@ -113,6 +114,8 @@ def _classify(field: FieldInfo) -> tuple[Kind, type[Section] | None]:
     if get_origin(annotation) is tuple:
         item = get_args(annotation)[0]
         return (Kind.SECTIONS, item) if issubclass(item, Section) else (Kind.TEXTS, None)
+    if get_origin(annotation) is dict:
+        return Kind.TEXTS_BY_NAME, None
     if issubclass(annotation, Section):
         return Kind.SECTION, annotation
     return KINDS[annotation], None

@@ -128,6 +128,8 @@ def node_values(
     client.setdefault("allowed_origins", LOCAL_ORIGINS)
     values["channel"] = _channels(values.get("channel"), given)
     values.setdefault("shutdown", {"timeout": SHUTDOWN_TIMEOUT})
+    # No balancer stands before these nodes.
+    values.setdefault("drain", {"propagation": "0s"})
     return values
 
 

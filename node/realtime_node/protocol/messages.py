@@ -47,6 +47,8 @@ class ConnectRequest(Message, frozen=True):
     subs: dict[str, SubscribeRequest] = {}
     name: str = ""
     version: str = ""
+    headers: dict[str, str] = {}
+    """What a browser would have liked to send as headers of its handshake."""
 
 
 class UnsubscribeRequest(Message, frozen=True):
@@ -201,6 +203,12 @@ class ConnectResult(Message, frozen=True):
     """Of the server, in Unix milliseconds, if it is to be told."""
 
 
+class RpcResult(Message, frozen=True):
+    """What the backend returned."""
+
+    data: Raw | UnsetType = UNSET
+
+
 class EmptyResult(Message, frozen=True):
     """Done, nothing to say."""
 
@@ -255,6 +263,7 @@ class Reply(Message, frozen=True):
     presence_stats: PresenceStatsResult | None = None
     history: HistoryResult | None = None
     ping: EmptyResult | None = None
+    rpc: RpcResult | None = None
     refresh: RefreshResult | None = None
     sub_refresh: SubRefreshResult | None = None
 

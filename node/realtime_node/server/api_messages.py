@@ -78,6 +78,9 @@ class SubscribeRequest(ApiMessage, frozen=True):
     data: Raw | UnsetType = UNSET
     b64data: str = ""
     recover_since: StreamPosition | None = None
+    session: str = ""
+    expire_at: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Unix seconds; 0: never."""
 
 
 class UnsubscribeRequest(ApiMessage, frozen=True):
@@ -86,6 +89,7 @@ class UnsubscribeRequest(ApiMessage, frozen=True):
     user: str = ""
     channel: str = ""
     client: str = ""
+    session: str = ""
 
 
 class DisconnectObject(ApiMessage, frozen=True):
@@ -100,6 +104,7 @@ class DisconnectRequest(ApiMessage, frozen=True):
 
     user: str = ""
     client: str = ""
+    session: str = ""
     whitelist: list[str] = []
     disconnect: DisconnectObject | None = None
 

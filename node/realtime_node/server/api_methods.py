@@ -24,8 +24,12 @@ from realtime_node.cluster.backplane import (
     UnsubscribeUser,
 )
 from realtime_node.cluster.presence import PresenceStore
+from realtime_node.cluster.session_store import KeptGrant, SessionStore
+from realtime_node.cluster.verdicts import VerdictStore
+from realtime_node.config import ClientSettings
 from realtime_node.errors import BackplaneError, ReplyError, UnrecoverablePositionError
 from realtime_node.protocol import codes
+from realtime_node.protocol.codes import CloseCode
 from realtime_node.protocol.json_codec import clean_json
 from realtime_node.protocol.messages import (
     ErrorBody,
@@ -55,6 +59,7 @@ from realtime_node.server.api_messages import (
     UnsubscribeRequest,
 )
 from realtime_node.session.channels import ChannelRule, ChannelRules
+from realtime_node.session.resuming import Ending, ending_of
 
 MAX_REASON_BYTES: Final = 123
 """What a close frame holds beside its code (RFC 6455, 5.5)."""
@@ -69,7 +74,22 @@ class Cluster:
     rules: ChannelRules
     backplane: Backplane
     presence: PresenceStore
+    verdicts: VerdictStore
+    sessions: SessionStore
+    client: ClientSettings
 
+    @property
+    def remembered_ms(self) -> int:
+        """How long sessions without a connection have to learn what was taken; 0: there are none.
+
+        Some time longer than they wait: nobody knows at once that a node is dead.
+        """
+        if not self.client.session.enabled:
+            return 0
+        return int(self.client.session.resume_window.total_seconds() * 1000) + _UNNOTICED_MS
+
+
+_UNNOTICED_MS: Final = 60_000
 
 Method = Callable[[Cluster, Any], Awaitable[Any]]
 
@@ -137,27 +157,65 @@ def _json(raw: Raw | UnsetType, encoded: str) -> bytes | None:
 
 
 async def subscribe(cluster: Cluster, request: SubscribeRequest) -> EmptyResult:
-    """Subscribe a user's connections from the server's side."""
+    """Subscribe a user's connections from the server's side, and those to come if that is kept.
+
+    Raises `ReplyError` 106 if as many are kept as may be.
+    """
     cluster.rules.rule(request.channel)
-    await cluster.backplane.control(
-        SubscribeUser(
-            user=request.user,
-            channel=request.channel,
-            client=request.client,
-            chan_info=_json(request.info, request.b64info),
-            data=_json(request.data, request.b64data),
-            recover_since=request.recover_since,
-        )
+    wish = SubscribeUser(
+        user=request.user,
+        channel=request.channel,
+        client=request.client,
+        chan_info=_json(request.info, request.b64info),
+        data=_json(request.data, request.b64data),
+        recover_since=request.recover_since,
+        session=request.session,
+        expires_at=request.expire_at,
     )
+    await _keep(cluster, wish)
+    await cluster.backplane.control(wish)
     return EmptyResult()
+
+
+async def _keep(cluster: Cluster, wish: SubscribeUser) -> None:
+    """Let a subscription outlive the connections that it is made for, where that is wanted."""
+    client = cluster.client
+    of_session = bool(wish.session) and client.session.enabled
+    of_user = not wish.session and bool(wish.user) and client.api_subscriptions.kept
+    if wish.client or not (of_session or of_user):
+        return
+    grant = KeptGrant(
+        server_side=True, expires_at=wish.expires_at, chan_info=wish.chan_info, data=wish.data
+    )
+    limit = client.api_subscriptions.limit
+    is_kept = await cluster.sessions.subscribe(
+        wish.user, wish.channel, grant, session=wish.session, limit=limit
+    )
+    if not is_kept and of_user:
+        raise ReplyError(*codes.LIMIT_EXCEEDED)
 
 
 async def unsubscribe(cluster: Cluster, request: UnsubscribeRequest) -> EmptyResult:
     """End subscriptions of a user's connections; without a channel, all of them."""
     if request.channel:
         cluster.rules.rule(request.channel)
+    # What the team's backend allowed is over: it is asked when the client subscribes again.
+    await cluster.verdicts.revoke(request.user)
+    outlives = cluster.remembered_ms or cluster.client.api_subscriptions.kept
+    if outlives and not request.client and (request.user or request.session):
+        await cluster.sessions.unsubscribe(
+            request.user,
+            request.channel,
+            session=request.session,
+            remembered_ms=cluster.remembered_ms,
+        )
     await cluster.backplane.control(
-        UnsubscribeUser(user=request.user, channel=request.channel, client=request.client)
+        UnsubscribeUser(
+            user=request.user,
+            channel=request.channel,
+            client=request.client,
+            session=request.session,
+        )
     )
     return EmptyResult()
 
@@ -169,10 +227,19 @@ async def disconnect(cluster: Cluster, request: DisconnectRequest) -> EmptyResul
     if len(reason.encode()) > MAX_REASON_BYTES:
         message = f"bad request: reason is longer than {MAX_REASON_BYTES} bytes"
         raise ReplyError(codes.BAD_COMMAND.code, message)
+    # Before anybody is closed: who comes back must not be let in by what was said of them.
+    await cluster.verdicts.revoke(request.user)
+    is_for_all = (request.user or request.session) and not (request.client or request.whitelist)
+    ends_sessions = ending_of(CloseCode(code, reason)) is Ending.FOR_GOOD
+    if cluster.remembered_ms and ends_sessions and is_for_all:
+        await cluster.sessions.revoke(
+            request.user, session=request.session, remembered_ms=cluster.remembered_ms
+        )
     await cluster.backplane.control(
         DisconnectUser(
             user=request.user,
             client=request.client,
+            session=request.session,
             whitelist=tuple(request.whitelist),
             code=code,
             reason=reason,

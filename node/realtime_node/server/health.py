@@ -12,7 +12,36 @@ from collections.abc import Callable
 import msgspec
 from aiohttp import web
 
+from realtime_node.cluster.allowance import Budget
+from realtime_node.drain.status import DrainStatus, Shed
 from realtime_node.telemetry.metrics import Metrics
+
+
+class BudgetStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The cluster's reconnect budget as this node knows it."""
+
+    connections_per_second_per_node: float
+    version: int
+    """How often it was changed at run time; 0: it is what the settings say."""
+    accepting_nodes: int
+    arrivals_per_s: float
+    """Clients that came to all nodes, as measured last; those whom no drain sent are subtracted."""
+    total_per_s: float
+    """What all nodes together may send elsewhere while nobody else arrives."""
+    is_local: bool
+    """The store did not answer: this node uses its share of what it knew last."""
+
+    @classmethod
+    def of(cls, budget: Budget) -> BudgetStatus:
+        """Say a budget as it is shown."""
+        return cls(
+            connections_per_second_per_node=budget.per_node,
+            version=budget.version,
+            accepting_nodes=budget.accepting,
+            arrivals_per_s=budget.arrivals_per_s,
+            total_per_s=budget.total_per_s,
+            is_local=budget.is_local,
+        )
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,16 +57,34 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     backplane_available: bool
     uptime_s: float
     num_clients: int
+    num_connections: int
+    """WebSockets that are open; those of clients that have not said connect yet, too."""
+    max_connections: int
+    """How many there may be; 0: any number."""
+    num_waiting: int
+    """Handshakes that wait for their turn."""
     num_users: int
     num_subs: int
     num_channels: int
     accepted_total: int
     """Upgrades granted."""
+    accept_rate_per_s: float
+    """Upgrades granted per second at the moment."""
+    refused_total: int
+    """Upgrades refused, for whatever reason admission had."""
     connects_total: int
     deliveries_total: int
     entries_total: int
     delivery_backlog: int
+    loop_lag_s: float
+    """How late the event loop does what is due, on average."""
+    loop_busy: float
+    """The part of its time that the event loop works, 0 to 1."""
     pending_departures: int
+    drain: DrainStatus
+    shed: Shed | None
+    """Clients that are being sent elsewhere while the node serves; null if none are."""
+    budget: BudgetStatus
 
 
 class HealthEndpoints:

@@ -12,21 +12,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, cast
 
 from aiohttp import web
-from websockets.frames import Frame, Opcode
+from aiohttp.web_protocol import RequestHandler
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol
 
+from realtime_node.admission.admit import Refusal, Verdict
 from realtime_node.admission.door import Door
 from realtime_node.delivery.outbound import Outbound
 from realtime_node.delivery.policies import Reason
 from realtime_node.errors import Disconnect
 from realtime_node.protocol import codes
 from realtime_node.protocol.deflate import UNCOMPRESSED, Inflater, Wire
-from realtime_node.server.handshake import Refused, negotiate
+from realtime_node.proxy.headers import NOTHING_KEPT, Kept, TooManyHeadersError
+from realtime_node.server.arrivals import Arrival, refused
+from realtime_node.server.handshake import Accepted, Refused, negotiate
 from realtime_node.server.sockets import BufferBounds, bound_buffers, reset_on_close
+from realtime_node.session.resuming import Ending
 from realtime_node.session.services import Services
 from realtime_node.session.session import Session
 
@@ -50,7 +56,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_ws",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a connection is made of
         self,
         transport: asyncio.Transport,
         services: Services,
@@ -58,6 +64,7 @@ class WebSocketConnection(asyncio.Protocol):
         max_message_bytes: int,
         on_lost: Callable[[WebSocketConnection], None],
         wire: Wire = UNCOMPRESSED,
+        kept: Kept = NOTHING_KEPT,
     ) -> None:
         """Open a session on an upgraded transport.
 
@@ -77,7 +84,7 @@ class WebSocketConnection(asyncio.Protocol):
             on_slow=self._end_slow,
             wire=wire,
         )
-        self._session = Session(services, self, self._outbound)
+        self._session = Session(services, self, self._outbound, kept)
 
     @property
     def is_compressed(self) -> bool:
@@ -134,7 +141,9 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _take(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:
-            self._session.ended()
+            # A page that is left says so too, and may only be loading anew.
+            is_leaving = bytes(frame.data[:2]) == _GOING_AWAY
+            self._session.ended(Ending.LOST if is_leaving else Ending.GOODBYE)
         elif frame.opcode in _CONTROL_OPCODES:
             self._demand_rate()
         elif frame.opcode in _MESSAGE_OPCODES:
@@ -193,6 +202,7 @@ class WebSocketConnection(asyncio.Protocol):
 
 _PONG: Final = 0x80 | Opcode.PONG
 """First byte of a pong frame."""
+_GOING_AWAY: Final = CloseCode.GOING_AWAY.to_bytes(2, "big")
 _CONTROL_OPCODES: Final = (Opcode.PING, Opcode.PONG)
 _MESSAGE_OPCODES: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
@@ -225,6 +235,19 @@ class _EarlyBytes:
         pass
 
 
+def _taken_from(http: RequestHandler) -> bytes:
+    """Take a connection out of aiohttp's hands; return what it had read beyond the request.
+
+    For aiohttp the connection is over: told so, it frees what it holds. Without its transport it
+    cannot close ours.
+    """
+    early = _EarlyBytes()
+    http.set_parser(cast("Any", early))
+    http.transport = None
+    http.connection_lost(None)
+    return early.data
+
+
 class WebSocketEndpoint:
     """The HTTP handler that turns requests into connections."""
 
@@ -254,13 +277,7 @@ class WebSocketEndpoint:
         self._nobody.set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Upgrade a request, or refuse it with a reason a person can act on."""
-        if (refusal := self._door.refusal()) is not None:
-            return web.Response(
-                status=HTTPStatus.SERVICE_UNAVAILABLE,
-                text=f"{refusal.reason}\n",
-                headers={"Retry-After": str(refusal.retry_after_s)},
-            )
+        """Upgrade a request, let it wait for that, or refuse it with a reason to act on."""
         offers = request.headers.getall("Sec-WebSocket-Extensions", ()) if self._compresses else ()
         answer = negotiate(
             request.headers,
@@ -274,11 +291,28 @@ class WebSocketEndpoint:
             return web.Response(status=answer.status, text=f"{answer.reason}\n")
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
-        self._door.accepted()
+        try:
+            kept = self._services.proxies.keep(request.headers.items())
+        except TooManyHeadersError:
+            return web.Response(status=HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        admission = self._door.knock(request.remote or "", request.headers, len(self._connections))
+        if isinstance(admission, Refusal):
+            return refused(admission)
+        early = _taken_from(request.protocol)
+        enter = partial(self._open, kept=kept)
+        if admission is Verdict.ACCEPT:
+            enter(transport, answer, early)
+        else:
+            arrival = Arrival(transport, answer, early, on_enter=enter, on_gone=self._door.leave)
+            transport.set_protocol(arrival)
+            self._door.wait(arrival)
+        return _HandedOver()
+
+    def _open(
+        self, transport: asyncio.Transport, answer: Accepted, early: bytes, *, kept: Kept
+    ) -> None:
+        """Upgrade a connection; `early` is what the client sent behind its request."""
         bound_buffers(transport, self._buffers)
-        early = _EarlyBytes()
-        http = request.protocol
-        http.set_parser(cast("Any", early))
         transport.write(answer.response)
         connection = WebSocketConnection(
             transport,
@@ -286,18 +320,19 @@ class WebSocketEndpoint:
             max_message_bytes=self._max_message_bytes,
             on_lost=self._lost,
             wire=answer.wire,
+            kept=kept,
         )
         self._connections.add(connection)
         self._num_compressed += connection.is_compressed
         self._nobody.clear()
         transport.set_protocol(connection)
-        # For aiohttp the connection is over: told so, it frees what it holds. Without its
-        # transport it cannot close ours.
-        http.transport = None
-        http.connection_lost(None)
-        if early.data:
-            connection.data_received(early.data)
-        return _HandedOver()
+        if early:
+            connection.data_received(early)
+
+    @property
+    def num_connections(self) -> int:
+        """WebSockets that are open."""
+        return len(self._connections)
 
     @property
     def num_compressed(self) -> int:

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from realtime_node.proxy.answers import Override
 from realtime_node.session.subscription import Grant
 
 
@@ -20,6 +21,7 @@ class ServerSideSubscription(msgspec.Struct, frozen=True, kw_only=True):
     """JSON, shown to others as `chan_info`."""
     data: bytes | None = None
     """JSON, given to the client with the subscription."""
+    override: Override | None = None
 
 
 class ConnectionClaims(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +42,9 @@ class ConnectionClaims(msgspec.Struct, frozen=True, kw_only=True):
         """Return the grant of each server-side subscription."""
         grants = {channel: Grant(server_side=True) for channel in self.channels}
         for channel, sub in self.subs.items():
-            grants[channel] = Grant(server_side=True, chan_info=sub.info, data=sub.data)
+            grants[channel] = Grant(
+                server_side=True, chan_info=sub.info, data=sub.data, override=sub.override
+            )
         return grants
 
 

@@ -36,6 +36,7 @@ from realtime_node.protocol.messages import (
     PublishRequest,
     Reply,
     RpcRequest,
+    RpcResult,
     SendRequest,
     StreamPosition,
     SubRefreshRequest,
@@ -43,12 +44,13 @@ from realtime_node.protocol.messages import (
     SubscribeRequest,
     UnsubscribeRequest,
 )
-from realtime_node.session import permissions
+from realtime_node.session import permissions, proxied
 from realtime_node.session.connecting import connect, refresh
+from realtime_node.session.continuing import demand_ownership, granted, keep_grant
 from realtime_node.session.outcome import Execute, Outcome
 from realtime_node.session.permissions import Verdict
 from realtime_node.session.subscribing import open_subscription, remaining_seconds
-from realtime_node.session.subscription import Grant, decide_subscription
+from realtime_node.session.subscription import NO_GRANT, Grant, decide_subscription, raw_or_unset
 
 if TYPE_CHECKING:
     from realtime_node.session.claims import SubscriptionClaims
@@ -67,13 +69,14 @@ async def ping(_session: Session, command_id: int, _request: PingRequest) -> Out
 
 
 async def send(_session: Session, _command_id: int, _request: SendRequest) -> Outcome:
-    """Refuse: nothing takes a client's messages yet."""
+    """Refuse: nothing takes a client's messages."""
     raise Disconnect(*codes.NOT_AVAILABLE_CLOSE)
 
 
-async def rpc(_session: Session, _command_id: int, _request: RpcRequest) -> Outcome:
-    """Refuse: nothing answers a client's calls yet."""
-    raise ReplyError(*codes.NOT_AVAILABLE)
+async def rpc(session: Session, command_id: int, request: RpcRequest) -> Outcome:
+    """Let the team's backend answer."""
+    data = await session.services.proxies.rpc(session.caller(), request.method, request.data)
+    return Outcome(Reply(id=command_id, rpc=RpcResult(data=raw_or_unset(data))))
 
 
 # --- Subscriptions -------------------------------------------------------------------------------
@@ -85,20 +88,39 @@ async def subscribe(session: Session, command_id: int, request: SubscribeRequest
     rules = session.services.rules
     options = rules.rule(channel).options
     asker = session.asker()
-    grant = Grant()
-    if request.token:
-        claims = _subscription_claims(session, channel, request.token)
-        grant = Grant(expires_at=claims.expire_at, chan_info=claims.info, data=claims.data)
-    else:
+    grant = _grant(session, channel, request.token)
+    wish: SubscribeRequest | None = request
+    if grant is None and permissions.asks_backend(channel, options, rules.settings):
+        grant, wish = await proxied.subscription_grant(session, options, request), None
+    elif grant is None:
         _demand(permissions.may_subscribe(channel, options, rules.settings, asker))
     opened = await open_subscription(
         session,
         channel,
-        decide_subscription(options, asker, request, grant),
+        decide_subscription(options, asker, wish, grant or NO_GRANT),
         recovers=request.recover,
         since=StreamPosition(offset=request.offset, epoch=request.epoch),
     )
+    if grant is not None:
+        keep_grant(session, channel, grant)
     return Outcome(Reply(id=command_id, subscribe=opened.result), opened.start)
+
+
+def _grant(session: Session, channel: str, token: str) -> Grant | None:
+    """Return what a token grants, or did in the client's session; None without either.
+
+    Raises as `_subscription_claims`; an expired token is as good as none where the grant lives.
+    """
+    kept = None if session.resumption is None else granted(session, channel)
+    if token:
+        try:
+            claims = _subscription_claims(session, channel, token)
+        except ReplyError as error:
+            if kept is None or error.code != codes.TOKEN_EXPIRED.code:
+                raise
+        else:
+            return Grant(expires_at=claims.expire_at, chan_info=claims.info, data=claims.data)
+    return kept
 
 
 def _subscription_claims(session: Session, channel: str, token: str) -> SubscriptionClaims:
@@ -126,6 +148,8 @@ def _subscription_claims(session: Session, channel: str, token: str) -> Subscrip
 async def sub_refresh(session: Session, command_id: int, request: SubRefreshRequest) -> Outcome:
     """Prolong a subscription with a new token."""
     channel = _named(request.channel, "sub_refresh")
+    if channel in session.subscriptions and session.refreshes(channel):
+        raise Disconnect(*codes.BAD_REQUEST, detail="the node refreshes this subscription")
     if not request.token:
         raise Disconnect(*codes.BAD_REQUEST, detail="sub_refresh without token")
     held = session.subscriptions.get(channel)
@@ -133,6 +157,8 @@ async def sub_refresh(session: Session, command_id: int, request: SubRefreshRequ
         raise ReplyError(*codes.PERMISSION_DENIED)
     claims = _subscription_claims(session, channel, request.token)
     held.expires_at = claims.expire_at
+    grant = Grant(held.server_side, claims.expire_at, claims.info, claims.data)
+    keep_grant(session, channel, grant)
     session.watch_subscriptions()
     ttl = remaining_seconds(claims.expire_at, session.services.wall_clock())
     result = SubRefreshResult(expires=bool(claims.expire_at), ttl=ttl)
@@ -142,6 +168,7 @@ async def sub_refresh(session: Session, command_id: int, request: SubRefreshRequ
 async def unsubscribe(session: Session, command_id: int, request: UnsubscribeRequest) -> Outcome:
     """Leave a channel; leaving one that was never joined is no error."""
     channel = _named(request.channel, "unsubscribe")
+    keep_grant(session, channel, None)
     if channel in session.subscriptions:
         session.forget(channel)
     return Outcome(Reply(id=command_id, unsubscribe=EmptyResult()))
@@ -157,10 +184,18 @@ async def publish(session: Session, command_id: int, request: PublishRequest) ->
     rule = services.rules.rule(channel)
     if request.data is UNSET:
         raise ReplyError(*codes.BAD_COMMAND)
-    _demand(permissions.may_publish(rule.options, session.asker(channel)))
-    data = session.services.codec.publishable(request.data)
-    publication = Publication(data=data, info=session.info(channel))
-    published = await services.backplane.publish(channel, publication, rule.stream)
+    if session.resumption is not None:
+        await demand_ownership(session)
+    stream, key = rule.stream, ""
+    publication = Publication(
+        data=services.codec.publishable(request.data), info=session.info(channel)
+    )
+    if rule.options.publish_proxy_enabled:
+        verdict = await proxied.publish_verdict(session, rule.options, request)
+        publication, stream, key = proxied.as_allowed(verdict, publication, stream)
+    else:
+        _demand(permissions.may_publish(rule.options, session.asker(channel)))
+    published = await services.backplane.publish(channel, publication, stream, idempotency_key=key)
     if published.sequence is not None and channel in session.subscriptions:
         await session.await_own_publication(channel, published.sequence[1])
     return Outcome(Reply(id=command_id, publish=EmptyResult()))

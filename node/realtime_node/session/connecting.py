@@ -6,7 +6,11 @@ returning client brings along, and tells the ping contract. `commands` lists bot
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Raw, UnsetType, structs
 
 from realtime_node.errors import (
     BackplaneError,
@@ -25,55 +29,89 @@ from realtime_node.protocol.messages import (
     StreamPosition,
     SubscribeRequest,
 )
-from realtime_node.session import permissions
+from realtime_node.session import permissions, proxied
 from realtime_node.session.claims import ANONYMOUS
 from realtime_node.session.outcome import Outcome
+from realtime_node.session.proxied import Admission
+from realtime_node.session.resuming import NOTHING_KEPT, Ending, Kept, told
 from realtime_node.session.subscribing import Opened, open_subscription, remaining_seconds
-from realtime_node.session.subscription import Grant, decide_subscription
+from realtime_node.session.subscription import Grant, decide_subscription, raw_or_unset
 
 if TYPE_CHECKING:
     from realtime_node.session.claims import ConnectionClaims
     from realtime_node.session.session import Session
 
+logger = logging.getLogger(__name__)
+
+_WISHED: Final = Grant(server_side=True)
+"""What a returning client may have by itself."""
+
 
 async def connect(session: Session, command_id: int, request: ConnectRequest) -> Outcome:
-    """Let a client in: who it is, its server-side subscriptions, the ping contract."""
+    """Let a client in: who it is, its server-side subscriptions, the ping contract.
+
+    Raises `ReplyError` 111 while the node is overloaded: connecting costs more than the handshake
+    did, and the client comes back with its back-off. A cordon refuses nobody here: who was let in
+    before it is served.
+    """
     services = session.services
+    if services.is_shedding():
+        raise ReplyError(*codes.TOO_MANY_REQUESTS, temporary=True)
     settings = services.settings
-    claims = _connection_claims(session, request.token)
+    admission = await _admission(session, request)
+    claims = admission.claims
+    session.rely_on(admission.hold)
+    kept = NOTHING_KEPT
+    if services.keeper.is_enabled:
+        kept = await services.keeper.admit(session, claims, request)
     limit = settings.user_connection_limit
     if limit and claims.user and services.registry.connections_of(claims.user) >= limit:
         raise Disconnect(*codes.CONNECTION_LIMIT)
-    session.connect(claims.user, claims.info, 0 if settings.insecure else claims.expire_at)
-    grants = _wished_grants(session, request) | claims.server_side_grants()
+    session.kept = services.proxies.keep_connected(session.kept)
+    info, expires_at = _identity(admission, kept, request.token)
+    session.connect(claims.user, info, 0 if settings.insecure else expires_at)
+    wished = {} if admission.is_proxied else _wished_grants(session, request)
+    grants = wished | claims.server_side_grants()
     if len(grants) > settings.channel_limit:
         raise Disconnect(*codes.CHANNEL_LIMIT)
-    opened: list[Opened] = []
-    try:
-        for channel, grant in grants.items():
-            opened.append(await _open_server_side(session, channel, grant, request))
-    except (ReplyError, BackplaneError):
-        for each in opened:
-            session.forget(each.channel)
-        raise
+    _add_kept(session, grants, kept.server_side)
+    opened = await _open_all(session, grants, request)
     limits = services.limits
+    ends = 0 if services.proxies.refreshes else session.expires_at
     result = ConnectResult(
         client=session.client_id,
         version=services.version,
-        expires=bool(session.expires_at),
-        ttl=remaining_seconds(session.expires_at, services.wall_clock()),
+        expires=bool(ends),
+        ttl=remaining_seconds(ends, services.wall_clock()),
         subs={each.channel: each.result for each in opened},
         ping=int(limits.ping_interval),
         pong=limits.ping_interval > 0 and limits.pong_timeout > 0,
         node=services.backplane.node_id,
         time=int(services.wall_clock() * 1000) if settings.connect_include_server_time else 0,
+        data=_data(admission, kept),
     )
+    if kept.session:
+        services.keeper.connected(session, kept)
 
     async def then() -> None:
         for each in opened:
             await each.start()
 
     return Outcome(Reply(id=command_id, connect=result), then if opened else None)
+
+
+async def _admission(session: Session, request: ConnectRequest) -> Admission:
+    """Return who connects: as the token says, or where there is none, the team's backend."""
+    proxies = session.services.proxies
+    session.kept = proxied.with_emulated_headers(session, request.headers)
+    if not request.token and proxies.lets_in:
+        admission = await proxied.connection(session, request)
+        if admission is not None:
+            return admission
+    claims = _connection_claims(session, request.token)
+    if session.services.settings.insecure:
+        claims = structs.replace(claims, expire_at=0)
+    return Admission(claims)
 
 
 def _connection_claims(session: Session, token: str) -> ConnectionClaims:
@@ -99,6 +137,45 @@ def _connection_claims(session: Session, token: str) -> ConnectionClaims:
     return claims
 
 
+def _data(admission: Admission, kept: Kept) -> Raw | UnsetType:
+    """Return what the client is told by the team's backend, and of its session."""
+    data = raw_or_unset(admission.data)
+    return told(data, kept.session, resumed=kept.resumed) if kept.session else data
+
+
+def _identity(admission: Admission, kept: Kept, token: str) -> tuple[bytes | None, float]:
+    """Return `conn_info` and end of a connection.
+
+    A token, or the team's backend, says who its user is now; else a session knows what it was.
+    """
+    claims = admission.claims
+    if token or admission.is_proxied:
+        return claims.info, claims.expire_at
+    return claims.info or kept.conn_info, claims.expire_at or kept.expires_at
+
+
+def _add_kept(session: Session, grants: dict[str, Grant], kept: Mapping[str, Grant]) -> None:
+    """Add what outlived the last connection to what this one brings.
+
+    Left out are channels of namespaces that are not in the settings any more, and those for which
+    the connection has no room: neither is a reason to refuse a client.
+    """
+    services = session.services
+    for channel, grant in kept.items():
+        brought = grants.get(channel)
+        if brought is None and len(grants) >= services.settings.channel_limit:
+            logger.warning("client %s: no room for kept %s", session.client_id, channel)
+            continue
+        try:
+            services.rules.rule(channel)
+        except ReplyError as error:
+            logger.warning("client %s: kept %s is left out: %s", session.client_id, channel, error)
+            continue
+        # What a token says is newer than what is kept, and both say more than a wish.
+        if brought is None or brought == _WISHED:
+            grants[channel] = grant
+
+
 def _wished_grants(session: Session, request: ConnectRequest) -> dict[str, Grant]:
     """Return server-side subscriptions that a returning client had and may make by itself.
 
@@ -111,9 +188,26 @@ def _wished_grants(session: Session, request: ConnectRequest) -> dict[str, Grant
             options = rules.rule(channel).options
         except ReplyError:
             continue
+        if permissions.asks_backend(channel, options, rules.settings):
+            continue  # nobody but the team's backend may allow it
         if permissions.may_subscribe(channel, options, rules.settings, session.asker()).allowed:
-            wished[channel] = Grant(server_side=True)
+            wished[channel] = _WISHED
     return wished
+
+
+async def _open_all(
+    session: Session, grants: Mapping[str, Grant], request: ConnectRequest
+) -> list[Opened]:
+    """Make the server-side subscriptions, all of them or none."""
+    opened: list[Opened] = []
+    try:
+        for channel, grant in grants.items():
+            opened.append(await _open_server_side(session, channel, grant, request))
+    except (ReplyError, BackplaneError):
+        for each in opened:
+            session.forget(each.channel, Ending.LOST)
+        raise
+    return opened
 
 
 async def _open_server_side(
@@ -134,6 +228,8 @@ async def _open_server_side(
 async def refresh(session: Session, command_id: int, request: RefreshRequest) -> Outcome:
     """Prolong a connection with a new token of the same user."""
     services = session.services
+    if services.proxies.refreshes:
+        raise Disconnect(*codes.BAD_REQUEST, detail="the node refreshes connections")
     if not request.token:
         raise Disconnect(*codes.BAD_REQUEST, detail="refresh without token")
     try:
@@ -144,6 +240,7 @@ async def refresh(session: Session, command_id: int, request: RefreshRequest) ->
     if claims.user != session.user:
         raise Disconnect(*codes.INVALID_TOKEN, detail="a token of another user")
     session.set_expiry(0 if services.settings.insecure else claims.expire_at)
+    services.keeper.touch(session)
     result = RefreshResult(
         client=session.client_id,
         version=services.version,

@@ -4,14 +4,22 @@ A client that goes takes nobody's time: its channels are noted here and one task
 presence entry of a living node never expires by itself, so a departure is repeated until the
 store took it; a leave is announced once, when it did.
 
+A client with a session may be *held*: it stays present until its grace ends, unless it is back,
+here or on another node, whose entry then takes the place of ours. Who was never gone for the others
+has not left.
+
 Bound: as many notes as there were subscriptions with presence on this node. They are kept through
-an outage of the store and worked off, `CONCURRENCY` at a time, after it.
+an outage of the store and worked off, `CONCURRENCY` at a time, after it. `max_held` clients are
+held; further ones leave at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
+import time
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from realtime_node.cluster.backplane import Backplane, EntryKind
@@ -24,6 +32,7 @@ logger = logging.getLogger(__name__)
 CONCURRENCY: Final = 64
 RETRY_AFTER: Final = 1.0
 """Seconds until the store is asked again after it failed."""
+_SPARE_ENDS: Final = 1_000
 
 
 class Departure(NamedTuple):
@@ -32,39 +41,104 @@ class Departure(NamedTuple):
     info: ClientInfo
     has_presence: bool
     announces: bool
+    token: int = 0
+    """That of the session's record: a later connection's presence stays. 0: it has no session."""
 
 
 class Departures:
     """What is still to be told about clients that are gone."""
 
-    def __init__(self, backplane: Backplane, presence: PresenceStore) -> None:
-        """Tell `presence` and, through `backplane`, the channel."""
+    def __init__(
+        self,
+        backplane: Backplane,
+        presence: PresenceStore,
+        *,
+        max_held: int = 100_000,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Tell `presence` and, through `backplane`, the channel; `monotonic` in seconds."""
         self._backplane = backplane
         self._presence = presence
+        self._max_held = max_held
+        self._monotonic = monotonic
         self._pending: dict[tuple[str, str], Departure] = {}
+        # With the end of its grace, which also stands in the heap.
+        self._held: dict[tuple[str, str], tuple[float, Departure]] = {}
+        self._ends: list[tuple[float, tuple[str, str]]] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         """Return how many departures are not worked off yet."""
         return len(self._pending)
 
-    def add(self, channel: str, departure: Departure) -> None:
-        """Note a departure."""
-        self._pending[channel, departure.info.client] = departure
+    @property
+    def num_held(self) -> int:
+        """How many clients, once per channel, are away and still present."""
+        return len(self._held)
+
+    def add(self, channel: str, departure: Departure, *, after_s: float = 0) -> None:
+        """Note a departure; hold it for so long, if there is room."""
+        key = channel, departure.info.client
+        self._held.pop(key, None)
+        if after_s and len(self._held) < self._max_held:
+            self._hold(key, departure, self._monotonic() + after_s)
+            return
+        self._pending[key] = departure
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work_off())
 
-    def revoke(self, channel: str, client: str) -> None:
-        """Forget a departure: the client is back in the channel."""
-        self._pending.pop((channel, client), None)
+    def release_due(self) -> None:
+        """Let those go whose grace has ended."""
+        self._timer = None
+        now = self._monotonic()
+        while self._ends and self._ends[0][0] <= now:
+            end, key = heapq.heappop(self._ends)
+            held = self._held.get(key)
+            # One that was revoked since may be held anew, with an end of its own.
+            if held is not None and held[0] == end:
+                self.add(key[0], held[1])
+        self._watch()
+
+    def _hold(self, key: tuple[str, str], departure: Departure, end: float) -> None:
+        self._held[key] = end, departure
+        heapq.heappush(self._ends, (end, key))
+        if len(self._ends) > 2 * len(self._held) + _SPARE_ENDS:
+            # Mostly of clients that are back: those that come and go must not pile up here.
+            self._ends = [(held_until, held) for held, (held_until, _) in self._held.items()]
+            heapq.heapify(self._ends)
+        self._watch()
+
+    def _watch(self) -> None:
+        if self._timer is None and self._ends:
+            delay_s = max(self._ends[0][0] - self._monotonic(), 0)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(delay_s, self.release_due)
+
+    def revoke(self, channel: str, client: str, token: int = 0) -> bool:
+        """Forget a departure: the client is back in the channel. Returns whether it was held.
+
+        One of an earlier connection that is to be told already is: whether it or the return comes
+        first, the store knows, and the others hear of both or of neither.
+        """
+        key = channel, client
+        pending = self._pending.get(key)
+        if pending is not None and pending.token == token:
+            del self._pending[key]
+        return self._held.pop(key, None) is not None
 
     async def drain(self) -> None:
-        """Return when everything noted so far is worked off."""
+        """Return when everything noted so far is worked off, but for what is held.
+
+        Those stay present without this node: it leaves them to the store.
+        """
         if self._task is not None:
             await self._task
 
     async def close(self) -> None:
         """Stop working; what is left expires with this node's lease."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -84,15 +158,17 @@ class Departures:
         if departure is None:
             return True
         try:
+            was_present = True
             if departure.has_presence:
-                await self._presence.remove(channel, client)
+                was_present = await self._presence.remove(channel, client, departure.token)
             # The client may have come back while the store was asked; then its presence was
             # entered after this removal, on the same ordered connection. If it left once more,
             # that is a departure of its own, still to be told.
             if self._pending.get((channel, client)) is not departure:
                 return True
             del self._pending[channel, client]
-            if departure.announces:
+            # A session's client whose entry is not ours any more is present somewhere else.
+            if departure.announces and (was_present or not departure.token):
                 await self._backplane.announce(channel, EntryKind.LEAVE, departure.info)
         except BackplaneError as error:
             logger.warning("departure from %s is not told yet: %s", channel, error)

@@ -14,6 +14,7 @@ had sent behind the refused connect is dropped without an answer, as SDKs that s
     opened     stale      close 3502: the client never sent connect
     connected  pong       close 3012: no answer to our ping
     connected  expiry     close 3005: the token expired and was not refreshed in time
+    connected  refresh    ask the team's backend whether the connection may go on
     connected  sub_expiry look for expired subscriptions
     connected  ping       send a ping, expect a pong
 
@@ -81,11 +82,12 @@ class Deadlines(msgspec.Struct, kw_only=True):
     ping: float = NEVER
     pong: float = NEVER
     expiry: float = NEVER
+    refresh: float = NEVER
     sub_expiry: float = NEVER
 
     def earliest(self) -> float:
         """Return when the session has to be looked at again."""
-        return min(self.stale, self.ping, self.pong, self.expiry, self.sub_expiry)
+        return min(self.stale, self.ping, self.pong, self.expiry, self.refresh, self.sub_expiry)
 
 
 class Action(Enum):
@@ -93,6 +95,7 @@ class Action(Enum):
 
     WAIT = "wait"
     PING = "ping"
+    REFRESH = "refresh"
     EXPIRE_SUBSCRIPTIONS = "expire subscriptions"
     CLOSE = "close"
 
@@ -130,6 +133,9 @@ def next_step(deadlines: Deadlines, limits: Limits, now: float) -> Step:
     ):
         if now >= deadline:
             return Step(Action.CLOSE, close)
+    if now >= deadlines.refresh:
+        deadlines.refresh = NEVER
+        return Step(Action.REFRESH)
     if now >= deadlines.sub_expiry:
         deadlines.sub_expiry = NEVER
         return Step(Action.EXPIRE_SUBSCRIPTIONS)

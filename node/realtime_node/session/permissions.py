@@ -36,6 +36,15 @@ ALLOWED: Final = Verdict(allowed=True, reason="allowed by the namespace")
 ALLOWED_INSECURE: Final = Verdict(allowed=True, reason="client.insecure is on")
 
 
+def asks_backend(channel: str, options: ChannelOptions, settings: ChannelSettings) -> bool:
+    """Whether the team's backend decides a subscription that brings no token.
+
+    It does not where the channel's name decides: where it is private, or says who its users are.
+    """
+    names_users = options.allow_user_limited_channels and settings.is_user_limited(channel)
+    return options.subscribe_proxy_enabled and not names_users and not settings.is_private(channel)
+
+
 def may_subscribe(
     channel: str, options: ChannelOptions, settings: ChannelSettings, asker: Asker
 ) -> Verdict:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -15,10 +16,13 @@ from realtime_node.cluster.backplane import (
     Control,
     DisconnectUser,
     SubscribeUser,
+    SupersedeSession,
     UnsubscribeUser,
 )
+from realtime_node.cluster.session_store import Owner
 from realtime_node.protocol import codes
 from realtime_node.protocol.codes import CloseCode
+from realtime_node.session.resuming import ending_of
 from realtime_node.session.subscribing import subscribe_from_server, unsubscribe_from_server
 from realtime_node.session.timer_wheel import RESOLUTION, TimerWheel
 
@@ -31,6 +35,11 @@ PAUSE: Final = 4 * RESOLUTION
 """Seconds between two turns of the wheel beyond which this process has stood still."""
 
 
+MAX_TOLD: Final = 10_000
+"""Sessions taken over elsewhere that are remembered, the oldest gone first: long enough for claims
+that were on their way, which take seconds at most."""
+
+
 class SessionRegistry:
     """The sessions of one node."""
 
@@ -40,6 +49,9 @@ class SessionRegistry:
         self._open: set[Session] = set()
         self._by_client: dict[str, Session] = {}
         self._by_user: dict[str, set[Session]] = {}
+        self._by_session: dict[str, Session] = {}
+        # What was told of a session may be about a connection whose claim is still on its way back.
+        self._told: OrderedDict[str, int] = OrderedDict()
         self._wheel: TimerWheel[Session] = TimerWheel(monotonic())
         self._turned_at = monotonic()
         self._has_waited = False
@@ -66,6 +78,15 @@ class SessionRegistry:
         """Connections of one user on this node."""
         return len(self._by_user.get(user, ()))
 
+    @property
+    def num_open(self) -> int:
+        """Clients whose WebSocket is open, whether they have connected by now or not."""
+        return len(self._open)
+
+    def list_open(self) -> list[Session]:
+        """Each of them."""
+        return list(self._open)
+
     # --- Sessions come and go ------------------------------------------------------------------
 
     def open(self, session: Session) -> None:
@@ -78,12 +99,48 @@ class SessionRegistry:
         self._by_client[session.client_id] = session
         self._by_user.setdefault(session.user, set()).add(session)
 
+    def took_over(self, session: Session) -> bool:
+        """Know whose a resumable session is, and close the connection that had it.
+
+        False if a later connection took it over while this one was still on its way.
+        """
+        assert session.resumption is not None
+        owner = session.resumption.owner
+        if self._told.get(owner.session, 0) > owner.token:
+            return False
+        if not self._supersede(owner.session, owner.token):
+            return False
+        self._by_session[owner.session] = session
+        return True
+
+    def _supersede(self, resumable: str, token: int) -> bool:
+        """Close the connection of a session that is older than `token`; False if it is newer."""
+        other = self._by_session.get(resumable)
+        if other is None or other.resumption is None:
+            return True
+        if other.resumption.owner.token > token:
+            return False
+        if other.resumption.owner.token < token:
+            other.superseded()
+        return True
+
+    def lost(self, owner: Owner) -> None:
+        """Close the connection of a session that turned out to be another's."""
+        held = self._by_session.get(owner.session)
+        if held and held.resumption and held.resumption.owner.connection == owner.connection:
+            held.superseded()
+
     def closed(self, session: Session) -> None:
         """Forget a session."""
         self._wheel.forget(session)
         self._open.discard(session)
-        if self._by_client.pop(session.client_id, None) is None:
+        if session.resumption is not None:
+            resumable = session.resumption.owner.session
+            if self._by_session.get(resumable) is session:
+                del self._by_session[resumable]
+        if self._by_client.get(session.client_id) is not session:
             return
+        del self._by_client[session.client_id]
         of_user = self._by_user[session.user]
         of_user.discard(session)
         if not of_user:
@@ -145,7 +202,8 @@ class SessionRegistry:
             case DisconnectUser():
                 for session in self._meant(control):
                     if session.client_id not in control.whitelist:
-                        session.close(CloseCode(control.code, control.reason))
+                        close = CloseCode(control.code, control.reason)
+                        session.close(close, ending_of(close, meant=True))
             case UnsubscribeUser():
                 for session in self._meant(control):
                     unsubscribe_from_server(session, control.channel)
@@ -153,8 +211,19 @@ class SessionRegistry:
                 for session in self._meant(control):
                     subscribe_from_server(session, control)
 
-    def _meant(self, control: Control) -> Iterable[Session]:
+            case SupersedeSession():
+                self._told[control.session] = max(control.token, self._told.pop(control.session, 0))
+                if len(self._told) > MAX_TOLD:
+                    self._told.popitem(last=False)
+                self._supersede(control.session, control.token)
+
+    def _meant(
+        self, control: DisconnectUser | UnsubscribeUser | SubscribeUser
+    ) -> Iterable[Session]:
         sessions = self._by_user.get(control.user, set())
+        if control.session:
+            held = self._by_session.get(control.session)
+            sessions = sessions & {held} if held is not None else set()
         if control.client:
             return [session for session in sessions if session.client_id == control.client]
         return list(sessions)

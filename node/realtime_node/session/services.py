@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from realtime_node.admission.token_bucket import Rate
 from realtime_node.cluster.backplane import Backplane
 from realtime_node.cluster.presence import PresenceStore
 from realtime_node.config import ClientSettings
@@ -13,12 +14,13 @@ from realtime_node.delivery.frames import Framer
 from realtime_node.delivery.hub import Hub
 from realtime_node.delivery.slow_clients import SlowClients
 from realtime_node.protocol.codec import Codec
+from realtime_node.proxy.proxies import Proxies
 from realtime_node.session.channels import ChannelRules
 from realtime_node.session.claims import TokenVerifier
 from realtime_node.session.departures import Departures
+from realtime_node.session.keeper import Keeper
 from realtime_node.session.lifecycle import Limits
 from realtime_node.session.offenders import Offenders
-from realtime_node.session.rate import Rate
 from realtime_node.telemetry.metrics import SessionMetrics
 
 if TYPE_CHECKING:
@@ -42,12 +44,16 @@ class Services:
     offenders: Offenders
     rate: Rate
     """How much each connection may ask for."""
+    is_shedding: Callable[[], bool]
+    """Whether this node is overloaded, and lets nobody in."""
     backplane: Backplane
     presence: PresenceStore
     departures: Departures
     tokens: TokenVerifier
+    proxies: Proxies
     registry: SessionRegistry
     metrics: SessionMetrics
+    keeper: Keeper
     monotonic: Callable[[], float]
     """Seconds, for deadlines."""
     wall_clock: Callable[[], float]

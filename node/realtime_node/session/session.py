@@ -15,8 +15,9 @@ from uuid import uuid4
 
 from msgspec import UNSET, Raw, UnsetType
 
+from realtime_node.admission.token_bucket import spend
 from realtime_node.delivery.outbound import Outbound, Pressure
-from realtime_node.errors import BackplaneError, Disconnect, ReplyError
+from realtime_node.errors import BackendError, BackplaneError, Disconnect, ReplyError
 from realtime_node.protocol import codes
 from realtime_node.protocol.codes import CloseCode, UnsubscribeCode
 from realtime_node.protocol.messages import (
@@ -27,14 +28,17 @@ from realtime_node.protocol.messages import (
     Reply,
     UnsubscribePush,
 )
-from realtime_node.session import lifecycle
+from realtime_node.proxy.headers import NOTHING_KEPT, Kept
+from realtime_node.proxy.proxies import Caller, Hold
+from realtime_node.session import lifecycle, proxied
 from realtime_node.session.commands import EXECUTE, method_of
+from realtime_node.session.continuing import keep_grant
 from realtime_node.session.departures import Departure
 from realtime_node.session.lifecycle import NEVER, TRANSITIONS, Action, Event, State
 from realtime_node.session.offenders import Stretch, Strikes
 from realtime_node.session.outcome import Execute
 from realtime_node.session.permissions import Asker
-from realtime_node.session.rate import spend
+from realtime_node.session.resuming import Ending, Resumption, ending_of
 from realtime_node.session.subscription import Subscription, raw_or_unset
 from realtime_node.session.turns import Source, Turns, Work
 
@@ -64,8 +68,11 @@ class Session:
         "conn_info",
         "deadlines",
         "expires_at",
+        "hold",
+        "kept",
         "outbound",
         "rate_full_at",
+        "resumption",
         "services",
         "state",
         "strikes",
@@ -74,12 +81,16 @@ class Session:
         "wheel_bucket",
     )
 
-    def __init__(self, services: Services, link: Link, outbound: Outbound) -> None:
-        """Open a session over `link`; its frames go to `outbound`."""
+    def __init__(
+        self, services: Services, link: Link, outbound: Outbound, kept: Kept = NOTHING_KEPT
+    ) -> None:
+        """Open a session over `link`; its frames go to `outbound`, its headers were `kept`."""
         self.services = services
         self.outbound = outbound
         self.client_id = str(uuid4())
         self.user = ""
+        self.resumption: Resumption | None = None
+        """What it has of a session that outlives it, if the client asked for one."""
         self.conn_info: Raw | UnsetType = UNSET
         self.expires_at: float = 0
         self.state = State.OPENED
@@ -87,7 +98,11 @@ class Session:
         self.deadlines = lifecycle.opened(services.limits, services.monotonic())
         self.wheel_bucket: int | None = None
         self.rate_full_at: float = 0
-        """See `rate`."""
+        """See `token_bucket`."""
+        self.kept = kept
+        """The headers that the team's backend is told."""
+        self.hold: Hold | None = None
+        """What stands behind the connection, if the backend let it in and that is kept."""
         self.strikes: Strikes = ()
         """When this client was closed for slowness, in connections before this one."""
         self._link = link
@@ -162,8 +177,10 @@ class Session:
             outcome = await execute(self, command.id, request)
         except ReplyError as error:
             body = ErrorBody(code=error.code, message=error.message, temporary=error.temporary)
-        except BackplaneError as error:
-            logger.warning("client %s: %s failed: %s", self.client_id, method, error)
+        except (BackplaneError, BackendError) as error:
+            # A backend that fails is told of by its guard, once.
+            level = logging.WARNING if isinstance(error, BackplaneError) else logging.DEBUG
+            logger.log(level, "client %s: %s failed: %s", self.client_id, method, error)
             body = ErrorBody(
                 code=codes.INTERNAL.code, message=codes.INTERNAL.message, temporary=True
             )
@@ -225,6 +242,11 @@ class Session:
 
     # --- Life ----------------------------------------------------------------------------------
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has ended it yet."""
+        return self.state is not State.CLOSED
+
     def connect(self, user: str, conn_info: bytes | None, expires_at: float) -> None:
         """Become a connected client of `user`."""
         services = self.services
@@ -238,29 +260,46 @@ class Session:
         services.registry.connected(self)
         services.metrics.connects.inc()
 
+    def rely_on(self, hold: Hold | None) -> None:
+        """Keep alive what the backend said of this client, instead of what it said before."""
+        if self.hold is not None:
+            self.hold.release()
+        self.hold = hold
+
     def set_expiry(self, expires_at: float) -> None:
         """Expire at this Unix time unless refreshed before; 0: never."""
         self.expires_at = expires_at
-        self.deadlines.expiry = self._deadline(expires_at)
+        if self.services.proxies.refreshes:
+            self.deadlines.refresh = self._deadline(expires_at, is_refreshed=True)
+        else:
+            self.deadlines.expiry = self._deadline(expires_at)
         self.services.registry.reschedule(self)
 
     def watch_subscriptions(self) -> None:
         """Look again when the first of the subscriptions expires."""
         ends = [
-            held.expires_at
-            for held in self.subscriptions.values()
+            self._deadline(held.expires_at, is_refreshed=self.refreshes(channel))
+            for channel, held in self.subscriptions.items()
             if held.is_active and held.expires_at
         ]
-        self.deadlines.sub_expiry = self._deadline(min(ends, default=0))
+        self.deadlines.sub_expiry = min(ends, default=NEVER)
         self.services.registry.reschedule(self)
 
-    def _deadline(self, expires_at: float) -> float:
-        """Translate the end of a token into a deadline of the monotonic clock."""
+    def _deadline(self, expires_at: float, *, is_refreshed: bool = False) -> float:
+        """Translate an end into a deadline of the monotonic clock.
+
+        A client has some time to refresh a token that has ended; this node has none.
+        """
         if not expires_at:
             return NEVER
         services = self.services
         expires_in = expires_at - services.wall_clock()
-        return services.monotonic() + expires_in + services.limits.expiry_grace
+        grace = 0 if is_refreshed else services.limits.expiry_grace
+        return services.monotonic() + expires_in + grace
+
+    def refreshes(self, channel: str) -> bool:
+        """Whether the team's backend is asked when a subscription is about to expire."""
+        return self.services.rules.rule(channel).options.sub_refresh_proxy_enabled
 
     def wake(self) -> None:
         """Do what is due by itself; called by the registry at the earliest deadline."""
@@ -271,14 +310,22 @@ class Session:
             return
         if step.action is Action.PING:
             self.outbound.send(services.ping_frame)
+        elif step.action is Action.REFRESH:
+            proxied.refresh_soon(self)
         elif step.action is Action.EXPIRE_SUBSCRIPTIONS:
             self._expire_subscriptions()
         services.registry.reschedule(self)
 
     def _expire_subscriptions(self) -> None:
-        ended = self.services.wall_clock() - self.services.limits.expiry_grace
+        now = self.services.wall_clock()
         for channel, held in list(self.subscriptions.items()):
-            if held.is_active and held.expires_at and held.expires_at <= ended:
+            if not held.is_active or not held.expires_at:
+                continue
+            if self.refreshes(channel):
+                if held.expires_at <= now:
+                    proxied.refresh_subscription_soon(self, channel, held)
+            elif held.expires_at <= now - self.services.limits.expiry_grace:
+                keep_grant(self, channel, None)
                 self.end_subscription(channel, codes.UNSUBSCRIBED_EXPIRED)
         self.watch_subscriptions()
 
@@ -288,12 +335,15 @@ class Session:
             logger.info("client %s: closing: %s", self.client_id, disconnect)
         self.close(CloseCode(disconnect.code, disconnect.reason))
 
-    def close(self, close: CloseCode) -> None:
-        """End the session from our side; what was written before still goes out."""
+    def close(self, close: CloseCode, ending: Ending | None = None) -> None:
+        """End the session from our side; what was written before still goes out.
+
+        Without an `ending` the code says whether the client may come back.
+        """
         if self.state is State.CLOSED:
             return
         self.services.metrics.disconnects.labels(close.code).inc()
-        self.ended()
+        self.ended(ending or ending_of(close))
         self._link.close(close.code, close.reason)
 
     def cut_off(self) -> None:
@@ -312,16 +362,24 @@ class Session:
         }
         services.offenders.leave(self.user, stretches, self.strikes, services.monotonic())
 
-    def ended(self) -> None:
+    def superseded(self) -> None:
+        """End the connection because another has its session now."""
+        if self.state is not State.CLOSED:
+            self.services.metrics.sessions_superseded.inc()
+            self.close(codes.FORCE_DISCONNECT, Ending.SUPERSEDED)
+
+    def ended(self, ending: Ending = Ending.LOST) -> None:
         """Let go of everything; the session is over, whoever ended it."""
         if self.state is State.CLOSED:
             return
         self.state = TRANSITIONS[self.state, Event.CLOSE]
         self.outbound.end()
         for channel in list(self.subscriptions):
-            self.forget(channel)
+            self.forget(channel, ending)
+        self.services.keeper.ended(self, ending)
         if self._turns is not None:
             self._turns.stop()
+        self.rely_on(None)
         self.services.registry.closed(self)
 
     # --- Subscriptions -------------------------------------------------------------------------
@@ -334,6 +392,10 @@ class Session:
             is_subscribed=held is not None and held.is_active,
             insecure=self.services.settings.insecure,
         )
+
+    def caller(self) -> Caller:
+        """Describe this client to the team's backend."""
+        return Caller(self.client_id, self.user, self.kept)
 
     def info(self, channel: str = "") -> ClientInfo:
         """Describe this client to others, in a channel with what it is known by there."""
@@ -364,12 +426,19 @@ class Session:
             self.end_subscription(channel, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
         return True
 
-    def forget(self, channel: str) -> None:
-        """Drop a subscription, and let others know if they are to."""
+    def forget(self, channel: str, ending: Ending = Ending.GOODBYE) -> None:
+        """Drop a subscription, and let others know if they are to, now or after its grace."""
         info = self.info(channel)
         held = self.subscriptions.pop(channel)
+        if held.hold is not None:
+            held.hold.release()
         self.services.hub.leave(channel, self)
-        announces = held.announces and held.is_active
+        announces = held.announces and (held.is_active or held.was_present)
+        if ending is Ending.SUPERSEDED and not held.is_present:
+            announces = False  # where there is no presence to ask, the later connection is there
         if held.is_present or announces:
-            departure = Departure(info, has_presence=held.is_present, announces=announces)
-            self.services.departures.add(channel, departure)
+            departure = Departure(
+                info, has_presence=held.is_present, announces=announces, token=held.stay.token
+            )
+            grace_s = held.stay.grace_ms / 1000 if ending.stays and held.is_present else 0
+            self.services.departures.add(channel, departure, after_s=grace_s)

@@ -21,6 +21,7 @@ from realtime_node.protocol.messages import (
     SubscribePush,
     SubscribeResult,
 )
+from realtime_node.session.continuing import keep_grant, stay_in
 from realtime_node.session.departures import Departure
 from realtime_node.session.offenders import is_repeat_offender
 from realtime_node.session.recovery import Reason, Recovery, fit, recover
@@ -53,12 +54,24 @@ class Opened:
         services.hub.finish_join(self.channel, self.joiner, self.top)
         if self.subscription.expires_at:
             self.session.watch_subscriptions()
-        if self.subscription.announces and self.channel in self.session.subscriptions:
+        if (
+            self.subscription.announces
+            and not self.subscription.was_present
+            and self.channel in self.session.subscriptions
+        ):
             info = self.session.info(self.channel)
             try:
                 await services.backplane.announce(self.channel, EntryKind.JOIN, info)
             except BackplaneError as error:
                 logger.warning("a join of %s is not announced: %s", self.channel, error)
+
+
+def demand_room(session: Session, channel: str) -> None:
+    """Raise `ReplyError`: 105 for a second subscription to a channel, 106 for one too many."""
+    if channel in session.subscriptions:
+        raise ReplyError(*codes.ALREADY_SUBSCRIBED)
+    if len(session.subscriptions) >= session.services.settings.channel_limit:
+        raise ReplyError(*codes.LIMIT_EXCEEDED)
 
 
 async def open_subscription(
@@ -76,11 +89,10 @@ async def open_subscription(
     In every case nothing of the attempt is left.
     """
     services = session.services
-    if channel in session.subscriptions:
-        raise ReplyError(*codes.ALREADY_SUBSCRIBED)
-    if len(session.subscriptions) >= services.settings.channel_limit:
-        raise ReplyError(*codes.LIMIT_EXCEEDED)
+    demand_room(session, channel)
     session.subscriptions[channel] = subscription
+    if session.resumption is not None:
+        subscription.stay = stay_in(session, services.rules.rule(channel).options)
     joiner = services.hub.begin_join(
         channel,
         session,
@@ -91,15 +103,19 @@ async def open_subscription(
     try:
         state = await _ask_backplane(session, channel, subscription, asked)
         if subscription.has_presence:
-            services.departures.revoke(channel, session.client_id)
-            await services.presence.add(channel, session.info(channel))
+            subscription.was_present = services.departures.revoke(
+                channel, session.client_id, subscription.stay.token
+            )
+            subscription.was_present = await services.presence.add(
+                channel, session.info(channel), subscription.stay
+            )
             subscription.is_present = True
         _demand_complete(joiner)
     except BaseException:
         _abandon(session, channel, subscription)
         raise
     recovery = None if asked is None else _recover(session, channel, asked, state)
-    result = _result(session, subscription, state.top, recovery, was_recovering=recovers)
+    result = _result(session, channel, subscription, state.top, recovery, was_recovering=recovers)
     subscription.since = result.offset
     return Opened(session, channel, subscription, joiner, state.top, result)
 
@@ -116,11 +132,14 @@ def unsubscribe_from_server(session: Session, channel: str) -> None:
 
 async def _unsubscribe_from_server(session: Session, channel: str) -> None:
     for name in [channel] if channel else list(session.subscriptions):
+        keep_grant(session, name, None)
         session.end_subscription(name, codes.UNSUBSCRIBED_BY_SERVER)
 
 
 async def _subscribe_from_server(session: Session, wish: SubscribeUser) -> None:
-    grant = Grant(server_side=True, chan_info=wish.chan_info, data=wish.data)
+    grant = Grant(
+        server_side=True, expires_at=wish.expires_at, chan_info=wish.chan_info, data=wish.data
+    )
     try:
         options = session.services.rules.rule(wish.channel).options
         subscription = decide_subscription(options, session.asker(), grant=grant)
@@ -135,6 +154,7 @@ async def _subscribe_from_server(session: Session, wish: SubscribeUser) -> None:
         client, channel = session.client_id, wish.channel
         logger.warning("client %s: not subscribed to %s: %s", client, channel, error)
         return
+    keep_grant(session, wish.channel, grant)
     result = opened.result
     body = SubscribePush(
         recoverable=result.recoverable,
@@ -172,21 +192,34 @@ def _abandon(session: Session, channel: str, subscription: Subscription) -> None
     info = session.info(channel)
     if session.subscriptions.get(channel) is subscription:
         del session.subscriptions[channel]
+        if subscription.hold is not None:
+            subscription.hold.release()
     services.hub.leave(channel, session)
     if subscription.has_presence:
-        # Whether the entry was written is not known; taking it out is right in any case.
-        services.departures.add(channel, Departure(info, has_presence=True, announces=False))
+        # Whether the entry was written is not known; taking it out is right in any case, and for
+        # one who was present before it is so when the grace has ended.
+        was_present, stay = subscription.was_present, subscription.stay
+        departure = Departure(
+            info,
+            has_presence=True,
+            announces=subscription.announces and was_present,
+            token=stay.token,
+        )
+        after_s = stay.grace_ms / 1000 if was_present else 0
+        services.departures.add(channel, departure, after_s=after_s)
 
 
-def _result(
+def _result(  # noqa: PLR0913 - what the reply is made of
     session: Session,
+    channel: str,
     subscription: Subscription,
     top: StreamPosition,
     recovery: Recovery | None,
     *,
     was_recovering: bool,
 ) -> SubscribeResult:
-    ends = subscription.expires_at
+    # What the node refreshes by itself ends for no client to care.
+    ends = 0 if session.refreshes(channel) else subscription.expires_at
     return SubscribeResult(
         expires=bool(ends),
         ttl=remaining_seconds(ends, session.services.wall_clock()),

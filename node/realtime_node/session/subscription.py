@@ -11,8 +11,11 @@ from typing import NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from realtime_node.cluster.presence import NO_STAY, Stay
 from realtime_node.config import ChannelOptions
 from realtime_node.protocol.messages import SubscribeRequest
+from realtime_node.proxy.answers import Override
+from realtime_node.proxy.proxies import Hold
 from realtime_node.session import permissions
 from realtime_node.session.permissions import Asker
 
@@ -34,21 +37,29 @@ class Subscription(msgspec.Struct, kw_only=True):
     """False until its subscribe was answered."""
     is_present: bool = False
     """Whether its presence was entered: it has to be taken out when the subscription ends."""
+    stay: Stay = NO_STAY
+    """How its presence stands, if its client has a session."""
+    was_present: bool = False
+    """The client had been in the channel all along: nobody is told that it came."""
     expires_at: float = 0
     """Unix seconds; 0: never."""
     since: int = 0
     """The offset from which it was delivered to, if it has a position."""
     chan_info: Raw | UnsetType = UNSET
     data: Raw | UnsetType = UNSET
+    hold: Hold | None = None
+    """What stands behind it, if the team's backend allowed it and that is kept."""
 
 
 class Grant(NamedTuple):
-    """What a token, or the server itself, adds to a subscription."""
+    """What a token, the team's backend, or the server itself, adds to a subscription."""
 
     server_side: bool = False
     expires_at: float = 0
     chan_info: bytes | None = None
     data: bytes | None = None
+    override: Override | None = None
+    hold: Hold | None = None
 
 
 NO_GRANT = Grant()
@@ -64,6 +75,8 @@ def decide_subscription(
 
     Without a `request` (server-side) it has just what the namespace forces on everybody.
     """
+    if grant.override is not None:
+        options = options.model_copy(update=dict(grant.override.changes()))
     asker = asker._replace(is_subscribed=True)
     wish = request or SubscribeRequest()
     has_history = options.history_size > 0 and bool(options.history_ttl)
@@ -89,6 +102,7 @@ def decide_subscription(
         expires_at=grant.expires_at,
         chan_info=raw_or_unset(grant.chan_info),
         data=raw_or_unset(grant.data),
+        hold=grant.hold,
     )
 
 

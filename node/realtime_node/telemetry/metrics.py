@@ -7,12 +7,22 @@ that can be looked up before.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 NAMESPACE: Final = "realtime"
 LATENCY_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+PROXY_NOT_ASKED: Final = ("queue_full", "circuit_open")
+PROXY_OUTCOMES: Final = (
+    *("ok", "timeout", "unreachable", "status", "too_large", "malformed", "abandoned"),
+    *PROXY_NOT_ASKED,
+)
+PROXY_CIRCUIT_STATES: Final = ("closed", "half open", "open")
+WAIT_BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 20, 30)
+REFUSED: Final = ("cordoned", "max_connections", "loop_lag", "per_ip", "room_full", "rate")
 CONNECTIONS: Final = ("writes", "reads", "inbox")
 
 
@@ -28,14 +38,15 @@ class _Maker:
     def gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
         return Gauge(name, meaning, labels, namespace=NAMESPACE, registry=self._registry)
 
-    def histogram(self, name: str, meaning: str, *labels: str) -> Histogram:
+    def histogram(
+        self,
+        name: str,
+        meaning: str,
+        *labels: str,
+        buckets: Sequence[float] = LATENCY_BUCKETS_S,
+    ) -> Histogram:
         return Histogram(
-            name,
-            meaning,
-            labels,
-            namespace=NAMESPACE,
-            registry=self._registry,
-            buckets=LATENCY_BUCKETS_S,
+            name, meaning, labels, namespace=NAMESPACE, registry=self._registry, buckets=buckets
         )
 
 
@@ -141,6 +152,21 @@ class SessionMetrics:
         self.subscriptions = make.gauge("subscriptions", "Subscriptions of connected clients.")
         self.pending_departures = make.gauge(
             "pending_departures", "Presence entries and leaves still to be told to the store."
+        )
+        self.held_departures = make.gauge(
+            "held_departures", "Clients, once per channel, that are away and still present."
+        )
+        self.pending_session_writes = make.gauge(
+            "pending_session_writes", "Records of sessions still to be written to the store."
+        )
+        self.session_claims = make.counter(
+            "session_claims", "Connects that asked for a session, by what became of it.", "verdict"
+        )
+        self.sessions_superseded = make.counter(
+            "sessions_superseded", "Connections closed because another took their session over."
+        )
+        self.session_grants_left_out = make.counter(
+            "session_grants_left_out", "Grants that had no room in the record of their session."
         )
         self.connects = make.counter("connects", "Clients that connected.")
         self.commands = make.counter("commands", "Commands executed.", "method")
@@ -271,6 +297,178 @@ class BackplaneMetrics:
         self._buried.inc(nodes)
 
 
+class ProxyMetrics:
+    """Instruments of `proxy`; each proxy is given its own, with the labels looked up once."""
+
+    def __init__(self, make: _Maker) -> None:
+        labels = ("event", "proxy")
+        self._requests = make.counter(
+            "proxy_requests", "Questions to the team's backend.", *labels, "outcome"
+        )
+        self._seconds = make.histogram(
+            "proxy_request_seconds", "From asking the team's backend to its answer.", *labels
+        )
+        self._under_way = make.gauge("proxy_under_way", "Questions that were asked.", *labels)
+        self._waiting = make.gauge("proxy_waiting", "Questions that wait to be asked.", *labels)
+        self._circuit = make.gauge(
+            "proxy_circuit", "The state of the circuit: 1 for the present one.", *labels, "state"
+        )
+        self._verdicts = make.counter(
+            "proxy_verdicts", "Questions whose answers are kept.", *labels, "outcome"
+        )
+
+    def of(self, event: str, name: str) -> ProxyInstruments:
+        """The instruments of one proxy."""
+        return ProxyInstruments(
+            requests={
+                outcome: self._requests.labels(event, name, outcome) for outcome in PROXY_OUTCOMES
+            },
+            seconds=self._seconds.labels(event, name),
+            under_way=self._under_way.labels(event, name),
+            waiting=self._waiting.labels(event, name),
+            circuit={
+                state: self._circuit.labels(event, name, state) for state in PROXY_CIRCUIT_STATES
+            },
+        )
+
+    def cache_of(self, event: str, name: str) -> ProxyCacheInstruments:
+        """The instruments of what one proxy keeps."""
+        outcomes = ("hit", "miss", "shared", "anonymous", "away")
+        return ProxyCacheInstruments(
+            {outcome: self._verdicts.labels(event, name, outcome) for outcome in outcomes}
+        )
+
+
+class ProxyInstruments:
+    """Those of one proxy; the methods are `proxy.guard.GuardInstruments`."""
+
+    def __init__(
+        self,
+        *,
+        requests: dict[str, Counter],
+        seconds: Histogram,
+        under_way: Gauge,
+        waiting: Gauge,
+        circuit: dict[str, Gauge],
+    ) -> None:
+        self._requests = requests
+        self._seconds = seconds
+        self._under_way = under_way
+        self._waiting = waiting
+        self._circuit = circuit
+        self.circuit("closed")
+
+    def finished(self, outcome: str, seconds: float) -> None:
+        """Count a question by what became of it."""
+        self._requests[outcome].inc()
+        if outcome not in PROXY_NOT_ASKED:
+            self._seconds.observe(seconds)
+
+    def under_way(self, change: int) -> None:
+        """Note that more or fewer are under way."""
+        self._under_way.inc(change)
+
+    def waiting(self, change: int) -> None:
+        """Note that more or fewer wait."""
+        self._waiting.inc(change)
+
+    def circuit(self, state: str) -> None:
+        """Note the state of the circuit."""
+        for name, gauge in self._circuit.items():
+            gauge.set(name == state)
+
+
+class ProxyCacheInstruments:
+    """What one proxy keeps; the methods are `proxy.cached.CacheInstruments`."""
+
+    def __init__(self, outcomes: dict[str, Counter]) -> None:
+        self._outcomes = outcomes
+
+    def looked_up(self, outcome: str) -> None:
+        """Count a question by where its answer came from."""
+        self._outcomes[outcome].inc()
+
+
+class DrainMetrics:
+    """Instruments of `drain`."""
+
+    def __init__(self, make: _Maker) -> None:
+        self._phase = make.gauge("drain_phase", "1 for the phase that the node is in.", "phase")
+        self._remaining = make.gauge("drain_remaining", "Clients still to be closed by a drain.")
+        closes = make.counter("drain_closes", "Clients sent elsewhere, by what for.", "cause")
+        self._closes = {cause: closes.labels(cause) for cause in ("drain", "shed", "forced")}
+        self._permits = make.counter(
+            "reconnect_permits_leased", "Permits to close clients that this node was given."
+        )
+        self._denials = make.counter(
+            "reconnect_lease_denials", "Leases that brought no permit: the budget was used up."
+        )
+        self._local = make.counter(
+            "reconnect_local_leases",
+            "Leases out of this node's own share, since the store did not answer.",
+        )
+        self.deadline_extensions = make.counter(
+            "drain_deadline_extensions", "Deadlines moved rather than the budget broken."
+        )
+
+    def follow(
+        self, phases: Sequence[str], phase: Callable[[], str], remaining: Callable[[], int]
+    ) -> None:
+        """Ask for phase and remaining clients with every scrape."""
+        for name in phases:
+            self._phase.labels(name).set_function(partial(_is, phase, name))
+        self._remaining.set_function(remaining)
+
+    def leased(self, permits: int, *, is_local: bool) -> None:
+        """Count a lease."""
+        if permits:
+            self._permits.inc(permits)
+        else:
+            self._denials.inc()
+        if is_local:
+            self._local.inc()
+
+    def closed(self, cause: str) -> None:
+        """Count a client that was closed."""
+        self._closes[cause].inc()
+
+
+def _is(value: Callable[[], str], name: str) -> float:
+    return float(value() == name)
+
+
+class AdmissionMetrics:
+    """Instruments of `admission`."""
+
+    def __init__(self, make: _Maker) -> None:
+        self.accepted = make.counter("handshakes_accepted", "Handshakes that were let in.")
+        refused = make.counter(
+            "handshakes_refused", "Handshakes that were not, by what was in the way.", "reason"
+        )
+        self.refused = {reason: refused.labels(reason) for reason in REFUSED}
+        self.waiting = make.gauge("handshakes_waiting", "Handshakes that wait for their turn.")
+        self.waited = make.histogram(
+            "handshake_wait_seconds",
+            "How long those waited that were let in, but not at once.",
+            buckets=WAIT_BUCKETS_S,
+        )
+
+
+class LoopMetrics:
+    """Instruments of the event loop, which does all the node's work."""
+
+    def __init__(self, make: _Maker) -> None:
+        self.lag = make.gauge(
+            "loop_lag_seconds", "How late the loop does what is due, on average over a second."
+        )
+        self.worst_lag = make.gauge(
+            "loop_lag_worst_seconds", "The same, the worst of the last five seconds."
+        )
+        self.busy = make.gauge(
+            "loop_busy_ratio", "The part of its time that the loop's thread works, 0 to 1."
+        )
+
+
 class ApiMetrics:
     """Instruments of the HTTP API."""
 
@@ -293,7 +491,11 @@ class Metrics:
         self.slow = SlowClientMetrics(make)
         self.session = SessionMetrics(make)
         self.backplane = BackplaneMetrics(make)
+        self.proxy = ProxyMetrics(make)
+        self.drain = DrainMetrics(make)
         self.api = ApiMetrics(make)
+        self.admission = AdmissionMetrics(make)
+        self.loop = LoopMetrics(make)
 
     def expose(self) -> bytes:
         """Return all instruments in Prometheus' text format."""

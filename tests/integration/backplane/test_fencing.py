@@ -9,6 +9,7 @@ import pytest
 
 from realtime_node.cluster.backplane import WITHOUT_HISTORY, EntryKind, UnsubscribeUser
 from realtime_node.cluster.on_redis.script import UNSUBSCRIBE
+from realtime_node.cluster.session_store import KeptGrant, Owner, SessionState
 from realtime_node.protocol.messages import ClientInfo
 from tests.integration.backplane.helpers import (
     Counting,
@@ -51,6 +52,13 @@ async def _every_write_of(node: Node) -> list[tuple[bytes, ...]]:
         await node.backplane.remove_history("news")
         await node.presence.add("news", info)
         await node.presence.remove("news", "c")
+        new = Owner(node.sessions.new_id("u", ""), "u", "c", 60_000)
+        owner = (await node.sessions.claim("", new, SessionState(client="c"))).owner
+        await node.sessions.write(owner, SessionState(client="c"))
+        await node.sessions.release(owner, None, forget=False)
+        await node.sessions.tell_superseded(node.backplane.node_id, owner.session, 1)
+        await node.sessions.subscribe("u", "news", KeptGrant(), limit=1)
+        await node.sessions.unsubscribe("u", "news", remembered_ms=60_000)
         await node.backplane.control(UnsubscribeUser(user="u", channel="news"))
         node.backplane.release("other")
         await eventually(lambda: any(UNSUBSCRIBE.sha in packed for packed in calls))

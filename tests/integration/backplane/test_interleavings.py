@@ -101,8 +101,10 @@ class _World:
 
     def heartbeat(self) -> _Step:
         """The node prolongs its lease."""
-        keys = (self.node.node, self.shared.nodes, self.shared.described, self.shared.generation)
-        return _Step("heartbeat", HEARTBEAT, keys, ("node", "d", _LEASE_MS))
+        shared = self.shared
+        keys = (self.node.node, shared.nodes, shared.described, shared.generation)
+        arguments = ("node", "d", _LEASE_MS, 1, "0", 0, "100.0")
+        return _Step("heartbeat", HEARTBEAT, (*keys, shared.traffic, shared.budget), arguments)
 
     def cleaning(self) -> list[_Step]:
         """What a janitor does to the node, in its order."""
@@ -118,7 +120,7 @@ class _World:
             _Step("suspect", *declared),
             _Step("declare dead", *declared),
             _Step("forget", FORGET, forgotten, ("node", "news")),
-            _Step("bury", BURY, (*buried, node.inbox, node.mark), ("node",)),
+            _Step("bury", BURY, (*buried, node.inbox, node.mark, shared.traffic), ("node",)),
         ]
 
     async def is_interested(self) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import pytest
 
-from realtime_node.cluster.on_redis.options import TlsOptions
+from realtime_node.certificates import TlsOptions
 from realtime_node.errors import BackplaneUnavailableError
 from tests.support.backplanes import RedisCluster
 from tests.support.certificates import write_certificates

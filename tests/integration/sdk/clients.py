@@ -38,12 +38,19 @@ class SdkClient(Protocol):
     """One client of an SDK. All calls raise `CallError` where the node answers with an error."""
 
     events: list[Event]
-    """In order. `event` is connected, connecting (code), disconnected (code, reason), subscribed
-    (wasRecovering, recovered, recoverable, positioned, data), unsubscribed (code), publication
-    (data, offset, tags, info), join (user) or leave (user); most have a `channel`."""
+    """In order. `event` is connected (client, data), connecting (code), disconnected (code,
+    reason), subscribed (wasRecovering, recovered, recoverable, positioned, data), unsubscribed
+    (code), publication (data, offset, tags, info), join (user) or leave (user); most have a
+    `channel`."""
 
-    async def connect(self, url: str, token: str, *, next_tokens: Sequence[str] = ()) -> None:
-        """Connect; `next_tokens` are what the application's backend gives when it is asked."""
+    async def connect(
+        self, url: str, token: str, *, next_tokens: Sequence[str] = (), session: str | None = None
+    ) -> None:
+        """Connect; `next_tokens` are what the application's backend gives when it is asked.
+
+        With a `session` it asks for that one (`new`: a new one), and from then on for the one that
+        it was given, as docs/sessions.md tells applications to do it.
+        """
 
     async def subscribe(self, channel: str, *, token: str = "") -> None:
         """Subscribe and return once the node has confirmed it."""
@@ -111,8 +118,11 @@ class PythonSdk:
         assert self._client is not None, "connect first"
         return self._client
 
-    async def connect(self, url: str, token: str, *, next_tokens: Sequence[str] = ()) -> None:
+    async def connect(
+        self, url: str, token: str, *, next_tokens: Sequence[str] = (), session: str | None = None
+    ) -> None:
         """Connect."""
+        data = None if session is None else {"session": session}
         tokens = iter(next_tokens)
 
         async def get_token() -> str:
@@ -120,8 +130,9 @@ class PythonSdk:
 
         self._client = centrifuge.Client(
             url,
-            events=_ClientEvents(self.events),
+            events=_ClientEvents(self.events, data),
             token=token,
+            data=data,
             get_token=get_token if next_tokens else None,
             max_reconnect_delay=1.0,
             proxy=None,
@@ -212,9 +223,12 @@ class JavaScriptSdk:
         )
         return cls(process)
 
-    async def connect(self, url: str, token: str, *, next_tokens: Sequence[str] = ()) -> None:
+    async def connect(
+        self, url: str, token: str, *, next_tokens: Sequence[str] = (), session: str | None = None
+    ) -> None:
         """Connect."""
-        await self._call("connect", url=url, token=token, nextTokens=list(next_tokens))
+        options = {"url": url, "token": token, "nextTokens": list(next_tokens)}
+        await self._call("connect", **options, session=session)
 
     async def subscribe(self, channel: str, *, token: str = "") -> None:
         """Subscribe."""
@@ -317,14 +331,18 @@ def _subscribed(
 class _ClientEvents(centrifuge.ClientEventHandler):  # type: ignore[misc] # the SDK is untyped
     """Writes down what happens to the client and its server-side subscriptions."""
 
-    def __init__(self, events: list[Event]) -> None:
+    def __init__(self, events: list[Event], data: dict[str, str] | None) -> None:
+        """`data` is what the client sends with every connect."""
         self._events = events
+        self._data = data
 
     async def on_connecting(self, ctx: centrifuge.ConnectingContext) -> None:
         self._events.append({"event": "connecting", "code": ctx.code, "reason": ctx.reason})
 
     async def on_connected(self, ctx: centrifuge.ConnectedContext) -> None:
-        self._events.append({"event": "connected", "client": ctx.client})
+        if self._data is not None:
+            self._data["session"] = ctx.data["session"]
+        self._events.append({"event": "connected", "client": ctx.client, "data": ctx.data})
 
     async def on_disconnected(self, ctx: centrifuge.DisconnectedContext) -> None:
         self._events.append({"event": "disconnected", "code": ctx.code, "reason": ctx.reason})

@@ -25,7 +25,7 @@ _ALL = {
 _HISTORY = {"history_size": 100, "history_ttl": "300s", "force_recovery": True}
 _SETTINGS = {
     "http_api": {"key": API_KEY},
-    "client": {"token": {"hmac_secret_key": SECRET}},
+    "client": {"token": {"hmac_secret_key": SECRET}, "session": {"enabled": True}},
     "log": {"level": "warn"},
     "channel": {
         "without_namespace": _ALL,
@@ -36,6 +36,15 @@ _SETTINGS = {
                 "name": "room",
                 **_ALL,
                 "presence": True,
+                "join_leave": True,
+                "force_push_join_leave": True,
+            },
+            {
+                "name": "stay",
+                **_ALL,
+                **_HISTORY,
+                "presence": True,
+                "presence_grace": "20s",
                 "join_leave": True,
                 "force_push_join_leave": True,
             },

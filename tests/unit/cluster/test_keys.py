@@ -25,13 +25,24 @@ def test_names_are_these() -> None:
         b"realtime:{0}:mark:n",
         b"realtime:{0}:channels:n",
         b"realtime:{0}:present:n",
+        b"realtime:{0}:sessions:n",
     )
     assert keys.partition(0) == (
         b"realtime:{0}:schema",
         b"realtime:{0}:generation",
         b"realtime:{0}:nodes",
         b"realtime:{0}:described",
+        b"realtime:{0}:departed",
+        b"realtime:{0}:verdict:",
+        b"realtime:{0}:revocations",
+        b"realtime:{0}:revoked:",
+        b"realtime:{0}:traffic",
+        b"realtime:{0}:budget",
+        b"realtime:{0}:reconnects",
+        b"realtime:{0}:connects",
     )
+    assert keys.user(0, "ann") == (b"realtime:{0}:user:ann", b"realtime:{0}:taken:ann")
+    assert keys.session(0, "s") == b"realtime:{0}:session:s"
 
 
 @pytest.mark.parametrize(("channel", "partition"), [("news", 0), ("chat:1", 2), ("ü", 5), ("", 0)])
@@ -52,6 +63,7 @@ def test_a_partition_is_one_slot() -> None:
     """All keys that a script may touch together are of one slot, the one that `slot_of` names."""
     keys = Keys("p", 16)
     touched = [*keys.channel("chat:1"), *keys.node(2, "n"), *keys.partition(2)]
+    touched += [*keys.user(2, "ann"), keys.session(2, "s")]
     assert {key_slot(key) for key in touched} == {keys.slot_of(2)}
 
 

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from realtime_node.cluster.on_redis.options import TlsOptions
-from realtime_node.cluster.on_redis.tls import advice, client_context
+from realtime_node.certificates import TlsOptions, client_context
+from realtime_node.cluster.on_redis.tls import advice
 from realtime_node.errors import ConfigError
 from tests.support.certificates import write_certificates
 

@@ -150,7 +150,7 @@ def test_tells_where_a_file_is_broken(
         ({"namespaces": []}, "namespaces = []", "did you mean channel.namespaces?"),
         ({"token_hmac_secret_key": "hush"}, "***", "did you mean client.token.hmac_secret_key?"),
         ({"api_key": "hush"}, "api_key = ***", "did you mean http_api.key?"),
-        ({"admin": {"password": "hush"}}, "admin = {…}", "known here: http_server, engine, "),
+        ({"graphite": {"host": "hush"}}, "graphite = {…}", "known here: http_server, engine, "),
         ({"log": {"x": None}}, "log.x = null", "known here: level"),
         ({"log": {"level": "loud"}}, 'log.level = "loud"', 'allowed: one of "debug", "info", '),
         ({"log": 5}, "log = 5", "allowed: a section"),

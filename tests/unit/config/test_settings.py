@@ -178,3 +178,20 @@ def test_has_nothing_to_warn_of_in_sound_settings() -> None:
         }
     )
     assert list(sound.warnings()) == []
+
+
+def test_an_admin_key_without_a_port_of_its_own_is_warned_of() -> None:
+    """The API that it is for is never on the clients' port."""
+    key = {"admin": {"key": "k" * 32}}
+    alone = Settings.model_validate(key).warnings()
+    assert any("POST /drain, /shed and /budget are off" in warning for warning in alone)
+    both = Settings.model_validate({**key, "http_server": {"internal_port": 9000}}).warnings()
+    assert not any("/drain" in warning for warning in both)
+
+
+@pytest.mark.parametrize(("timeout", "is_warned"), [("30s", False), ("6s", False), ("5s", True)])
+def test_a_grace_that_propagation_eats_up_is_warned_of(timeout: str, *, is_warned: bool) -> None:
+    """Closing clients needs time as well."""
+    settings = Settings.model_validate({"shutdown": {"timeout": timeout}})
+    told = any("drain.propagation" in warning for warning in settings.warnings())
+    assert told is is_warned

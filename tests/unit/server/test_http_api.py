@@ -14,12 +14,16 @@ from aiohttp.test_utils import TestClient, TestServer
 from msgspec import Raw
 
 from realtime_node.cluster.backplane import (
+    Control,
     DisconnectUser,
     NodeInfo,
     SubscribeUser,
     UnsubscribeUser,
 )
-from realtime_node.config import ChannelSettings
+from realtime_node.cluster.in_memory.cluster import InMemoryCluster
+from realtime_node.cluster.in_memory.verdicts import InMemoryVerdicts
+from realtime_node.cluster.session_store import Claimed, KeptGrant, Owner, SessionState, Verdict
+from realtime_node.config import ChannelSettings, ClientSettings
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import ClientInfo, StreamPosition
 from realtime_node.server.api_messages import (
@@ -34,7 +38,7 @@ from realtime_node.server.api_methods import CONCURRENCY, METHODS, Cluster, batc
 from realtime_node.server.http_api import HttpApi
 from realtime_node.session.channels import ChannelRules
 from realtime_node.telemetry.metrics import Metrics
-from tests.support.fakes import FakeBackplane, FakePresence, settle
+from tests.support.fakes import FakeBackplane, FakeClock, FakePresence, FakeSessions, settle
 
 KEY = "the key"
 CHANNELS = {
@@ -49,12 +53,20 @@ CHANNELS = {
 class Api:
     """The API as a backend calls it."""
 
-    def __init__(self, *, key: str = KEY, insecure: bool = False) -> None:
+    def __init__(
+        self, *, key: str = KEY, insecure: bool = False, client: dict[str, Any] | None = None
+    ) -> None:
         self.backplane = FakeBackplane()
         self.presence = FakePresence()
         self.metrics = Metrics()
         rules = ChannelRules(ChannelSettings.model_validate(CHANNELS))
-        self.cluster = Cluster(rules, self.backplane, self.presence)
+        self.clock = FakeClock()
+        self.sessions = FakeSessions(InMemoryCluster(clock=self.clock), "node-1", self.clock)
+        self.verdicts = InMemoryVerdicts()
+        settings = ClientSettings.model_validate(client or {})
+        self.cluster = Cluster(
+            rules, self.backplane, self.presence, self.verdicts, self.sessions, settings
+        )
         self.http = HttpApi(self.cluster, self.metrics.api, key=key, insecure=insecure)
         app = web.Application()
         app.add_routes(self.http.routes())
@@ -474,6 +486,35 @@ async def test_disconnect_goes_to_all_nodes(api: Api) -> None:
     ]
 
 
+@pytest.mark.parametrize("method", ["disconnect", "unsubscribe"])
+async def test_what_the_team_said_of_a_user_is_dropped_first(api: Api, method: str) -> None:
+    """Before any node hears of it, so nobody comes back by what was said; no other user's is."""
+    for user in ("ann", "bob"):
+        await api.verdicts.keep(user.encode(), b"yes", user=user, stamp=0, ttl_ms=60_000)
+    seen: list[bytes | None] = []
+    control = api.backplane.control
+
+    async def look_first(message: Control) -> None:
+        seen.append((await api.verdicts.find(b"ann")).verdict)
+        await control(message)
+
+    api.backplane.control = look_first  # type: ignore[method-assign]
+    assert await api.result(method, user="ann") == {}
+    assert seen == [None]
+    assert (await api.verdicts.find(b"bob")).verdict == b"yes"
+
+
+async def test_nobody_is_disconnected_when_the_drop_fails(api: Api) -> None:
+    """A store that does not answer is an error, and the caller tries again."""
+
+    async def fail(user: str) -> None:
+        raise BackplaneUnavailableError(f"no answer about {user}")
+
+    api.verdicts.revoke = fail  # type: ignore[method-assign]
+    assert await api.error("disconnect", user="ann") == 100
+    assert api.backplane.controls == []
+
+
 @pytest.mark.parametrize(
     "disconnect", [{"code": 2999}, {"code": 5000}, {"code": "3000"}, {"reason": "r"}], ids=str
 )
@@ -569,3 +610,96 @@ async def test_batch_is_bounded(api: Api) -> None:
     """More commands than a batch may have are refused as a whole."""
     body = json.dumps({"commands": [{"info": {}}] * 10_001})
     assert (await api.raw("batch", body))[0] == 400
+
+
+# --- what outlives connections --------------------------------------------------------------------
+
+KEEPS: dict[str, Any] = {
+    "api_subscriptions": {"kept": True, "limit": 2},
+    "session": {"enabled": True},
+}
+
+
+async def _session_of(api: Api, user: str) -> Owner:
+    """A session that waits for its client."""
+    new = Owner(api.sessions.new_id(user, ""), user, f"connection of {user}", 120_000)
+    claimed = await api.sessions.claim("", new, SessionState(client="c"))
+    await api.sessions.release(claimed.owner, None, forget=False)
+    return claimed.owner
+
+
+async def _claim_again(api: Api, owner: Owner) -> Claimed:
+    new = Owner(api.sessions.new_id(owner.user, ""), owner.user, "later", 120_000)
+    return await api.sessions.claim(owner.session, new, SessionState(client="c"))
+
+
+async def test_subscriptions_are_kept_where_that_is_set() -> None:
+    """They are for all of a user's connections, and there are so many at most: error 106."""
+    async with Api(client=KEEPS) as api:
+        for channel in ("a", "b"):
+            assert await api.call("subscribe", user="ann", channel=channel, data=1) == {
+                "result": {}
+            }
+        refused = await api.call("subscribe", user="ann", channel="c")
+        assert refused["error"]["code"] == 106
+        assert len(api.backplane.controls) == 2
+        kept = await api.sessions.user_subscriptions("ann")
+        assert kept["a"] == KeptGrant(server_side=True, data=b"1")
+        await api.call("unsubscribe", user="ann", channel="a")
+        assert (await api.sessions.user_subscriptions("ann")).keys() == {"b"}
+
+
+@pytest.mark.parametrize(
+    "call", [{"user": "ann", "client": "c"}, {"user": ""}, {"user": "ann", "expire_at": 1}]
+)
+async def test_what_is_for_one_connection_is_not_kept(call: dict[str, Any]) -> None:
+    """A call for one client, about nobody, or that has expired leaves nothing behind."""
+    async with Api(client=KEEPS) as api:
+        assert await api.call("subscribe", channel="a", **call) == {"result": {}}
+        assert await api.sessions.user_subscriptions(call["user"]) == {}
+
+
+async def test_without_the_settings_nothing_is_kept() -> None:
+    """As in Centrifugo a subscription then ends with its connection, and the store is not asked."""
+    async with Api() as api:
+        owner = await _session_of(api, "ann")
+        await api.call("subscribe", user="ann", channel="a")
+        await api.call("subscribe", user="ann", channel="a", session=owner.session)
+        await api.call("unsubscribe", user="ann", channel="a")
+        await api.call("disconnect", user="ann")
+        claimed = await _claim_again(api, owner)
+        assert (claimed.verdict, claimed.subscriptions) == (Verdict.RESUMED, {})
+        assert (claimed.revoked, claimed.all_revoked) == (frozenset(), False)
+
+
+async def test_a_sessions_subscription_waits_for_it() -> None:
+    """A session without a connection gets it with its next one, and what was taken is told."""
+    async with Api(client=KEEPS) as api:
+        owner = await _session_of(api, "ann")
+        for channel in ("a", "b"):
+            await api.call("subscribe", user="ann", channel=channel, session=owner.session)
+        await api.call("unsubscribe", user="ann", channel="a", session=owner.session)
+        claimed = await _claim_again(api, owner)
+        assert claimed.subscriptions.keys() == {"b"}
+        assert claimed.revoked == {"a"}
+        assert await api.sessions.user_subscriptions("ann") == {}
+
+
+@pytest.mark.parametrize(
+    ("call", "resumes"),
+    [
+        ({"user": "ann"}, False),
+        ({"user": "bob"}, True),
+        ({"user": "ann", "whitelist": ["c"]}, True),
+        ({"user": "ann", "disconnect": {"code": 3011, "reason": "force reconnect"}}, True),
+    ],
+)
+async def test_a_disconnect_for_good_ends_waiting_sessions(
+    call: dict[str, Any], *, resumes: bool
+) -> None:
+    """Who was sent away for good while away does not resume; who may reconnect does."""
+    async with Api(client=KEEPS) as api:
+        owner = await _session_of(api, "ann")
+        await api.call("disconnect", **call)
+        claimed = await _claim_again(api, owner)
+        assert claimed.verdict is (Verdict.RESUMED if resumes else Verdict.REVOKED)

@@ -507,3 +507,25 @@ async def test_compression_that_was_not_agreed_on_is_an_error(browser: Browser) 
     close = browser.close_received()
     assert close is not None
     assert close[0] == 1002
+
+
+@pytest.mark.parametrize(
+    ("code", "stays"),
+    [(1000, False), (1001, True), (None, True)],
+    ids=["a goodbye", "a page that is left", "a lost connection"],
+)
+async def test_a_goodbye_is_told_from_a_loss(code: int | None, *, stays: bool) -> None:
+    """Only who says goodbye is gone at once; a page that is left may be loading anew."""
+    node = FakeNode(
+        client={"insecure": True, "session": {"enabled": True}},
+        channel={"without_namespace": {"presence": True, "presence_grace": "10s"}},
+    )
+    browser = Browser(node)
+    browser.say(id=1, connect={"data": {"session": True}})
+    browser.say(id=2, subscribe={"channel": "a"})
+    await settle()
+    if code is not None:
+        browser.send(goodbye(code))
+    browser.connection.connection_lost(None)
+    await settle()
+    assert bool(node.presence.present["a"]) is stays

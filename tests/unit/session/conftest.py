@@ -37,6 +37,8 @@ CHANNELS: dict[str, Any] = {
         {"name": "seen", **OPEN, **SEEN},
         {"name": "kept", **OPEN, **KEPT},
         {"name": "both", **OPEN, **SEEN, **KEPT},
+        {"name": "grace", **OPEN, **SEEN, "presence_grace": "10s"},
+        {"name": "heard", **OPEN, "join_leave": True, "force_push_join_leave": True},
         {"name": "closed"},
         {
             "name": "prices",

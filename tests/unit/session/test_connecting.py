@@ -56,6 +56,17 @@ async def test_first_id_may_be_any(node: FakeNode) -> None:
     assert client.unread()[0]["id"] == 77
 
 
+async def test_overloaded_node_asks_to_come_back(node: FakeNode) -> None:
+    """Error 111, temporary: an SDK backs off from it; nothing was done for the client."""
+    node.is_shedding = True
+    client = node.client()
+    reply = await client.ask(connect={})
+    assert reply["error"] == {"code": 111, "message": "too many requests", "temporary": True}
+    assert (client.session.state, node.registry.num_clients) == (State.REFUSED, 0)
+    node.is_shedding = False
+    assert "connect" in await client.ask(connect={})
+
+
 async def test_pipelined_commands_are_answered_in_order(node: FakeNode) -> None:
     """An SDK sends connect and its subscribes in one frame; replies keep that order."""
     client = node.client()

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from realtime_node.cluster.presence import Stay
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import ClientInfo
 from realtime_node.session import departures as departures_module
 from realtime_node.session.departures import CONCURRENCY, Departure, Departures
-from tests.support.fakes import FakeBackplane, FakePresence, settle
+from tests.support.fakes import FakeBackplane, FakeClock, FakePresence, settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -144,3 +145,73 @@ async def test_nothing_to_drain_is_no_wait(watched: Watched) -> None:
     """Draining and closing an idle one returns at once."""
     await watched.departures.drain()
     await watched.departures.close()
+
+
+class Held:
+    """Departures of clients that may come back, and the clock."""
+
+    def __init__(self, max_held: int = 10) -> None:
+        self.clock = FakeClock()
+        self.backplane = FakeBackplane()
+        self.presence = FakePresence()
+        self.departures = Departures(
+            self.backplane, self.presence, max_held=max_held, monotonic=self.clock
+        )
+
+    async def leaves(self, channel: str, after_s: float = 10) -> None:
+        """Ann, who is present, goes and may come back."""
+        await self.presence.add(channel, ANN, Stay(1))
+        departure = Departure(ANN, has_presence=True, announces=True, token=1)
+        self.departures.add(channel, departure, after_s=after_s)
+
+    async def pass_time(self, seconds: float) -> list[str]:
+        """Let time pass; the channels that were told of a leave until then."""
+        self.clock.advance(seconds)
+        self.departures.release_due()
+        await self.departures.drain()
+        return [channel for _, channel in self.backplane.calls]
+
+
+async def test_a_held_departure_waits_for_its_end() -> None:
+    """Each channel has its own end, in whatever order they were noted."""
+    held = Held()
+    for channel, after_s in (("long", 20), ("short", 5), ("middle", 10)):
+        await held.leaves(channel, after_s)
+    assert await held.pass_time(4) == []
+    assert await held.pass_time(2) == ["short"]
+    assert await held.pass_time(15) == ["short", "middle", "long"]
+    assert held.departures.num_held == 0
+    await held.departures.close()
+
+
+async def test_a_held_departure_begins_anew_with_the_next() -> None:
+    """Who came back and went again has the whole grace from then on."""
+    held = Held()
+    await held.leaves("a")
+    await held.pass_time(6)
+    held.departures.revoke("a", ANN.client)
+    await held.leaves("a")
+    assert await held.pass_time(6) == []
+    assert await held.pass_time(5) == ["a"]
+    await held.departures.close()
+
+
+async def test_who_is_present_elsewhere_has_not_left() -> None:
+    """A later connection's entry stays, and no leave is told."""
+    held = Held()
+    await held.leaves("a")
+    await held.presence.add("a", ANN, Stay(2))
+    assert await held.pass_time(11) == []
+    assert held.presence.present["a"].keys() == {ANN.client}
+    await held.departures.close()
+
+
+async def test_those_that_come_and_go_do_not_pile_up() -> None:
+    """What is remembered is bounded by who is away, however often they were."""
+    held = Held()
+    for _ in range(5000):
+        await held.leaves("a")
+        held.departures.revoke("a", ANN.client)
+    assert len(held.departures._ends) <= 1001
+    assert await held.pass_time(11) == []
+    await held.departures.close()

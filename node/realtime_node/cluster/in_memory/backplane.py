@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable
 
+from realtime_node.cluster.allowance import RECONNECTS_PER_S
 from realtime_node.cluster.backplane import (
     Control,
     Entry,
@@ -20,19 +22,35 @@ from realtime_node.cluster.backplane import (
 from realtime_node.errors import BackplaneUnavailableError, UnrecoverablePositionError
 from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosition
 
+from .allowances import InMemoryConnects, InMemoryReconnects
 from .cluster import InMemoryCluster, Member
 from .presence import InMemoryPresence
+from .sessions import InMemorySessions
 
 
 class InMemoryBackplane:
-    """Implements `Backplane`; `presence` is the store that belongs to it."""
+    """Implements `Backplane`; the other stores that belong to it are attributes."""
 
-    def __init__(self, cluster: InMemoryCluster) -> None:
+    def __init__(
+        self, cluster: InMemoryCluster, *, reconnects_per_s: float = RECONNECTS_PER_S
+    ) -> None:
+        """`reconnects_per_s` is the reconnect budget of a node, until another was set."""
         self._cluster = cluster
         self._node_id = secrets.token_hex(8)
         self._member: Member | None = None
         self._task: asyncio.Task[None] | None = None
         self.presence = InMemoryPresence(cluster, self._joined)
+        self.sessions = InMemorySessions(cluster, self._joined, wall_clock=time.time)
+        self.verdicts = cluster.verdicts
+        self.reconnects = InMemoryReconnects(
+            cluster.permits, self._node_id, self.is_available, per_node=reconnects_per_s
+        )
+
+    def connects(self, rate_per_s: float) -> InMemoryConnects:
+        """Meter arrivals of the whole cluster at a rate."""
+        return InMemoryConnects(
+            self._cluster.permits, self._node_id, self.is_available, rate_per_s=rate_per_s
+        )
 
     @property
     def node_id(self) -> str:
@@ -43,6 +61,7 @@ class InMemoryBackplane:
         """See `Backplane.start`."""
         self._member = member = Member(self._node_id, describe)
         self._cluster.join(member)
+        self.reconnects.join()
         self._task = asyncio.get_running_loop().create_task(
             _hand_over(member, receiver), name="in-memory-inbox"
         )
@@ -51,6 +70,7 @@ class InMemoryBackplane:
         """See `Backplane.close`."""
         if self._member is not None:
             self._cluster.leave(self._member)
+        self.reconnects.leave()
         await self._stop()
 
     async def abandon(self) -> None:

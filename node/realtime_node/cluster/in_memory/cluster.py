@@ -13,14 +13,18 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from realtime_node.cluster.backplane import Entry, NodeInfo, Published
+from realtime_node.cluster.presence import Stay
 from realtime_node.protocol.messages import ClientInfo
 
+from .allowances import Permits
+from .session_table import SessionTable
 from .streams import Streams
+from .verdicts import InMemoryVerdicts
 
 _MAX_DEDUP: Final = 100_000
 _DEDUP_TTL_S: Final = 300.0
@@ -39,6 +43,12 @@ class Member:
         self.has_lost = False
 
 
+class _Present(NamedTuple):
+    node: str
+    info: ClientInfo
+    stay: Stay
+
+
 class InMemoryCluster:
     """Streams, interest, presence and nodes of one process."""
 
@@ -55,9 +65,13 @@ class InMemoryCluster:
         self._lease_s = lease_s
         self._inbox_limit = inbox_limit
         self.streams = Streams(clock, max_channels)
+        self.verdicts = InMemoryVerdicts(clock=clock)
+        self.permits = Permits(clock, lambda: {member.node_id for member in self.live_members()})
         self._members: dict[str, Member] = {}
         self._interest: dict[str, dict[str, None]] = {}
-        self._presence: dict[str, dict[str, tuple[str, ClientInfo]]] = {}
+        self._presence: dict[str, dict[str, _Present]] = {}
+        self._gone: dict[str, float] = {}
+        self.sessions = SessionTable()
         self._dedup: OrderedDict[tuple[str, str], tuple[float, Published]] = OrderedDict()
 
     # --- members --------------------------------------------------------------------------------
@@ -67,14 +81,12 @@ class InMemoryCluster:
         self._members[member.node_id] = member
 
     def leave(self, member: Member) -> None:
-        """Take a node out, with its interest and presence."""
+        """Take a node out, with its interest and presence; clients with a grace stay for that."""
         self._members.pop(member.node_id, None)
+        self._gone[member.node_id] = self._clock() if member.died_at is None else member.died_at
         for channel in list(self._interest):
             self.lose_interest(member, channel)
-        for channel, clients in list(self._presence.items()):
-            for client, (owner, _) in list(clients.items()):
-                if owner == member.node_id:
-                    self.remove_present(member, channel, client)
+        self._drop_absent()
 
     def abandon(self, member: Member) -> None:
         """Leave a node's traces behind, as if its process had been killed."""
@@ -87,6 +99,21 @@ class InMemoryCluster:
             if member.died_at is not None and now - member.died_at > self._lease_s:
                 self.leave(member)
         return list(self._members.values())
+
+    def now(self) -> float:
+        """The time, in seconds of the cluster's clock."""
+        return self._clock()
+
+    def is_alive(self, node_id: str) -> bool:
+        """Whether a node's lease has not ended."""
+        return any(member.node_id == node_id for member in self.live_members())
+
+    def heard_of(self, node_id: str) -> float:
+        """When a node was heard of last."""
+        member = self._members.get(node_id)
+        if member is None:
+            return self._gone.get(node_id, 0)
+        return self._clock() if member.died_at is None else member.died_at
 
     # --- interest and inboxes -------------------------------------------------------------------
 
@@ -145,19 +172,47 @@ class InMemoryCluster:
 
     # --- presence -------------------------------------------------------------------------------
 
-    def add_present(self, member: Member, channel: str, info: ClientInfo) -> None:
-        """Enter a client on behalf of a node."""
-        self._presence.setdefault(channel, {})[info.client] = (member.node_id, info)
+    def add_present(self, member: Member, channel: str, info: ClientInfo, stay: Stay) -> bool:
+        """Enter a client on behalf of a node; see `PresenceStore.add`."""
+        self._drop_absent()
+        clients = self._presence.setdefault(channel, {})
+        entered = clients.get(info.client)
+        if entered is None or entered.stay.token <= stay.token:
+            clients[info.client] = _Present(member.node_id, info, stay)
+        return entered is not None and stay.token > 0
 
-    def remove_present(self, member: Member, channel: str, client: str) -> None:
-        """Take a client out, unless another node has taken it over."""
+    def remove_present(self, member: Member, channel: str, client: str, token: int) -> bool:
+        """Take a client out; see `PresenceStore.remove`."""
         clients = self._presence.get(channel, {})
-        if client in clients and clients[client][0] == member.node_id:
-            del clients[client]
-            if not clients:
-                del self._presence[channel]
+        entered = clients.get(client)
+        if entered is None or entered.node != member.node_id or entered.stay.token > token:
+            return False
+        del clients[client]
+        if not clients:
+            del self._presence[channel]
+        return True
 
     def present(self, channel: str) -> dict[str, ClientInfo]:
-        """The clients of live nodes."""
+        """The clients of live nodes, and those of others within their grace."""
         self.live_members()
-        return {client: info for client, (_, info) in self._presence.get(channel, {}).items()}
+        self._drop_absent()
+        return {client: each.info for client, each in self._presence.get(channel, {}).items()}
+
+    def _drop_absent(self) -> None:
+        """Take out whose node is gone, and with it the client's grace; nodes rarely go."""
+        if not self._gone:
+            return
+        now, waited_for = self._clock(), set()
+        for channel, clients in list(self._presence.items()):
+            for client, (node, _, stay) in list(clients.items()):
+                gone_at = self._gone.get(node)
+                if gone_at is None:
+                    continue
+                if now - gone_at < stay.grace_ms / 1000:
+                    waited_for.add(node)
+                    continue
+                del clients[client]
+            if not clients:
+                del self._presence[channel]
+        waited_for.update(record.node for record in self.sessions.records.values())
+        self._gone = {node: at for node, at in self._gone.items() if node in waited_for}

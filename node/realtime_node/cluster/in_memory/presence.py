@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from realtime_node.cluster.presence import NO_STAY, Stay
 from realtime_node.protocol.messages import ClientInfo
 
 from .cluster import InMemoryCluster, Member
@@ -17,13 +18,13 @@ class InMemoryPresence:
         self._cluster = cluster
         self._joined = joined
 
-    async def add(self, channel: str, info: ClientInfo) -> None:
+    async def add(self, channel: str, info: ClientInfo, stay: Stay = NO_STAY) -> bool:
         """See `PresenceStore.add`."""
-        self._cluster.add_present(self._joined(), channel, info)
+        return self._cluster.add_present(self._joined(), channel, info, stay)
 
-    async def remove(self, channel: str, client: str) -> None:
+    async def remove(self, channel: str, client: str, token: int = 0) -> bool:
         """See `PresenceStore.remove`."""
-        self._cluster.remove_present(self._joined(), channel, client)
+        return self._cluster.remove_present(self._joined(), channel, client, token)
 
     async def get(self, channel: str) -> dict[str, ClientInfo]:
         """See `PresenceStore.get`."""

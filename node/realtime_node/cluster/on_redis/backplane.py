@@ -21,6 +21,7 @@ from realtime_node.cluster.backplane import (
 from realtime_node.errors import BackplaneError, BackplaneUnavailableError, ConfigError
 from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosition
 
+from .allowances import RedisConnects
 from .commands import Commands
 from .instruments import Instruments, NoInstruments
 from .link import CONNECTION_FAILURES, describe_failure, is_forbidden, is_refused_login
@@ -31,18 +32,25 @@ _log = logging.getLogger(__name__)
 
 
 class RedisBackplane:
-    """Implements `Backplane`; `presence` is the store that belongs to it."""
+    """Implements `Backplane`; the other stores that belong to it are attributes."""
 
     def __init__(self, options: RedisOptions, instruments: Instruments | None = None) -> None:
         self._options = options
         self._parts = parts = Parts(options, instruments or NoInstruments())
         self.presence = parts.presence
+        self.sessions = parts.sessions
+        self.verdicts = parts.verdicts
+        self.reconnects = parts.reconnects
         self._is_started = False
 
     @property
     def node_id(self) -> str:
         """See `Backplane.node_id`."""
         return self._parts.node_id()
+
+    def connects(self, rate_per_s: float) -> RedisConnects:
+        """Meter arrivals of the whole cluster at a rate."""
+        return self._parts.connects(rate_per_s)
 
     # --- life -----------------------------------------------------------------------------------
 

@@ -10,12 +10,14 @@ default, so this release and its neighbours read each other. A payload of anothe
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from realtime_node.cluster.backplane import Control, Entry, EntryKind, NodeInfo
+from realtime_node.cluster.session_store import KeptGrant, SessionState
 from realtime_node.errors import BackplaneError
 from realtime_node.protocol.messages import ClientInfo, Publication
 
@@ -55,6 +57,8 @@ _decode_info = msgspec.msgpack.Decoder(_InfoArray).decode
 _control_decoder: Final[msgspec.msgpack.Decoder[Control]] = msgspec.msgpack.Decoder(Control)
 _decode_control = _control_decoder.decode
 _decode_node = msgspec.msgpack.Decoder(NodeInfo).decode
+_decode_state = msgspec.msgpack.Decoder(SessionState).decode
+_decode_grant = msgspec.msgpack.Decoder(KeptGrant).decode
 
 
 def _raw_or_none(value: Raw | msgspec.UnsetType) -> bytes | None:
@@ -152,6 +156,32 @@ def decode_node(payload: bytes) -> NodeInfo:
         return _decode_node(_body(payload))
     except _UNREADABLE as error:
         raise UnreadableEntryError(f"a node's description cannot be decoded: {error}") from error
+
+
+def encode_session(state: SessionState) -> bytes:
+    """Encode what the record of a session holds."""
+    return _VERSION_BYTE + _encode(state)
+
+
+def decode_session(payload: bytes) -> SessionState:
+    """Decode what the record of a session holds; raises `UnreadableEntryError`."""
+    try:
+        return _decode_state(_body(payload))
+    except _UNREADABLE as error:
+        raise UnreadableEntryError(f"a session's record cannot be decoded: {error}") from error
+
+
+def encode_grant(grant: KeptGrant) -> bytes:
+    """Encode a server-side subscription, its end in whole seconds before all else."""
+    return b"%d %b%b" % (math.ceil(grant.expires_at), _VERSION_BYTE, _encode(grant))
+
+
+def decode_grant(payload: bytes) -> KeptGrant:
+    """Decode a server-side subscription; raises `UnreadableEntryError`."""
+    try:
+        return _decode_grant(_body(payload.partition(b" ")[2]))
+    except _UNREADABLE as error:
+        raise UnreadableEntryError(f"a subscription cannot be decoded: {error}") from error
 
 
 def channel_of(header: bytes) -> str:

@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.errors import BackplaneError
 
+from .allowances import BUDGET_FIELDS, Census
 from .commands import Commands
 from .continuity import Continuity
+from .departed import Departed
 from .entries import encode_node
 from .janitor import Janitor
 from .keys import Keys
@@ -36,8 +38,10 @@ class Heartbeat:
         writes: Commands,
         *,
         janitor: Janitor,
+        departed: Departed,
         liveness: Liveness,
         continuity: Continuity,
+        census: Census,
         partitions: Sequence[int],
         node_id: Callable[[], str],
     ) -> None:
@@ -49,9 +53,11 @@ class Heartbeat:
         self._runner = runner
         self._writes = writes
         self._janitor = janitor
+        self._departed = departed
         self._node_id = node_id
         self._liveness = liveness
         self._continuity = continuity
+        self._census = census
         self._task: asyncio.Task[None] | None = None
 
     def start(self, describe: Callable[[], NodeInfo]) -> None:
@@ -91,9 +97,23 @@ class Heartbeat:
         def build() -> Call:
             node = self._node_id()
             own = self._keys.node(partition, node).node
-            keys = (own, shared.nodes, shared.described, shared.generation)
-            return keys, (node, description, self._lease_ms)
+            keys = (
+                own,
+                shared.nodes,
+                shared.described,
+                shared.generation,
+                shared.traffic,
+                shared.budget,
+                shared.departed,
+            )
+            return keys, (node, description, self._lease_ms, *self._census.report())
 
-        _, generation, *expired = await self._runner.run(self._writes, HEARTBEAT, build)
+        reply = await self._runner.run(self._writes, HEARTBEAT, build)
+        _, generation, has_lapsed, *told = reply
+        if has_lapsed:
+            self._departed.notice(partition)
+        budget, expired = told[:BUDGET_FIELDS], told[BUDGET_FIELDS:]
+        if partition == 0:  # where the budget is changed, and every node is
+            self._census.learn(*budget)
         self._continuity.learn(partition, generation)
         return [node.decode() for node in expired]

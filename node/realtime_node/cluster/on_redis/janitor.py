@@ -6,7 +6,11 @@ script refuses the dead node, should it wake up, and only then its interest and 
 out, in small steps that may run twice and on several nodes at once. Its keys go last, so a janitor
 that dies half-way leaves the rest to another. A node that leaves in order is its own janitor.
 
-Bound: `_CHANNELS_AT_ONCE` channels per step; nodes to clean are at most those of the cluster.
+Clients whose sessions may come back stay
+present until their grace ends (`departed`), and the records of sessions wait for their clients.
+
+Bound: `_CHANNELS_AT_ONCE` channels and `_SESSIONS_AT_ONCE` sessions per step; nodes to clean are at
+most those of the cluster.
 """
 
 from __future__ import annotations
@@ -23,12 +27,13 @@ from .instruments import Instruments
 from .keys import Keys
 from .options import RedisOptions
 from .runner import Call, Runner, always
-from .script import BURY, DECLARE_DEAD, FORGET, LEAVE, pack
+from .script import BURY, DECLARE_DEAD, FORGET, LEAVE, SESSION_ORPHAN, pack
 
 _log = logging.getLogger(__name__)
 
 # A step reads the whole presence of its channels in one script: few, so that Redis stays prompt.
 _CHANNELS_AT_ONCE: Final = 32
+_SESSIONS_AT_ONCE: Final = 256
 # Longer than any command of a dead node can be under way; without it the node is fenced as well.
 _TOMBSTONE_TTL_MS: Final = 3_600_000
 
@@ -91,7 +96,8 @@ class Janitor:
                 raise failure
 
     async def _leave(self, partition: int, node: str) -> None:
-        leave: Call = (self._keys.node(partition, node).node,), (_TOMBSTONE_TTL_MS,)
+        own, shared = self._keys.node(partition, node), self._keys.partition(partition)
+        leave: Call = (own.node, shared.nodes), (_TOMBSTONE_TTL_MS, node)
         await self._runner.run(self._writes[partition], LEAVE, always(leave))
         await self._clean(partition, node)
 
@@ -137,6 +143,8 @@ class Janitor:
                 keys.present,
                 keys.inbox,
                 keys.mark,
+                shared.traffic,
+                keys.sessions,
             ),
             (dead,),
         )
@@ -149,9 +157,11 @@ class Janitor:
     async def _forget_some(self, partition: int, dead: str) -> None:
         keys = self._keys.node(partition, dead)
         writes = self._writes[partition]
-        channels, present = await asyncio.gather(
+        shared = self._keys.partition(partition)
+        channels, present, sessions = await asyncio.gather(
             writes.execute(pack(b"SRANDMEMBER", keys.channels, _CHANNELS_AT_ONCE)),
             writes.execute(pack(b"SRANDMEMBER", keys.present, _CHANNELS_AT_ONCE)),
+            writes.execute(pack(b"SRANDMEMBER", keys.sessions, _SESSIONS_AT_ONCE)),
         )
         names = [name.decode() for name in {*channels, *present}]
         touched = [
@@ -159,5 +169,13 @@ class Janitor:
             for name in names
             for key in (self._keys.channel(name).interest, self._keys.channel(name).presence)
         ]
-        call: Call = (keys.node, keys.channels, keys.present, *touched), (dead, *names)
-        await self._runner.run(writes, FORGET, always(call))
+        forget: Call = (
+            (keys.node, keys.channels, keys.present, shared.nodes, shared.departed, *touched),
+            (dead, *names),
+        )
+        await self._runner.run(writes, FORGET, always(forget))
+        if sessions:
+            left = [session.decode() for session in sessions]
+            records = (self._keys.session(partition, session) for session in left)
+            orphan: Call = (keys.node, keys.sessions, shared.nodes, *records), (dead, *left)
+            await self._runner.run(writes, SESSION_ORPHAN, always(orphan))

@@ -35,6 +35,8 @@ class NodeKeys(NamedTuple):
     """Set of the channels that the node is interested in."""
     present: bytes
     """Set of the channels in which clients of the node are present."""
+    sessions: bytes
+    """Set of the sessions whose records the node's connections own."""
 
 
 class PartitionKeys(NamedTuple):
@@ -47,6 +49,31 @@ class PartitionKeys(NamedTuple):
     """Sorted set of nodes by their last heartbeat, Redis time in ms."""
     described: bytes
     """Hash node → `NodeInfo`."""
+    departed: bytes
+    """Sorted set of `<client> <channel>` left behind by dead nodes, by the end of their grace."""
+    verdicts: bytes
+    """Prefix of what the team's backend said, by digest."""
+    revocations: bytes
+    """How many revocations of users there have been."""
+    revoked: bytes
+    """Prefix of the last revocation of each user, for a while."""
+    traffic: bytes
+    """Hash node → whether it accepts clients, and how many per second came to it."""
+    budget: bytes
+    """The reconnect budget and its version, if it was changed at run time."""
+    reconnects: bytes
+    """The permits of that budget."""
+    connects: bytes
+    """The permits of arrivals that the whole cluster meters."""
+
+
+class UserKeys(NamedTuple):
+    """The keys of a user."""
+
+    subscriptions: bytes
+    """Hash of server-side subscriptions."""
+    taken: bytes
+    """Hash of what was taken from the user's sessions, and when."""
 
 
 class Keys:
@@ -87,6 +114,7 @@ class Keys:
             mark=f"{base}mark:{node}".encode(),
             channels=f"{base}channels:{node}".encode(),
             present=f"{base}present:{node}".encode(),
+            sessions=f"{base}sessions:{node}".encode(),
         )
 
     def partition(self, partition: int) -> PartitionKeys:
@@ -97,4 +125,24 @@ class Keys:
             generation=f"{base}generation".encode(),
             nodes=f"{base}nodes".encode(),
             described=f"{base}described".encode(),
+            departed=f"{base}departed".encode(),
+            verdicts=f"{base}verdict:".encode(),
+            revocations=f"{base}revocations".encode(),
+            revoked=f"{base}revoked:".encode(),
+            traffic=f"{base}traffic".encode(),
+            budget=f"{base}budget".encode(),
+            reconnects=f"{base}reconnects".encode(),
+            connects=f"{base}connects".encode(),
         )
+
+    def user(self, partition: int, user: str) -> UserKeys:
+        """The keys of a user, in the user's partition; nobody's, which never exist, in any."""
+        base = f"{self._prefix}:{{{partition}}}:"
+        return UserKeys(
+            subscriptions=f"{base}user:{user}".encode(),
+            taken=f"{base}taken:{user}".encode(),
+        )
+
+    def session(self, partition: int, session: str) -> bytes:
+        """The record of a session: in the partition of its user, of nobody in that of its id."""
+        return f"{self._prefix}:{{{partition}}}:session:{session}".encode()

@@ -8,33 +8,13 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from redis.asyncio.connection import parse_url
 
+from realtime_node.certificates import TlsOptions
+from realtime_node.cluster.allowance import RECONNECTS_PER_S
 from realtime_node.config.addresses import REDIS_PORT
 from realtime_node.config.engine import MAX_PARTITIONS, PREFIX_PATTERN
 from realtime_node.errors import ConfigError
 
 _PREFIX: Final = re.compile(PREFIX_PATTERN)
-
-
-class TlsOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How the server is verified and, with a client certificate, how we prove who we are.
-
-    Each `…_pem` is a path, the PEM itself, or the PEM in base64.
-    """
-
-    cert_pem: str = ""
-    key_pem: str = ""
-    server_ca_pem: str = ""
-    """Certificates to trust; empty: the system's."""
-    server_name: str = ""
-    """What the server's certificate must be for; empty: the host that is connected to."""
-    verify: bool = True
-    """False accepts any certificate: for tests only."""
-    section: str = "engine.redis.tls"
-    """Where these are set, for errors."""
-
-    def __repr__(self) -> str:
-        """Show no key."""
-        return f"TlsOptions({self.section})"
 
 
 class Address(NamedTuple):
@@ -99,6 +79,10 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What such a node is given to beat again, once another suspects it."""
     release_linger_s: float = 5.0
     """How long interest outlives the last local subscriber, so that a reload of a page is free."""
+
+    reconnects_per_s: float = RECONNECTS_PER_S
+    """The reconnect budget for each node that accepts clients, until another was set at run
+    time."""
 
     inbox_limit: int = 100_000
     """Entries of a node's inbox; older ones are lost to a node that lags so far behind."""

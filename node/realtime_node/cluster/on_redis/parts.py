@@ -11,7 +11,9 @@ from collections.abc import Callable, Collection
 
 from realtime_node.cluster.backplane import NodeInfo, Receiver
 
+from .allowances import Census, RedisConnects, RedisReconnects
 from .continuity import Continuity
+from .departed import Departed
 from .discovery import places
 from .heartbeat import Heartbeat
 from .history import History
@@ -29,10 +31,12 @@ from .presence import RedisPresence
 from .publishing import Publisher
 from .repair import Repair
 from .runner import Runner
+from .sessions import RedisSessions
 from .shard import Shard, by_partition
 from .sweep import Sweep
 from .tails import TailedReceiver, Tails
 from .traces import Traces
+from .verdicts import RedisVerdicts
 
 
 class Parts:
@@ -41,6 +45,7 @@ class Parts:
     def __init__(self, options: RedisOptions, instruments: Instruments) -> None:
         self._options = options
         self._instruments = instruments
+        self._is_running = False
         self.keys = keys = Keys(options.prefix, options.partitions)
         self._traces = traces = Traces(options.partitions)
         self._continuity = continuity = Continuity(
@@ -91,6 +96,13 @@ class Parts:
             options, keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
         )
         self.janitor = Janitor(options, keys, runner, writes, instruments, node_id=node_id)
+        self._runner = runner
+        self._census = census = Census(options.reconnects_per_s, shards[0].liveness.now)
+        self.reconnects = RedisReconnects(
+            options, keys, runner, writes, census, node_id=node_id, is_member=self._is_member
+        )
+        self._connects: list[RedisConnects] = []
+        self.departed = Departed(keys, runner, writes, announce=self.publisher.announce)
         self.heartbeats = [
             Heartbeat(
                 options,
@@ -98,8 +110,10 @@ class Parts:
                 runner,
                 shard.writes,
                 janitor=self.janitor,
+                departed=self.departed,
                 liveness=shard.liveness,
                 continuity=continuity,
+                census=census,
                 partitions=shard.partitions,
                 node_id=node_id,
             )
@@ -112,12 +126,31 @@ class Parts:
         self.presence = RedisPresence(
             keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
         )
+        self.sessions = RedisSessions(
+            options, keys, runner, liveness, reads=reads, writes=writes, node_id=node_id
+        )
+        self.verdicts = RedisVerdicts(keys, runner, reads=reads, writes=writes)
         self.inboxes: tuple[InboxReader, ...] = ()
         """By shard; none before `receive_with`."""
 
     def node_id(self) -> str:
         """The node's present identity."""
         return self.membership.node_id
+
+    def connects(self, rate_per_s: float) -> RedisConnects:
+        """Meter arrivals of the whole cluster at a rate."""
+        connects = RedisConnects(
+            self._options,
+            self.keys,
+            self._runner,
+            self.writes,
+            self._census,
+            rate_per_s=rate_per_s,
+            node_id=self.node_id,
+            is_member=self._is_member,
+        )
+        self._connects.append(connects)
+        return connects
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -128,6 +161,7 @@ class Parts:
 
     def start(self, describe: Callable[[], NodeInfo]) -> None:
         """Begin what goes on by itself in a node that has joined."""
+        self._is_running = True
         self.interest.start()
         self.janitor.start()
         for heartbeat in self.heartbeats:
@@ -136,11 +170,16 @@ class Parts:
 
     async def stop(self) -> None:
         """End what goes on by itself; the connections stay."""
+        self._is_running = False
+        await self.reconnects.close()
+        for connects in self._connects:
+            await connects.close()
         await self.sweep.close()
         await self.joining.close()
         for heartbeat in self.heartbeats:
             await heartbeat.close()
         await self.janitor.close()
+        await self.departed.close()
         await self.interest.close()
         await self.membership.close()
         for inbox in self.inboxes:
@@ -169,6 +208,9 @@ class Parts:
 
     # --- who is told what -----------------------------------------------------------------------
 
+    def _is_member(self) -> bool:
+        return self._is_running and not self.membership.is_rejoining
+
     async def _enter(self, lost: bool) -> None:  # noqa: FBT001 - the callback's only argument
         self.tails.drop(None)
         for shard, inbox in zip(self.shards, self.inboxes, strict=True):
@@ -181,6 +223,7 @@ class Parts:
     async def _reestablish(self, partitions: Collection[int]) -> None:
         await self.interest.reestablish(partitions)
         await self.presence.reestablish(partitions)
+        await self.sessions.reestablish(partitions)
 
     def _on_restart(self, partitions: Collection[int]) -> None:
         for partition in partitions:

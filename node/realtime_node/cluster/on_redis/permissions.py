@@ -31,6 +31,7 @@ KEYED: Final = (
     "hmget @ x",
     "hset @ x x",
     "memory usage @",
+    "persist @",
     "pexpire @ 1",
     "sadd @ x",
     "set @ x",

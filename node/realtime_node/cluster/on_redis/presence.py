@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from typing import Final, NamedTuple
 
+from realtime_node.cluster.presence import NO_STAY, Stay
 from realtime_node.protocol.messages import ClientInfo
 
 from .commands import Commands
@@ -25,6 +26,11 @@ from .script import PRESENCE_ADD, PRESENCE_GET, PRESENCE_REMOVE
 _log = logging.getLogger(__name__)
 
 _ADDITIONS_AT_ONCE: Final = 128
+
+
+class _Entry(NamedTuple):
+    info: ClientInfo
+    stay: Stay
 
 
 class RedisPresence:
@@ -47,17 +53,19 @@ class RedisPresence:
         self._reads = reads
         self._writes = writes
         self._node_id = node_id
-        self._own: dict[str, dict[str, ClientInfo]] = {}
+        self._own: dict[str, dict[str, _Entry]] = {}
 
-    async def add(self, channel: str, info: ClientInfo) -> None:
+    async def add(self, channel: str, info: ClientInfo, stay: Stay = NO_STAY) -> bool:
         """See `PresenceStore.add`."""
-        self._own.setdefault(channel, {})[info.client] = info
-        await self._add(channel, info)
+        entry = _Entry(info, stay)
+        self._own.setdefault(channel, {})[info.client] = entry
+        return await self._add(channel, entry)
 
-    async def remove(self, channel: str, client: str) -> None:
+    async def remove(self, channel: str, client: str, token: int = 0) -> bool:
         """See `PresenceStore.remove`."""
         clients = self._own.get(channel, {})
-        clients.pop(client, None)
+        if client in clients and clients[client].stay.token <= token:
+            del clients[client]
         if not clients:
             self._own.pop(channel, None)
         partition = self._keys.partition_of(channel)
@@ -68,10 +76,11 @@ class RedisPresence:
             own = self._keys.node(partition, node)
             return (
                 (own.node, own.present, self._keys.channel(channel).presence),
-                (node, channel, client, is_last),
+                (node, channel, client, is_last, token),
             )
 
-        await self._runner.run(self._writes[partition], PRESENCE_REMOVE, build)
+        reply = await self._runner.run(self._writes[partition], PRESENCE_REMOVE, build)
+        return bool(reply[1])
 
     async def get(self, channel: str) -> dict[str, ClientInfo]:
         """See `PresenceStore.get`."""
@@ -80,12 +89,14 @@ class RedisPresence:
             (self._keys.partition(partition).nodes, self._keys.channel(channel).presence),
             (self._liveness[partition].silence_ms(),),
         )
-        _, live, fields = await self._runner.run(self._reads[partition], PRESENCE_GET, always(call))
+        reply = await self._runner.run(self._reads[partition], PRESENCE_GET, always(call))
+        _, live, fields, silent, now_ms = reply
         alive = set(live)
+        silence_ms = dict(zip(silent[::2], silent[1::2], strict=True))
         present: dict[str, ClientInfo] = {}
         for client, value in zip(fields[::2], fields[1::2], strict=True):
             owner, _, payload = value.partition(b" ")
-            if owner not in alive:
+            if owner not in alive and not _stays(owner, alive, silence_ms, now_ms):
                 continue
             try:
                 present[client.decode()] = decode_info(payload)
@@ -104,28 +115,54 @@ class RedisPresence:
         Raises `BackplaneUnavailableError` when Redis does not take them all.
         """
         everyone = (
-            (channel, info)
+            (channel, entry)
             for channel, clients in list(self._own.items())
             if self._keys.partition_of(channel) in partitions
-            for info in list(clients.values())
+            for entry in list(clients.values())
         )
         while chunk := list(itertools.islice(everyone, _ADDITIONS_AT_ONCE)):
-            await asyncio.gather(*(self._add_if_present(channel, info) for channel, info in chunk))
+            await asyncio.gather(
+                *(self._add_if_present(channel, entry) for channel, entry in chunk)
+            )
 
-    async def _add_if_present(self, channel: str, info: ClientInfo) -> None:
-        if self._own.get(channel, {}).get(info.client) is info:
-            await self._add(channel, info)
+    async def _add_if_present(self, channel: str, entry: _Entry) -> None:
+        if self._own.get(channel, {}).get(entry.info.client) is entry:
+            await self._add(channel, entry)
 
-    async def _add(self, channel: str, info: ClientInfo) -> None:
-        payload = encode_info(info)
+    async def _add(self, channel: str, entry: _Entry) -> bool:
+        info, stay = entry
+        payload, head = encode_info(info), _head(stay)
         partition = self._keys.partition_of(channel)
+        nodes = self._keys.partition(partition).nodes
 
         def build() -> Call:
             node = self._node_id()
             own = self._keys.node(partition, node)
+            silence_ms = self._liveness[partition].silence_ms()
             return (
-                (own.node, own.present, self._keys.channel(channel).presence),
-                (node, channel, info.client, payload),
+                (own.node, own.present, self._keys.channel(channel).presence, nodes),
+                (node, channel, info.client, payload, head, stay.token, silence_ms),
             )
 
-        await self._runner.run(self._writes[partition], PRESENCE_ADD, build)
+        reply = await self._runner.run(self._writes[partition], PRESENCE_ADD, build)
+        return bool(reply[1])
+
+
+def _head(stay: Stay) -> str:
+    """What follows the node in an entry; see `presence_add.lua`."""
+    if not stay.token:
+        return ""
+    return f"+{stay.grace_ms}+{stay.token}+{int(stay.announces)}"
+
+
+def _stays(
+    owner: bytes, alive: Container[bytes], silence_ms: Mapping[bytes, int], now: int
+) -> bool:
+    """Whether a client counts whose entry is not simply one of a live node's; `now` in ms."""
+    node, plus, stay = owner.partition(b"+")
+    if not plus:
+        return False
+    span = int(stay.partition(b"+")[0])
+    if not node:
+        return now < span
+    return node in alive or silence_ms.get(node, span) < span

@@ -16,8 +16,8 @@ import hiredis
 
 Argument = bytes | str | int
 
-# Lua in Redis knows no modules: the line is replaced by the one function that scripts share.
-_APPEND_HERE: Final = re.compile(rb"^-- @append$", re.MULTILINE)
+# Lua in Redis knows no modules: such a line is replaced by the file of functions that it names.
+_SHARED_HERE: Final = re.compile(rb"^-- @([a-z]+)$", re.MULTILINE)
 
 
 def pack(*arguments: Argument) -> bytes:
@@ -40,7 +40,9 @@ class Script:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.source: Final = _APPEND_HERE.sub(lambda _: _read("shared/append"), _read(name))
+        self.source: Final = _SHARED_HERE.sub(
+            lambda line: _read(f"shared/{line[1].decode()}"), _read(name)
+        )
         # SHA-1 is how Redis names scripts.
         self.sha: Final = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
 
@@ -64,48 +66,84 @@ class Script:
 
 ANNOUNCE: Final = Script("announce")
 BURY: Final = Script("bury")
+CHANGE_BUDGET: Final = Script("change_budget")
 CONTROL: Final = Script("control")
 DECLARE_DEAD: Final = Script("declare_dead")
 FORGET: Final = Script("forget")
 HEARTBEAT: Final = Script("heartbeat")
 HISTORY: Final = Script("history")
 INSPECT: Final = Script("inspect")
+LEASE_CONNECTS: Final = Script("lease_connects")
+LEASE_RECONNECTS: Final = Script("lease_reconnects")
 LEAVE: Final = Script("leave")
 NODES: Final = Script("nodes")
 PERMISSIONS: Final = Script("permissions")
 PRESENCE_ADD: Final = Script("presence_add")
 PRESENCE_GET: Final = Script("presence_get")
+PRESENCE_LAPSE: Final = Script("presence_lapse")
 PRESENCE_REMOVE: Final = Script("presence_remove")
 PUBLISH: Final = Script("publish")
 REGISTER: Final = Script("register")
 REMOVE_HISTORY: Final = Script("remove_history")
 RESOLVE: Final = Script("resolve")
 ROTATE: Final = Script("rotate")
+SESSION_CLAIM: Final = Script("session_claim")
+SESSION_ORPHAN: Final = Script("session_orphan")
+SESSION_OWNER: Final = Script("session_owner")
+SESSION_RELEASE: Final = Script("session_release")
+SESSION_TELL: Final = Script("session_tell")
+SESSION_WRITE: Final = Script("session_write")
 SUBSCRIBE: Final = Script("subscribe")
 UNSUBSCRIBE: Final = Script("unsubscribe")
+USER_SUBSCRIBE: Final = Script("user_subscribe")
+USER_SUBSCRIPTIONS: Final = Script("user_subscriptions")
+USER_UNSUBSCRIBE: Final = Script("user_unsubscribe")
+VERDICT_FIND: Final = Script("verdict_find")
+VERDICT_FORGET: Final = Script("verdict_forget")
+VERDICT_KEEP: Final = Script("verdict_keep")
+VERDICT_PROLONG: Final = Script("verdict_prolong")
+VERDICT_REVOKE: Final = Script("verdict_revoke")
 VERIFY: Final = Script("verify")
 
 ALL_SCRIPTS: Final = (
     ANNOUNCE,
     BURY,
+    CHANGE_BUDGET,
     CONTROL,
     DECLARE_DEAD,
     FORGET,
     HEARTBEAT,
     HISTORY,
     INSPECT,
+    LEASE_CONNECTS,
+    LEASE_RECONNECTS,
     LEAVE,
     NODES,
     PERMISSIONS,
     PRESENCE_ADD,
     PRESENCE_GET,
+    PRESENCE_LAPSE,
     PRESENCE_REMOVE,
     PUBLISH,
     REGISTER,
     REMOVE_HISTORY,
     RESOLVE,
     ROTATE,
+    SESSION_CLAIM,
+    SESSION_ORPHAN,
+    SESSION_OWNER,
+    SESSION_RELEASE,
+    SESSION_TELL,
+    SESSION_WRITE,
     SUBSCRIBE,
     UNSUBSCRIBE,
+    USER_SUBSCRIBE,
+    USER_SUBSCRIPTIONS,
+    USER_UNSUBSCRIBE,
+    VERDICT_FIND,
+    VERDICT_FORGET,
+    VERDICT_KEEP,
+    VERDICT_PROLONG,
+    VERDICT_REVOKE,
     VERIFY,
 )

@@ -1,0 +1,165 @@
+"""Answers that are given again: a reconnect storm must not become one of the team's backend.
+
+The store of all nodes is asked first, in one exchange; on this node, those who ask the same at the
+same time share one answer. Only what lets a client in is kept, never beyond its own end, and nobody
+is given what was said of them before they were revoked (`cluster.verdicts`). A store that does not
+answer soon is done without.
+
+Bounds: one question per key is under way; a verdict of more than `MAX_BYTES` is not kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+import msgspec
+
+from realtime_node.cluster.verdicts import VerdictStore
+from realtime_node.errors import BackplaneError
+from realtime_node.proxy.answers import ConnectVerdict, SubscribeVerdict
+
+logger = logging.getLogger(__name__)
+
+V = TypeVar("V", bound=ConnectVerdict | SubscribeVerdict)
+
+MAX_BYTES: Final = 16_384
+STORE_PATIENCE_S: Final = 0.5
+"""How long a store may take before the backend is asked without it."""
+_VERSION: Final = b"\x01"
+
+
+class CacheInstruments(Protocol):
+    """Where a cache counts; `telemetry.metrics` implements it."""
+
+    def looked_up(self, outcome: str) -> None:
+        """Count a question: `hit`, `miss`, `shared`, `anonymous` (not kept), `away` (no store)."""
+
+
+class Cached(Generic[V]):
+    """The kept answers of one proxy."""
+
+    def __init__(
+        self,
+        kind: type[V],
+        store: VerdictStore,
+        instruments: CacheInstruments,
+        *,
+        life_s: float,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        """`life_s` is how long a verdict is kept from when it was given or last prolonged."""
+        self.store = store
+        self.life_s = life_s
+        self._decoder: msgspec.msgpack.Decoder[V] = msgspec.msgpack.Decoder(kind)
+        self._instruments = instruments
+        self._wall_clock = wall_clock
+        self._under_way: dict[bytes, asyncio.Task[V | None]] = {}
+        self._keeping: set[asyncio.Task[None]] = set()
+
+    async def ask(
+        self,
+        key: bytes | None,
+        question: Callable[[], Awaitable[V | None]],
+        user_of: Callable[[V], str],
+    ) -> V | None:
+        """Return the answer that is kept, or that `question` gets now; raises what it raises."""
+        if key is None:
+            self._instruments.looked_up("anonymous")
+            return await question()
+        task = self._under_way.get(key)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._find(key, question, user_of))
+            self._under_way[key] = task
+            task.add_done_callback(lambda done: self._end(key, done))
+        else:
+            self._instruments.looked_up("shared")
+        # Who leaves must not take the answer from those who wait as well.
+        return await asyncio.shield(task)
+
+    async def stamp(self, key: bytes) -> int | None:
+        """Return what `renew` needs of the time before the backend is asked; None: no store."""
+        try:
+            async with asyncio.timeout(STORE_PATIENCE_S):
+                return (await self.store.find(key)).stamp
+        except (BackplaneError, TimeoutError):
+            return None
+
+    async def renew(self, key: bytes, verdict: V, user: str, stamp: int) -> None:
+        """Keep what the backend has said newly about a client that is here."""
+        await self._keep_quietly(key, verdict, user, stamp)
+
+    async def forget(self, key: bytes) -> None:
+        """Drop what is kept."""
+        try:
+            await self.store.forget(key)
+        except BackplaneError as error:
+            logger.warning("a verdict is not forgotten before its end: %s", error)
+
+    async def close(self) -> None:
+        """Ask nothing more."""
+        tasks: list[asyncio.Task[Any]] = [*self._under_way.values(), *self._keeping]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _find(
+        self,
+        key: bytes,
+        question: Callable[[], Awaitable[V | None]],
+        user_of: Callable[[V], str],
+    ) -> V | None:
+        try:
+            async with asyncio.timeout(STORE_PATIENCE_S):
+                found = await self.store.find(key)
+        except (BackplaneError, TimeoutError):
+            self._instruments.looked_up("away")
+            return await question()
+        if (verdict := self._decoded(found.verdict)) is not None:
+            self._instruments.looked_up("hit")
+            return verdict
+        self._instruments.looked_up("miss")
+        verdict = await question()
+        if verdict is not None:
+            # Nobody waits for it: a client that comes back before it is kept asks again.
+            keeping = self._keep_quietly(key, verdict, user_of(verdict), found.stamp)
+            task = asyncio.get_running_loop().create_task(keeping)
+            self._keeping.add(task)
+            task.add_done_callback(self._keeping.discard)
+        return verdict
+
+    async def _keep_quietly(self, key: bytes, verdict: V, user: str, stamp: int) -> None:
+        try:
+            await self._keep(key, verdict, user, stamp)
+        except BackplaneError as error:
+            logger.info("a verdict is not kept: %s", error)
+
+    async def _keep(self, key: bytes, verdict: V, user: str, stamp: int) -> None:
+        ttl_ms = life_ms(self.life_s, verdict.expire_at, self._wall_clock())
+        encoded = _VERSION + msgspec.msgpack.encode(verdict)
+        if ttl_ms > 0 and len(encoded) <= MAX_BYTES:
+            await self.store.keep(key, encoded, user=user, stamp=stamp, ttl_ms=ttl_ms)
+
+    def _decoded(self, encoded: bytes | None) -> V | None:
+        """What is kept, if it is of this release and has not come to its end."""
+        if encoded is None or encoded[:1] != _VERSION:
+            return None
+        try:
+            verdict = self._decoder.decode(encoded[1:])
+        except msgspec.MsgspecError:
+            return None
+        ends_at = verdict.expire_at
+        return None if ends_at and ends_at <= self._wall_clock() else verdict
+
+    def _end(self, key: bytes, task: asyncio.Task[V | None]) -> None:
+        self._under_way.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # it was told to those who waited, if anybody did
+
+
+def life_ms(life_s: float, expire_at: float, now: float) -> int:
+    """How long a verdict may be kept from now: never beyond its own end."""
+    left_s = life_s if not expire_at else min(life_s, expire_at - now)
+    return int(left_s * 1000)
