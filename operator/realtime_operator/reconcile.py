@@ -13,6 +13,8 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from realtime_operator.apply.events import EventTeller
@@ -33,6 +35,14 @@ BETWEEN_ROUNDS_S: Final = 1.0
 """Events that come together are one round's matter."""
 FIRST_RETRY_S: Final = 2.0
 LONGEST_RETRY_S: Final = 30.0
+
+
+class Outcome(Enum):
+    """How a round ended that does not say when the next one is due."""
+
+    GONE = auto()
+    """There is no such cluster any more."""
+    FAILED = auto()
 
 
 class Parts(NamedTuple):
@@ -63,6 +73,7 @@ class Keeper:
         self._wall_clock = wall_clock
         self._woken = asyncio.Event()
         self._written_at = float("-inf")
+        self._refusals: tuple[str, ...] = ()
 
     def wake(self, *, children: bool = False) -> None:
         """Have a round soon; `children`: an object that the operator made may have been touched."""
@@ -73,44 +84,48 @@ class Keeper:
     async def run(self) -> None:
         """Look after the cluster until it is gone. Raises `LeaseLostError`."""
         loop = "/".join(self._place)
-        wait_s, failures = 0.0, 0
+        failures = 0
         try:
             while True:
                 self._parts.heartbeats.beat(loop)
                 self._woken.clear()
                 with self._parts.metrics.round_seconds.time():
-                    planned_s = await self._guarded_round()
-                if planned_s is None:
+                    outcome = await self._guarded_round()
+                if outcome is Outcome.GONE:
                     if self._woken.is_set():
                         continue  # another one of its name may be there by now
                     return
-                failures = failures + 1 if planned_s < 0 else 0
-                retry_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(failures, 10))
-                wait_s = retry_s if failures else planned_s
+                if isinstance(outcome, Outcome):
+                    wait_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(failures, 10))
+                    failures += 1
+                else:
+                    wait_s, failures = outcome, 0
                 await asyncio.sleep(BETWEEN_ROUNDS_S)
                 await self._wait(wait_s - BETWEEN_ROUNDS_S)
         finally:
             self._parts.heartbeats.ended(loop)
             self._parts.metrics.forget(*self._place)
 
-    async def round(self) -> float | None:
-        """Look, decide and act once; return when to look again, None if the cluster is gone."""
+    async def round(self) -> float | Outcome:
+        """Look, decide and act once; return after how many seconds to look again, or GONE."""
         snapshot = await self._parts.observer.look(*self._place)
         if snapshot is None:
-            return None
+            return Outcome.GONE
+        snapshot = replace(snapshot, refusals=self._refusals)
         now = self._wall_clock()
         plan = decide(snapshot, now)
-        told = await self._parts.executor.carry_out(snapshot, plan.actions)
+        self._refusals = await self._parts.executor.carry_out(snapshot, plan.actions)
+        # Events first: what they tell is found by comparing with the status as it was written.
+        await self._parts.events.tell(snapshot.owner, plan.events, now)
         await self._write_status(snapshot, plan.status, now)
-        await self._parts.events.tell(snapshot.owner, (*plan.events, *told), now)
         self._measure(plan)
         return plan.wake_after_s
 
-    async def _guarded_round(self) -> float | None:
-        """A round that may fail: then less than 0."""
+    async def _guarded_round(self) -> float | Outcome:
+        """A round that may fail: a lost lease ends everything, anything else is tried again."""
         rounds = self._parts.metrics.rounds
         try:
-            planned_s = await self.round()
+            outcome = await self.round()
         except LeaseLostError:
             raise
         except OperatorError as error:
@@ -119,9 +134,9 @@ class Keeper:
             logger.exception("%s/%s: a round has failed", *self._place)
         else:
             rounds.labels(*self._place, "done").inc()
-            return planned_s
+            return outcome
         rounds.labels(*self._place, "failed").inc()
-        return -1.0
+        return Outcome.FAILED
 
     async def _wait(self, seconds: float) -> None:
         try:

@@ -241,7 +241,7 @@ async def test_a_plan_is_carried_out(
     api.put(f"{TEAM}/pods/gone", {"metadata": {"uid": "u-gone"}})
     api.put(f"{TEAM}/configmaps/chat-old", {})
     where = (node.ip, node.ip)
-    failures = await make_executor(kube, session, node.port).carry_out(
+    refusals = await make_executor(kube, session, node.port).carry_out(
         make_snapshot(),
         (
             SetFinalizer(present=True),
@@ -257,7 +257,7 @@ async def test_a_plan_is_carried_out(
             DeleteSettings("old"),
         ),
     )
-    assert failures == []
+    assert refusals == ()
     assert api.objects[CLUSTER]["metadata"]["finalizers"] == [names.FINALIZER]
     assert f"{TEAM}/configmaps/chat-rev" in api.objects
     assert f"{TEAM}/configmaps/chat-old" not in api.objects
@@ -275,11 +275,15 @@ async def test_an_action_that_fails_does_not_stop_the_others(
     """What the API server refuses is told to the user, who has to mend it."""
     api.failing = {("POST", "/pods"): 422}
     manifest = config_map(OWNER, make_spec(), "rev")
-    actions = (creation("chat-0"), CordonNode("x", "127.0.0.99", "why"), ApplyChild(manifest))
-    told = await make_executor(kube, session).carry_out(make_snapshot(), actions)
+    actions = (
+        creation("a"),
+        creation("b"),
+        CordonNode("x", "127.0.0.99", "why"),
+        ApplyChild(manifest),
+    )
+    refusals = await make_executor(kube, session).carry_out(make_snapshot(), actions)
     assert f"{TEAM}/configmaps/chat-rev" in api.objects
-    assert [(event.reason, event.is_warning) for event in told] == [("CreateFailed", True)]
-    assert "as the test wants it" in told[0].message
+    assert refusals == ("a Pod cannot be made: as the test wants it",)
 
 
 async def test_nothing_is_written_without_the_lease(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -50,7 +49,7 @@ class FakeApiServer:
         self._versions = itertools.count(1)
         self._watches: dict[asyncio.Queue[Object | None], tuple[str, str]] = {}
         self._runner: web.AppRunner | None = None
-        self._uids: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
+        self._uids = itertools.count(1)
 
     async def start(self) -> None:
         """Listen on a free port."""
@@ -79,7 +78,7 @@ class FakeApiServer:
         if "/namespaces/" in path:
             metadata["namespace"] = path.split("/namespaces/")[1].partition("/")[0]
         old = before["metadata"] if before else {}
-        metadata.setdefault("uid", old.get("uid", f"uid-{next(self._uids[path])}-{len(path)}"))
+        metadata.setdefault("uid", old.get("uid", f"uid-{next(self._uids)}"))
         created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         metadata.setdefault("creationTimestamp", old.get("creationTimestamp", created))
         if before and before.get("spec") != made.get("spec"):
@@ -161,7 +160,9 @@ class FakeApiServer:
             return web.json_response(self.put(path, body), status=201)
         uid = body.get("metadata", {}).get("uid")
         if uid and uid != before["metadata"]["uid"]:
-            return _refusal(409, "it is another one")
+            if applies:
+                return _refusal(409, "uid mismatch")
+            return _refusal(422, f"metadata.uid: Invalid value: {uid!r}: field is immutable")
         merged = _merged(before, body)
         merged["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
         if merged == before:

@@ -60,5 +60,15 @@ class FakeNode:
             return web.Response(status=401, text="send the admin key")
         if self.refuses:
             return web.Response(status=self.refuses, text="not now")
-        self.told.append((request.path, await request.json()))
+        body = await request.json()
+        self.told.append((request.path, body))
+        if isinstance(self.status, dict) and request.path == "/drain":
+            self._obey(body["phase"])
         return web.json_response({})
+
+    def _obey(self, order: str) -> None:
+        """Do at once what takes a node some time."""
+        phase = {"cordon": "cordoned", "drain": "drained", "abort": "serving"}[order]
+        self.status |= {"accepting": order == "abort", "drain": {"phase": phase}}
+        if order == "drain":
+            self.status["num_clients"] = 0

@@ -84,9 +84,13 @@ class SimulatedNode:
     phase: str = "serving"
     rate_per_s: float = 0.0
     owed: float = 0.0
+    slowness: float = 1.0
+    """How many times longer than planned it takes to send clients away."""
     forces_at: float | None = None
     accepted_total: int = 0
     answers: bool = True
+    hears: bool = True
+    """Whether orders reach it."""
     backplane_available: bool = True
     clients: list[int] = field(default_factory=list)
     is_broken: bool = False
@@ -134,7 +138,7 @@ class SimulatedCluster:
         self.watch: Callable[[], None] = lambda: None
         self.faults: Iterator[Fault] = iter(())
         self.waiting = list(range(clients))
-        self._lag_s = lag_s
+        self.lag_s = lag_s
         self._routes: list[tuple[float, list[str]]] = []
         self._uids = itertools.count(1)
         self._next_client = clients
@@ -313,7 +317,7 @@ class SimulatedCluster:
                     self._change(node, action)
             case CordonNode() | DrainNode() | AbortDrain():
                 node = self.nodes.get(action.name)
-                if node and node.answers:
+                if node and node.answers and node.hears:
                     self._tell(node, action)
             case ApplyChild(manifest):
                 kind, name = manifest["kind"], manifest["metadata"]["name"]
@@ -413,7 +417,8 @@ class SimulatedCluster:
         if node.phase in ("draining", "forcing"):
             if node.forces_at is not None and self.now >= node.forces_at:
                 node.phase = "forcing"
-            node.owed += node.rate_per_s if node.phase == "draining" else len(node.clients)
+            is_paced = node.phase == "draining"
+            node.owed += node.rate_per_s / node.slowness if is_paced else len(node.clients)
             count = min(int(node.owed), len(node.clients))
             node.owed -= int(node.owed)
             self._lose(node, node.clients[:count])
@@ -441,7 +446,7 @@ class SimulatedCluster:
             if node.is_ready and node.labels[names.ACCEPTING] == "true"
         ]
         self._routes.append((self.now, shown))
-        while len(self._routes) > 1 and self._routes[1][0] <= self.now - self._lag_s:
+        while len(self._routes) > 1 and self._routes[1][0] <= self.now - self.lag_s:
             self._routes.pop(0)
         targets = [self.nodes[name] for name in self._routes[0][1] if name in self.nodes]
         waiting, self.waiting = self.waiting, []

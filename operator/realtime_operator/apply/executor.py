@@ -32,7 +32,6 @@ from realtime_operator.decide.actions import (
     SetBudget,
     SetFinalizer,
 )
-from realtime_operator.decide.events import Event
 from realtime_operator.decide.snapshot import Snapshot
 from realtime_operator.errors import ApiServerError, LeaseLostError, OperatorError
 from realtime_operator.telemetry.metrics import Metrics
@@ -40,6 +39,8 @@ from realtime_operator.telemetry.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 AGAIN_AFTER_S: Final = 60.0
+REFUSED: Final = (400, 403, 422)
+"""What the API server answers to what it will not take however often it is asked."""
 
 
 class Executor:
@@ -67,11 +68,11 @@ class Executor:
         """Somebody has touched an object of the cluster: apply all of them again."""
         self._done.clear()
 
-    async def carry_out(self, snapshot: Snapshot, actions: tuple[Action, ...]) -> list[Event]:
-        """Do all of it; what people should know of failures is returned."""
+    async def carry_out(self, snapshot: Snapshot, actions: tuple[Action, ...]) -> tuple[str, ...]:
+        """Do all of it; what the API server will not take is returned, each thing once."""
         self._admin_key = ""
         self._forget_old()
-        told: list[Event] = []
+        refusals: dict[str, None] = {}
         for action in actions:
             if not self._may_write():
                 raise LeaseLostError("the lease is not held any more")
@@ -81,10 +82,11 @@ class Executor:
             except OperatorError as error:
                 self._metrics.actions.labels(kind, "failed").inc()
                 logger.warning("%s/%s: %s: %s", *snapshot.owner[1::-1], kind, error)
-                told += _failure(action, error)
+                if refusal := _refusal(action, error):
+                    refusals[refusal] = None
             else:
                 self._metrics.actions.labels(kind, "done").inc()
-        return told
+        return tuple(refusals)
 
     async def _do(self, snapshot: Snapshot, action: Action) -> None:
         owner = snapshot.owner
@@ -139,12 +141,11 @@ class Executor:
         self._done = {what: (c, at) for what, (c, at) in self._done.items() if at > oldest}
 
 
-def _failure(action: Action, error: OperatorError) -> list[Event]:
+def _refusal(action: Action, error: OperatorError) -> str:
     """What the user has to mend: the API server does not take what their spec asks for."""
-    refused = isinstance(error, ApiServerError) and error.status in (400, 403, 422)
+    refused = isinstance(error, ApiServerError) and error.status in REFUSED
     if not refused or not isinstance(action, (CreatePod, ApplyChild)):
-        return []
-    what = action.name if isinstance(action, CreatePod) else action.manifest["kind"]
-    message = f"{what} cannot be made: {getattr(error, 'message', error)}"
-    key = hashlib.sha256(message.encode()).hexdigest()[:16]
-    return [Event("CreateFailed", message, key, is_warning=True)]
+        return ""
+    assert isinstance(error, ApiServerError)
+    what = "a Pod" if isinstance(action, CreatePod) else f"the {action.manifest['kind']}"
+    return f"{what} cannot be made: {error.message}"

@@ -29,6 +29,7 @@ PAGE: Final = 500
 CONFLICT: Final = 409
 NOT_FOUND: Final = 404
 FORBIDDEN: Final = 403
+INVALID: Final = 422
 
 _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
@@ -179,7 +180,7 @@ class KubeClient:
         try:
             answer: Object = await call
         except ApiServerError as error:
-            if error.status == NOT_FOUND or (or_another and error.status == CONFLICT):
+            if error.status == NOT_FOUND or (or_another and _is_another(error)):
                 return None
             raise
         return answer
@@ -227,6 +228,15 @@ def _identity(owner: Owner) -> Object:
     """A RealtimeCluster with nothing but what says which; its uid keeps apart one made anew."""
     metadata = {"name": owner.name, "namespace": owner.namespace, "uid": owner.uid}
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata}
+
+
+def _is_another(error: ApiServerError) -> bool:
+    """Whether an object of this name is there, with another uid than was meant.
+
+    A delete and an apply meet a conflict then; a merge is said to change what cannot be changed.
+    """
+    is_uid = error.status == INVALID and "metadata.uid" in error.message
+    return error.status == CONFLICT or is_uid
 
 
 def _said(text: bytes) -> str:

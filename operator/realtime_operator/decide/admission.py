@@ -89,16 +89,19 @@ def _may_cordon(  # noqa: PLR0913, PLR0917 - what was granted before counts
 ) -> Verdict:
     if want.reason == DrainReason.DELETE:
         return Verdict(is_granted=True, reason=want.message)
-    if want.reason == DrainReason.ROLLOUT:
-        if not rollout.may_cordon or fleet.goes_for_one_reconnect:
-            return Verdict(rollout.may_cordon, rollout.reason)
-    elif want.reason == DrainReason.SCALE_DOWN:
+    if rollout.may_cordon and fleet.goes_for_one_reconnect and pod in fleet.old:
+        return Verdict(is_granted=True, reason=rollout.reason)
+    if want.reason == DrainReason.ROLLOUT and not rollout.may_cordon:
+        return Verdict(is_granted=False, reason=rollout.reason)
+    if want.reason == DrainReason.SCALE_DOWN:
         refusal = _against_scale_down(fleet, pod, leaving)
         if refusal:
             return Verdict(is_granted=False, reason=refusal)
+    # A cordoned machine is in no hurry: Kubernetes evicts by itself what has to go at once.
+    least = fleet.desired.nodes if want.reason == DrainReason.NODE_CORDONED else fleet.floor
     left = accepting - fleet.accepts(pod)
-    if fleet.accepts(pod) and left < fleet.floor:
-        reason = f"{left} nodes would accept clients, {fleet.floor} have to"
+    if fleet.accepts(pod) and left < least:
+        reason = f"{left} nodes would accept clients, {least} have to"
         return Verdict(is_granted=False, reason=reason)
     return Verdict(is_granted=True, reason=want.message)
 

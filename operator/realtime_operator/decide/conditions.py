@@ -90,6 +90,8 @@ def _progressing(fleet: Fleet, rollout: Rollout) -> Aspect:
 
 
 def _degraded(fleet: Fleet) -> Aspect:
+    for refusal in fleet.snapshot.refusals:
+        return Aspect("Degraded", True, "CreateFailed", refusal)  # noqa: FBT003
     for pod in [*fleet.live, *fleet.failed]:
         if pod.problem:
             return Aspect("Degraded", True, "PodProblem", f"{pod.name}: {pod.problem}")  # noqa: FBT003

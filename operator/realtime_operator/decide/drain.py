@@ -188,6 +188,8 @@ def _draining(
     if not wish.is_wanted_away:
         return Signal.WITHDRAWN, wish.reason
     assert pod.drain is not None
+    if pod.status and pod.status.drain_phase == "forcing":
+        return Signal.DEADLINE, f"{pod.clients} clients were left, and the node forces them"
     if now < (pod.drain.deadline or now):
         return None, ""
     if spec.drain.deadline_policy == "Wait" and pod.status:

@@ -77,6 +77,8 @@ def fleet_events(
     ]
     if refused and NodeState.ACTIVE in fleet.states.values():
         yield Event("ScalingLimited", f"fewer nodes have to wait: {refused[0]}", key)
+    for refusal in fleet.snapshot.refusals:
+        yield Event("CreateFailed", refusal, refusal + key, is_warning=True)
     if after.metrics.missing and fleet.accepting:
         message = f"{after.metrics.missing} nodes do not say how they are"
         yield Event("MetricsUnavailable", message, key, is_warning=True)

@@ -32,6 +32,9 @@ longer."""
 BUDGET_SPARE: Final = 1.25
 """How much longer than the budget needs a drain may take before clients are forced."""
 
+NODE_PATIENCE_S: Final = 10.0
+"""How much later a node forces by itself: an operator that is there decides, and tells people."""
+
 UNTOLD_DEADLINE_S: Final = 86_400.0
 """What a node is told where nobody is to be forced (deadlinePolicy Wait)."""
 
@@ -151,5 +154,5 @@ def _drain_node(fleet: Fleet, pod: Pod, step: Step, reason: str) -> DrainNode:
         reason,
         rate_per_s=float(fleet.budget_per_s),
         window_s=left * PACE,
-        deadline_s=UNTOLD_DEADLINE_S if waits else left,
+        deadline_s=UNTOLD_DEADLINE_S if waits else left + NODE_PATIENCE_S,
     )

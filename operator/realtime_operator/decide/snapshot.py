@@ -187,6 +187,8 @@ class Snapshot:
     has_finalizer: bool = False
     settings_revisions: frozenset[str] = frozenset()
     """Revisions for which there is a ConfigMap."""
+    refusals: tuple[str, ...] = ()
+    """What the API server would not take in the last round, in its words."""
     operator_namespace: str = "default"
 
     @cached_property

@@ -31,7 +31,7 @@ def describe(fleet: Fleet, conditions: list[Condition]) -> RealtimeClusterStatus
     pods = [pod for pod in snapshot.pods if not pod.has_failed]
     live = fleet.live
     running = [pod for pod in live if pod.is_ready]
-    rolled_out = not fleet.old and len(fleet.new_accepting) >= fleet.floor
+    rolled_out = not fleet.old and len(fleet.new_accepting) >= fleet.desired.nodes
     return RealtimeClusterStatus(
         observed_generation=snapshot.generation,
         selector=f"{CLUSTER}={snapshot.owner.name}",

@@ -22,6 +22,7 @@ from realtime_operator.decide.actions import (
 )
 from realtime_operator.decide.decision import Plan, decide
 from realtime_operator.decide.drain import FORCING_GRACE_S
+from realtime_operator.decide.moves import NODE_PATIENCE_S
 from realtime_operator.decide.replicas import victims_first
 from realtime_operator.decide.snapshot import DrainReason, KubernetesNode, NodeState, Snapshot
 from realtime_operator.decide.status import worth_writing
@@ -144,6 +145,17 @@ def test_raising_replicas_again_calls_a_drain_off() -> None:
     assert "DrainAborted" in told(plan)
 
 
+def test_a_cordoned_machine_is_emptied_only_into_what_replaces_it() -> None:
+    """No node is taken out before another one accepts in its place, if that can be had."""
+    machines = {"a": KubernetesNode("a", is_cordoned=True)}
+    pods = [make_pod(name, kubernetes_node="a", status=make_status(5)) for name in "ab"]
+    plan = planned(make_snapshot(*pods, spec=TWO, kubernetes_nodes=machines))
+    assert not of(plan, CordonNode)
+    assert len(of(plan, CreatePod)) == 1
+    plan = planned(make_snapshot(*pods, make_pod("c"), spec=TWO, kubernetes_nodes=machines))
+    assert [action.name for action in of(plan, CordonNode)] == ["a"]
+
+
 # --- rollouts -----------------------------------------------------------------------------------
 
 
@@ -222,7 +234,7 @@ def test_a_node_that_does_not_know_of_its_drain_is_told_again() -> None:
     pod = leaving("old-0", NodeState.DRAINING, revision=OLD, drain=record)
     pod = replace(pod, status=make_status(5, drain_phase="serving"))
     order = of(planned(make_snapshot(pod, make_pod("new-0"), spec=ONE)), DrainNode)[0]
-    assert order.deadline_s == 10
+    assert order.deadline_s == 10 + NODE_PATIENCE_S
     assert order.window_s < 10
     forced = replace(pod, drain=make_record(NodeState.FORCING, deadline=NOW - 1))
     order = of(planned(make_snapshot(forced, make_pod("new-0"), spec=ONE)), DrainNode)[0]
@@ -388,6 +400,13 @@ def test_a_cluster_that_cannot_start_says_why() -> None:
     assert condition(plan, "Degraded")[1] == "ProgressDeadlineExceeded"
     assert "(and 1 more)" in condition(plan, "Progressing")[2]
     assert "ProgressDeadlineExceeded" in told(plan)
+
+
+def test_what_the_api_server_refuses_is_told() -> None:
+    """A condition and an event say what it said, since the user has to mend it."""
+    plan = planned(make_snapshot(make_pod(), spec=ONE, refusals=("a Pod cannot be made: no",)))
+    assert condition(plan, "Degraded") == ("True", "CreateFailed", "a Pod cannot be made: no")
+    assert "CreateFailed" in told(plan)
 
 
 def test_scaling_is_told_once_it_is_seen() -> None:

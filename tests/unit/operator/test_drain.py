@@ -109,6 +109,9 @@ def test_time_is_up() -> None:
     assert taken(pod, AWAY, drain=WAIT).signal is Signal.EXTENDED
     silent = leaving("x", NodeState.DRAINING, drain=late, status=None)
     assert taken(silent, AWAY, drain=WAIT).signal is Signal.DEADLINE
+    by_itself = make_status(3, accepting=False, drain_phase="forcing")
+    early = leaving("x", NodeState.DRAINING, status=by_itself)
+    assert taken(early, AWAY, drain=WAIT).signal is Signal.DEADLINE
 
 
 def test_forcing_ends() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from realtime_operator.decide.actions import CordonNode, DeletePod, DrainNode
 from tests.support.simulated_cluster import guarded, settled
 
@@ -103,3 +105,61 @@ def test_new_nodes_that_fail_give_the_old_ones_back_their_work() -> None:
     cluster.run(60)
     assert len(cluster.accepting) == 3
     assert cluster.told("DrainAborted")
+
+
+def test_no_old_node_is_drained_while_another_one_is_open() -> None:
+    """One that cannot be told to shut, and that load balancers still know, holds up all drains."""
+    cluster = guarded(settled())
+    cluster.lag_s = 60
+    deaf = cluster.live[-1]
+    deaf.hears = False
+    cluster.change(image="node:2")
+    cluster.run(60)
+    assert not cluster.reconnects
+    deaf.hears = True
+    cluster.run_until(lambda: cluster.is_settled)
+    assert max(cluster.reconnects.values()) == 1
+
+
+def test_a_node_that_cannot_be_told_is_not_waited_for_without_end() -> None:
+    """One that says nothing at all is deleted in the end, and the rollout comes to its own."""
+    cluster = settled()
+    hung = cluster.live[0]
+    hung.answers = False
+    cluster.change(image="node:2")
+    cluster.run_until(lambda: cluster.is_settled)
+    assert hung.name not in cluster.nodes
+
+
+@pytest.mark.parametrize("policy", ["Force", "Wait"])
+def test_clients_that_are_left_at_the_deadline(policy: str) -> None:
+    """Force closes them, and Wait gives them as long again."""
+    drain = {"propagationSeconds": 5, "windowSeconds": 30, "deadlinePolicy": policy}
+    cluster = settled(drain=drain)
+    for node in cluster.live:
+        node.slowness = 4.0
+    cluster.change(image="node:2")
+    cluster.run_until(lambda: cluster.is_settled, within_s=1200)
+    assert bool(cluster.told("DrainForced")) == (policy == "Force")
+    assert max(cluster.reconnects.values()) == 1
+
+
+def test_a_drain_on_deletion_ends_with_the_resource() -> None:
+    """All nodes are drained, and then nothing holds the resource any more."""
+    drain = {"propagationSeconds": 5, "windowSeconds": 30, "onDelete": "Drain"}
+    cluster = settled(drain=drain)
+    assert cluster.has_finalizer
+    cluster.deleted_at = cluster.now
+    cluster.run_until(lambda: not cluster.has_finalizer)
+    assert not cluster.nodes
+
+
+def test_a_paused_cluster_waits() -> None:
+    """Nothing is created or drained until the pause ends."""
+    cluster = settled()
+    cluster.change(paused=True, image="node:2", replicas=5)
+    cluster.run(60)
+    assert cluster.actions == []
+    cluster.change(paused=False)
+    cluster.run_until(lambda: cluster.is_settled)
+    assert len(cluster.nodes) == 5

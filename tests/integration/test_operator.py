@@ -1,0 +1,235 @@
+"""The operator as a process: real kopf watches and a real client, on an API server of the test's.
+
+`Kubelet` does for Pods what Kubernetes would: gives each a node of its own and calls it ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from realtime_operator.build import names
+from tests.support.conditions import eventually
+from tests.support.fake_api_server import FakeApiServer
+from tests.support.fake_node import FakeNode
+from tests.support.operator_process import OperatorProcess
+
+TEAM: Final = "/api/v1/namespaces/team"
+CLUSTER: Final = "/apis/realtimecluster.dev/v1alpha1/namespaces/team/realtimeclusters/chat"
+LEASE: Final = "/apis/coordination.k8s.io/v1/namespaces/operators/leases/realtime-operator"
+SPEC: Final = {
+    "replicas": 2,
+    "image": "node:1",
+    "drain": {"propagationSeconds": 0, "windowSeconds": 5},
+    "update": {"minReadySeconds": 0},
+}
+
+
+class Kubelet:
+    """Runs a fake node for every Pod."""
+
+    def __init__(self, api: FakeApiServer) -> None:
+        """Run nothing yet."""
+        self._api = api
+        self._addresses = iter(range(2, 250))
+        self.nodes: dict[str, FakeNode] = {}
+        self.port = 0
+
+    async def run(self) -> None:
+        """Start what is new, for ever."""
+        while True:
+            for pod in self._api.of_kind("pods"):
+                if pod["metadata"]["uid"] not in self.nodes:
+                    await self._start(pod)
+            await asyncio.sleep(0.02)
+
+    async def start_first(self) -> None:
+        """Learn a port on which every address can listen."""
+        node = FakeNode("127.0.0.1")
+        self.port = await node.start()
+        self.nodes["nobody's"] = node
+
+    async def _start(self, pod: dict[str, Any]) -> None:
+        node = FakeNode(f"127.0.0.{next(self._addresses)}")
+        await node.start(self.port)
+        node.status["num_clients"] = 3
+        self.nodes[pod["metadata"]["uid"]] = node
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        ready = {"type": "Ready", "status": "True", "lastTransitionTime": now}
+        status = {"podIP": node.ip, "phase": "Running", "conditions": [ready]}
+        self._api.put(f"{TEAM}/pods/{pod['metadata']['name']}", {**pod, "status": status})
+
+    def node_of(self, pod: dict[str, Any]) -> FakeNode:
+        """The node in a Pod."""
+        return self.nodes[pod["metadata"]["uid"]]
+
+
+class World:
+    """An API server with a kubelet, and the operators that the test starts."""
+
+    def __init__(self, directory: Path) -> None:
+        """Nothing runs yet."""
+        self.api = FakeApiServer()
+        self.kubelet = Kubelet(self.api)
+        self.operators: list[OperatorProcess] = []
+        self._directory = directory
+
+    async def start_operator(self, *arguments: str) -> OperatorProcess:
+        """Start one more operator, for the namespace `team` unless told otherwise."""
+        kubeconfig = self._directory / "kubeconfig"
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "c", "cluster": {"server": self.api.url}}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+        kubeconfig.write_text(json.dumps(document), encoding="utf-8")
+        operator = await OperatorProcess.start(
+            kubeconfig,
+            f"operator-{len(self.operators)}",
+            node_port=self.kubelet.port,
+            arguments=arguments or ("--namespace", "team"),
+        )
+        self.operators.append(operator)
+        return operator
+
+    @property
+    def holder(self) -> str:
+        """Who holds the lease."""
+        lease = self.api.objects.get(LEASE, {"spec": {}})
+        return str(lease["spec"].get("holderIdentity", ""))
+
+    def accepting(self, image: str = "node:1") -> list[dict[str, Any]]:
+        """Pods of an image that clients are sent to."""
+        return [
+            pod
+            for pod in self.api.of_kind("pods")
+            if pod["metadata"]["labels"].get(names.ACCEPTING) == "true"
+            and pod["spec"]["containers"][0]["image"] == image
+        ]
+
+    def change(self, **changed: Any) -> None:
+        """Change the spec."""
+        resource = self.api.objects[CLUSTER]
+        self.api.put(CLUSTER, {**resource, "spec": {**resource["spec"], **changed}})
+
+    async def until(self, condition: Any, what: str) -> None:
+        """Wait, and show the operators' logs if it is in vain."""
+        try:
+            await eventually(condition, within_s=30, what=what)
+        except AssertionError as error:
+            error.add_note("\n".join(each.log for each in self.operators))
+            raise
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """A RealtimeCluster that nobody has looked at yet."""
+    made = World(tmp_path)
+    await made.api.start()
+    await made.kubelet.start_first()
+    kind = {"apiVersion": names.API_VERSION, "kind": "RealtimeCluster"}
+    made.api.put(CLUSTER, {**kind, "spec": SPEC})
+    made.api.put(f"{TEAM}/secrets/chat-admin", {"data": {"key": "dGhlIGFkbWluIGtleQ=="}})
+    kubelet = asyncio.create_task(made.kubelet.run())
+    yield made
+    for operator in made.operators:
+        await operator.kill()
+    kubelet.cancel()
+    await asyncio.gather(kubelet, return_exceptions=True)
+    for node in made.kubelet.nodes.values():
+        await node.stop()
+    await made.api.stop()
+
+
+async def test_a_cluster_is_brought_up_and_kept(world: World) -> None:
+    """Nodes are let in to the Service; what is deleted by hand is there again; status says so."""
+    operator = await world.start_operator("--all-namespaces")
+    await world.until(lambda: len(world.accepting()) == 2, "two nodes accept")
+    await world.until(
+        lambda: world.api.objects[CLUSTER].get("status", {}).get("acceptingReplicas") == 2, "status"
+    )
+    world.api.remove(f"{TEAM}/services/chat")
+    await world.until(lambda: f"{TEAM}/services/chat" in world.api.objects, "the Service is back")
+    gone = world.accepting()[0]["metadata"]["uid"]
+    world.api.remove(f"{TEAM}/pods/{world.accepting()[0]['metadata']['name']}")
+    await world.until(lambda: len(world.accepting()) == 2, "another node accepts")
+    assert gone not in {pod["metadata"]["uid"] for pod in world.accepting()}
+    assert await operator.stop() == 0
+    assert world.holder == ""
+
+
+async def test_a_rollout_goes_on_after_the_operator_was_killed(world: World) -> None:
+    """Another operator takes over in the middle, and every old node was cordoned and drained."""
+    first = await world.start_operator()
+    await world.until(lambda: len(world.accepting()) == 2, "two nodes accept")
+    old = [world.kubelet.node_of(pod) for pod in world.accepting()]
+    second = await world.start_operator()
+    world.change(image="node:2")
+    await world.until(
+        lambda: any(body.get("phase") == "cordon" for node in old for _, body in node.told),
+        "an old node is cordoned",
+    )
+    assert world.holder == "operator-0"
+    await first.kill()
+    await world.until(lambda: world.holder == "operator-1", "the second one leads")
+    await world.until(
+        lambda: len(world.accepting("node:2")) == 2 and len(world.api.of_kind("pods")) == 2,
+        "only new nodes are left",
+    )
+    for node in old:
+        assert {"cordon", "drain"} <= {body["phase"] for _, body in node.told}
+    told = {event["reason"] for event in world.api.of_kind("events")}
+    assert {"RolloutStarted", "DrainStarted", "DrainCompleted"} <= told
+    assert await second.stop() == 0
+
+
+async def test_an_operator_that_lost_the_lease_ends(world: World) -> None:
+    """It does nothing more and exits with an error, so that it is started anew."""
+    operator = await world.start_operator()
+    await world.until(lambda: world.holder == "operator-0", "it leads")
+    spec = {"holderIdentity": "somebody else", "leaseDurationSeconds": 300}
+    world.api.put(LEASE, {**world.api.objects[LEASE], "spec": spec})
+    assert await asyncio.wait_for(operator.process.wait(), 20) == 1
+    assert "the lease" in operator.log
+    assert world.holder == "somebody else"
+
+
+async def test_the_operator_outlives_the_api_server_for_a_moment(world: World) -> None:
+    """Calls that fail cost a round, and nothing else."""
+    await world.start_operator()
+    await world.until(lambda: len(world.accepting()) == 2, "two nodes accept")
+    world.api.failing = {("GET", "/pods"): 500, ("GET", "/chat"): 500}
+    world.change(replicas=3)
+    calls = len(world.api.calls)
+    await world.until(
+        lambda: ("GET", CLUSTER) in world.api.calls[calls:], "a round that fails was tried"
+    )
+    world.api.failing = {}
+    await world.until(lambda: len(world.accepting()) == 3, "three nodes accept")
+    assert world.operators[0].process.returncode is None
+
+
+async def test_a_cluster_that_is_gone_is_looked_after_no_more(world: World) -> None:
+    """Its keeper ends without an error; one of the same name is looked after again."""
+    await world.start_operator()
+    await world.until(lambda: len(world.accepting()) == 2, "two nodes accept")
+    resource = world.api.objects[CLUSTER]
+    world.api.remove(CLUSTER)
+    for pod in world.api.of_kind("pods"):
+        world.api.remove(f"{TEAM}/pods/{pod['metadata']['name']}")
+    calls = len(world.api.calls)
+    await world.until(lambda: ("GET", CLUSTER) in world.api.calls[calls:], "it was looked for")
+    assert not world.api.of_kind("pods")
+    world.api.put(CLUSTER, {"kind": resource["kind"], "spec": SPEC, "metadata": {"uid": "new"}})
+    await world.until(lambda: len(world.accepting()) == 2, "two nodes accept again")
+    owners = {pod["metadata"]["ownerReferences"][0]["uid"] for pod in world.api.of_kind("pods")}
+    assert owners == {"new"}
