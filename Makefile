@@ -160,6 +160,7 @@ check: lint types imports locked ## Run every check below
 lint: $(READY) ## Check style and formatting
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/shellcheck --external-sources .ci/run requirements/lock.sh tests/kubernetes/lab/kubelab
 
 .PHONY: types
 types: $(READY) ## Check types

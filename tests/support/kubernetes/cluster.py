@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -90,6 +92,37 @@ class Cluster(NamedTuple):
         limit = f"--timeout={within_s:.0f}s"
         options = ("--namespace", namespace, f"--for={condition}", limit)
         self.kubectl("wait", what, *options, within_s=within_s + 10)
+
+    @contextmanager
+    def reach(self, service: str, namespace: str, port: int) -> Iterator[str]:
+        """HOST:PORT by which this machine reaches a Service.
+
+        That is the Service's own address where this machine has a way to it. Elsewhere a
+        port-forward leads to one of its Pods, for as long as that lives.
+        """
+        if self.are_services_reachable:
+            yield f"{self.get('service', service, namespace)['spec']['clusterIP']}:{port}"
+            return
+        command = [self.kubectl_program, "port-forward", f"service/{service}", f":{port}"]
+        forward = subprocess.Popen(
+            [*command, "--namespace", namespace],
+            env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with forward:
+            try:
+                assert forward.stdout
+                announced = forward.stdout.readline()  # Forwarding from 127.0.0.1:40001 -> 8000
+                assert announced, "kubectl port-forward ended at once"
+                yield announced.split()[2]
+            finally:
+                forward.terminate()
+
+    def secret(self, name: str, namespace: str) -> dict[str, str]:
+        """The texts of a Secret."""
+        data: dict[str, str] = self.get("secret", name, namespace)["data"]
+        return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
     def _run(self, command: list[str], given: str, within_s: float) -> str:
         environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
