@@ -62,8 +62,15 @@ build_image() { # build_image TAG DIRECTORY OPTION…
   builder bud --isolation chroot --network host "${volumes[@]}" --layers --quiet \
     --build-arg "BASE_IMAGE=$PYTHON_BASE" --tag "$tag" "$@" "$directory" >/dev/null
   save_image "$tag"
+  prune_layers
   local i
   for i in $(nodes); do load_image "$i" "$(archive_of "$tag")"; done
+}
+
+# Layers are kept, so that a build of changed code takes seconds; beyond a number all are made anew.
+prune_layers() {
+  local -r most=60
+  [ "$(builder images --quiet --filter dangling=true | wc -l)" -le $most ] || builder rmi --prune >/dev/null
 }
 
 save_image() {

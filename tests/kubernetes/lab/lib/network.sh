@@ -46,7 +46,7 @@ route_pods() { # route_pods FROM-NAMESPACE NODE
 remove_network() {
   local namespace
   ip link delete kl-host 2>/dev/null || true # its routes go with it
-  for namespace in /run/netns/kl-* /run/netns/cni-*; do
+  for namespace in /run/netns/kl-*; do
     [ ! -e "$namespace" ] || ip netns delete "$(basename "$namespace")" 2>/dev/null || true
   done
 }

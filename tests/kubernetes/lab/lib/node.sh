@@ -29,9 +29,12 @@ root = "$2/containerd"
 state = "$RUN/$1/containerd"
 [grpc]
   address = "$RUN/$1/containerd.sock"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "$2/opt"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "$PAUSE"
   restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
   [plugins."io.containerd.grpc.v1.cri".cni]
