@@ -118,7 +118,7 @@ async def test_a_broken_image_stops_the_rollout(rolled: Cluster) -> None:
 
 
 async def test_a_deleted_node_is_drained_and_replaced(rolled: Cluster) -> None:
-    """After `kubectl delete pod` its clients are elsewhere, lost nothing, and a new node is there."""
+    """After `kubectl delete pod` its clients have lost nothing, and a new node is there."""
     labels = f"realtimecluster.dev/cluster={NAME}"
 
     async with Traffic.flowing(rolled, NAME, NAMESPACE, clients=90, per_s=PER_S) as traffic:
