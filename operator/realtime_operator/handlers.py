@@ -20,6 +20,14 @@ registry: Final = kopf.OperatorRegistry()
 
 _OURS: Final[Mapping[str, Any]] = {CLUSTER: kopf.PRESENT, MANAGED_BY: FIELD_MANAGER}
 
+_WATCHED: Final = (
+    ("v1", "pods"),
+    ("v1", "services"),
+    ("v1", "configmaps"),
+    ("policy", "v1", "poddisruptionbudgets"),
+    ("networking.k8s.io", "v1", "networkpolicies"),
+)
+
 
 @kopf.on.startup(registry=registry)
 def configure(settings: kopf.OperatorSettings, **_: object) -> None:
@@ -28,6 +36,8 @@ def configure(settings: kopf.OperatorSettings, **_: object) -> None:
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10
     settings.watching.inactivity_timeout = 70
+    for watched in _WATCHED:  # the server filters: other people's Pods never come here
+        settings.watching.label_selectors[watched] = CLUSTER
     settings.networking.request_timeout = 30
     settings.posting.enabled = False
     settings.scanning.disabled = True

@@ -5,21 +5,23 @@ from __future__ import annotations
 import typing
 
 import msgspec
+import pytest
 from pydantic import BaseModel
 
+from realtime_node.drain.plan import Phase
+from realtime_node.server.admin_api import BudgetRequest, DrainRequest
 from realtime_node.server.health import Status
+from realtime_operator.apply.drain_client import request_of
+from realtime_operator.decide.actions import AbortDrain, CordonNode, DrainNode, SetBudget
+from realtime_operator.decide.drain import LEAVING
+from realtime_operator.decide.moves import UNTOLD_DEADLINE_S
 from realtime_operator.observe.node_status import ReportedStatus
-
-OF_NEWER_NODES = {"drain", "budget"}
-"""What a node says only if it can drain; the operator has defaults for it."""
 
 
 def test_every_field_is_one_that_nodes_have() -> None:
     """The operator reads no field that a node's description does not know."""
     known = {field.name for field in msgspec.structs.fields(Status)}
-    assert set(ReportedStatus.model_fields) - OF_NEWER_NODES <= known
-    for name, field in ReportedStatus.model_fields.items():
-        assert not field.is_required() or name in known
+    assert set(ReportedStatus.model_fields) <= known
 
 
 def test_types_agree() -> None:
@@ -29,9 +31,6 @@ def test_types_agree() -> None:
 
 def _compare(theirs: dict[str, object], ours: type[BaseModel]) -> None:
     for name, field in ours.model_fields.items():
-        if name not in theirs:
-            assert name in OF_NEWER_NODES
-            continue
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             _compare(typing.get_type_hints(theirs[name]), field.annotation)
         else:
@@ -41,10 +40,47 @@ def _compare(theirs: dict[str, object], ours: type[BaseModel]) -> None:
 
 def test_what_a_node_says_is_understood() -> None:
     """A status as a node writes it is read, what the operator has no use for is passed over."""
-    samples: dict[object, object] = {str: "text", bool: True, int: 7, float: 1.5}
-    hints = typing.get_type_hints(Status)
-    said = {name: samples[hint] for name, hint in hints.items() if hint in samples}
-    report = ReportedStatus.model_validate_json(msgspec.json.encode(said))
+    report = ReportedStatus.model_validate_json(msgspec.json.encode(_sample(Status)))
     assert report.num_clients == 7
     assert report.boot_id == "text"
     assert report.accepting
+    assert report.drain.phase == "text"
+    assert report.budget.connections_per_second_per_node == 1.5
+
+
+def _sample(kind: type[object]) -> dict[str, object]:
+    """Some value for each field, None where there may be none."""
+    samples: dict[object, object] = {str: "text", bool: True, int: 7, float: 1.5}
+    return {
+        name: None
+        if type(None) in typing.get_args(hint)
+        else samples[hint]
+        if hint in samples
+        else _sample(hint)
+        for name, hint in typing.get_type_hints(kind).items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("order", "request_kind"),
+    [
+        (CordonNode("n", "ip", "a\nb" + "c" * 300), DrainRequest),
+        (DrainNode("n", "ip", "why", 100.0, 0.0, 0.0), DrainRequest),
+        (DrainNode("n", "ip", "why", 100.0, 270.0, UNTOLD_DEADLINE_S), DrainRequest),
+        (AbortDrain("n", "ip", "why"), DrainRequest),
+        (SetBudget("n", "ip", 100), BudgetRequest),
+    ],
+)
+def test_nodes_understand_what_they_are_told(
+    order: CordonNode | DrainNode | AbortDrain | SetBudget, request_kind: type[msgspec.Struct]
+) -> None:
+    """Every order is a request of the node's internal API, within the bounds it sets."""
+    _, body = request_of(order)
+    decoded = msgspec.json.decode(msgspec.json.encode(body), type=request_kind)
+    assert {name: getattr(decoded, name) for name in body} == body
+
+
+def test_phases_have_the_same_names() -> None:
+    """The operator knows every phase that a node can say, as the table of its drains has them."""
+    phases = {phase.value for phase in Phase}
+    assert phases == {"serving", *(state.lower() for state in LEAVING)}

@@ -88,31 +88,35 @@ def test_no_secret_stands_in_the_resource() -> None:
     ref = SecretKeyRef(name="secret", key="key")
     every = {f"{part}SecretRef": ref for part in ("apiKey", "adminKey", "tokenHmac")}
     every["subscriptionTokenHmacSecretRef"] = ref
-    redis = {
-        f"{part}SecretRef": ref
-        for part in ("address", "password", "sentinelPassword", "tlsKey", "sentinelTlsKey")
-    }
+    redis = {f"{part}SecretRef": ref for part in ("address", "password", "sentinelPassword")}
     spec = RealtimeClusterSpec.model_validate(
         {"image": "node", "secrets": every, "engine": {"redis": redis}}
     )
-    hidden = {variable(key.path) for key in all_keys().values() if key.kind is Kind.HIDDEN_TEXT}
+    hidden = [key.path for key in all_keys().values() if key.kind is Kind.HIDDEN_TEXT]
+    keys = {variable(path) for path in hidden if path[-1] != "key_pem"}
     address = "REALTIME_NODE_ENGINE__REDIS__ADDRESS"  # may hold a password
-    assert set(secret_variables("chat", spec)) == hidden | {address, ADMIN_KEY_VARIABLE}
-    places = {place for place, _ in _schemas(node_settings_schema.node_settings_schema())}
-    for key in all_keys().values():
-        if key.kind is Kind.HIDDEN_TEXT:
-            assert "".join(f".{part}" for part in key.path) not in places
+    assert set(secret_variables("chat", spec)) == keys | {address}
+    assert ADMIN_KEY_VARIABLE in keys
+    schemas = dict(_schemas(node_settings_schema.node_settings_schema()))
+    for path in hidden:
+        place = "".join(part if part == "[]" else f".{part}" for part in map(str, path))
+        assert place not in schemas or schemas[place]["pattern"] == "^/[^\n]+$", place
+    assert not [place for place in schemas if place.endswith("static_headers")]
 
 
 def test_the_node_accepts_what_the_operator_writes() -> None:
     """The file made of a spec is a valid file of settings, and the user's part stands in it."""
     channel = {"namespaces": [{"name": "chat", "history_size": 10, "history_ttl": "60s"}]}
     spec = RealtimeClusterSpec(image="node", node={"channel": channel, "log": {"level": "debug"}})
-    settings = Settings.model_validate(settings_document(spec))
+    secrets = {"http_api": {"key": "k"}, "client": {"token": {"hmac_secret_key": "k" * 32}}}
+    settings = Settings.model_validate({**secrets, **settings_document(spec)})
     assert settings.engine.type == "redis"
     assert settings.channel.namespaces[0].name == "chat"
     assert settings.log.level == "debug"
     assert settings.http_server.internal_port == 9000
+    assert settings.drain.propagation.total_seconds() == spec.drain.propagation_seconds
+    assert settings.admission.max_connections == spec.capacity.max_connections
+    assert list(settings.warnings()) == []
     needed_s = spec.drain.propagation_seconds + spec.drain.window_seconds
     assert settings.shutdown.timeout.total_seconds() > needed_s
 

@@ -163,6 +163,8 @@ async def test_a_cluster_is_brought_up_and_kept(world: World) -> None:
     world.api.remove(f"{TEAM}/pods/{world.accepting()[0]['metadata']['name']}")
     await world.until(lambda: len(world.accepting()) == 2, "another node accepts")
     assert gone not in {pod["metadata"]["uid"] for pod in world.accepting()}
+    for plural in ("pods", "services", "configmaps", "poddisruptionbudgets", "networkpolicies"):
+        assert "" not in world.api.selectors[plural]  # nobody else's objects are asked for
     assert await operator.stop() == 0
     assert world.holder == ""
 

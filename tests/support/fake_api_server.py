@@ -41,6 +41,8 @@ class FakeApiServer:
 
     def __init__(self) -> None:
         """Hold nothing."""
+        self.selectors: dict[str, set[str]] = {}
+        """What each kind was listed or watched by."""
         self.objects: dict[str, Object] = {}
         self.calls: list[tuple[str, str]] = []
         self.failing: dict[tuple[str, str], int] = {}
@@ -109,6 +111,9 @@ class FakeApiServer:
                 return _refusal(status, "as the test wants it")
         if (discovered := _discovery(request.path)) is not None:
             return web.json_response(discovered)
+        plural, selector = request.path.rpartition("/")[2], request.query.get("labelSelector", "")
+        if request.method == "GET":
+            self.selectors.setdefault(plural, set()).add(selector)
         if request.method == "GET" and request.query.get("watch") == "true":
             return await self._watch(request)
         if request.method == "GET":
@@ -213,7 +218,7 @@ def _is_listed(path: str, listed: str) -> bool:
 def _matches(manifest: Object, selector: str) -> bool:
     labels = manifest["metadata"].get("labels", {})
     wanted = [each.partition("=") for each in selector.split(",") if each]
-    return all(labels.get(key) == value for key, _, value in wanted)
+    return all(labels.get(key) == value if is_ else key in labels for key, is_, value in wanted)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Object:

@@ -24,8 +24,7 @@ class OperatorProcess:
         """Start a replica that writes its log beside the kubeconfig."""
         log = kubeconfig.parent / f"{identity}.log"
         environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(kubeconfig.parent),
+            **{name: value for name, value in os.environ.items() if "KUBE" not in name},
             "KUBECONFIG": str(kubeconfig),
             "REALTIME_OPERATOR_HTTP_ADDRESS": "127.0.0.1",
             "REALTIME_OPERATOR_HTTP_PORT": "0",

@@ -20,7 +20,7 @@ FILE: Final = "settings.json"
 ADMIN_KEY: Final = "key"
 """Key within the Secret that the operator makes."""
 
-RELOADED: Final = ("channel", "client", "log")
+RELOADED: Final = ("admission", "channel", "client", "log")
 """Sections of the settings that running nodes reload; a change of any other is a new revision."""
 
 ADMIN_KEY_VARIABLE: Final = "REALTIME_NODE_ADMIN__KEY"
@@ -35,12 +35,23 @@ def grace_period_s(spec: RealtimeClusterSpec) -> int:
 
 
 def settings_document(spec: RealtimeClusterSpec) -> dict[str, Any]:
-    """The settings as the node reads them: the user's, below what Pods and Services build on."""
+    """The settings as the node reads them.
+
+    They are the user's, above what the rest of the spec suggests, and below what Pods, Services and
+    drains build on.
+    """
+    suggested = {
+        "engine": {"type": "redis"},
+        "admission": {"max_connections": spec.capacity.max_connections},
+    }
+    per_node = spec.reconnect_budget.connections_per_second_per_node
     owned = {
         "http_server": {"port": PUBLIC_PORT, "internal_port": INTERNAL_PORT},
-        "shutdown": {"timeout": f"{grace_period_s(spec) - 5}s"},
+        "shutdown": {"timeout": f"{grace_period_s(spec) - SPARE_S // 3}s"},
+        "drain": {"propagation": f"{spec.drain.propagation_seconds}s"},
+        "reconnect_budget": {"connections_per_second_per_node": per_node},
     }
-    return _merged(_merged({"engine": {"type": "redis"}}, spec.node), owned)
+    return _merged(_merged(suggested, spec.node), owned)
 
 
 def config_map(owner: Owner, spec: RealtimeClusterSpec, revision: str) -> dict[str, Any]:
@@ -67,8 +78,6 @@ def secret_variables(cluster: str, spec: RealtimeClusterSpec) -> dict[str, Secre
         "REALTIME_NODE_ENGINE__REDIS__ADDRESS": redis.address_secret_ref,
         "REALTIME_NODE_ENGINE__REDIS__PASSWORD": redis.password_secret_ref,
         "REALTIME_NODE_ENGINE__REDIS__SENTINEL_PASSWORD": redis.sentinel_password_secret_ref,
-        "REALTIME_NODE_ENGINE__REDIS__TLS__KEY_PEM": redis.tls_key_secret_ref,
-        "REALTIME_NODE_ENGINE__REDIS__SENTINEL_TLS__KEY_PEM": redis.sentinel_tls_key_secret_ref,
         "REALTIME_NODE_HTTP_API__KEY": keys.api_key_secret_ref,
         "REALTIME_NODE_CLIENT__TOKEN__HMAC_SECRET_KEY": keys.token_hmac_secret_ref,
         "REALTIME_NODE_CLIENT__SUBSCRIPTION_TOKEN__HMAC_SECRET_KEY": (

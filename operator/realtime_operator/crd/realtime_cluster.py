@@ -53,12 +53,6 @@ class RedisSpec(Part):
     sentinel_password_secret_ref: SecretKeyRef | None = None
     """Holds the password that the Sentinels ask for."""
 
-    tls_key_secret_ref: SecretKeyRef | None = None
-    """Holds the private key of `node.engine.redis.tls.cert_pem`."""
-
-    sentinel_tls_key_secret_ref: SecretKeyRef | None = None
-    """Holds the private key of `node.engine.redis.sentinel_tls.cert_pem`."""
-
 
 class EngineSpec(Part):
     """Where the cluster keeps what its nodes share."""
@@ -122,7 +116,9 @@ class TemplateSpec(Part):
     """Secrets to pull the image with, each `{name: …}`."""
 
     env: list[Passthrough] = Field(default_factory=list)
-    """Further variables of the node's environment. Settings belong into `node`."""
+    """Further variables of the node's environment. Settings belong into `node`; those that are
+    secret and have no place in this resource, such as `static_headers` of a proxy, come as
+    variables `REALTIME_NODE_…` from a Secret."""
 
     volumes: list[Passthrough] = Field(default_factory=list)
     """Further volumes, e.g. of certificates."""
@@ -274,8 +270,8 @@ class RealtimeClusterSpec(Part):
     secrets: SecretsSpec = SecretsSpec()
 
     node: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the nodes, as in docs/configuration.md. `channel`, `client` and `log` are
-    reloaded by running nodes; a change of anything else replaces them."""
+    """Settings of the nodes, as in docs/configuration.md. `admission`, `channel`, `client` and
+    `log` are reloaded by running nodes; a change of anything else replaces them."""
 
     template: TemplateSpec = TemplateSpec()
 

@@ -61,7 +61,8 @@ def fleet_events(
 ) -> Iterator[Event]:
     """What the round means for the cluster as a whole."""
     generation = fleet.snapshot.generation
-    if before.observed_generation and before.desired_replicas != after.desired_replicas:
+    is_kept = fleet.snapshot.deleted_at is None and before.observed_generation
+    if is_kept and before.desired_replicas != after.desired_replicas:
         grows = before.desired_replicas < after.desired_replicas
         message = (
             f"from {before.desired_replicas} to {after.desired_replicas} nodes"

@@ -22,7 +22,7 @@ from realtime_operator.decide.actions import (
 )
 from realtime_operator.decide.drain import Signal, Step
 from realtime_operator.decide.fleet import Fleet
-from realtime_operator.decide.snapshot import NO_RECORD, DrainReason, DrainRecord, NodeState, Pod
+from realtime_operator.decide.snapshot import NO_RECORD, DrainRecord, NodeState, Pod
 from realtime_operator.decide.wants import Want
 
 PACE: Final = 0.9
@@ -76,13 +76,13 @@ def _patch(fleet: Fleet, pod: Pod, step: Step, want: Want | None) -> PatchPod | 
 
 def _changed_record(fleet: Fleet, pod: Pod, step: Step, want: Want | None) -> dict[str, str | None]:
     """The record as it has to be; empty if the Pod has it."""
-    reason = want.reason if want else DrainReason.SCALE_DOWN
     old = pod.drain
     if old is None:
+        assert want is not None, "nobody is cordoned who does not have to go"
         record = DrainRecord(
             id=f"{pod.uid[:8]}-{int(fleet.now)}",
             state=step.after,
-            reason=reason,
+            reason=want.reason,
             boot_id=pod.status.boot_id if pod.status else "",
             cordoned_at=fleet.now,
         )

@@ -104,13 +104,16 @@ class _World:
         shared = self.shared
         keys = (self.node.node, shared.nodes, shared.described, shared.generation)
         arguments = ("node", "d", _LEASE_MS, 1, "0", 0, "100.0")
-        return _Step("heartbeat", HEARTBEAT, (*keys, shared.traffic, shared.budget), arguments)
+        keys = (*keys, shared.traffic, shared.budget, shared.departed)
+        return _Step("heartbeat", HEARTBEAT, keys, arguments)
 
     def cleaning(self) -> list[_Step]:
         """What a janitor does to the node, in its order."""
         node, shared = self.node, self.shared
-        forgotten = (node.node, node.channels, node.present, self.news.interest, self.news.presence)
+        dead = (node.node, node.channels, node.present, shared.nodes, shared.departed)
+        forgotten = (*dead, self.news.interest, self.news.presence)
         buried = (node.node, shared.nodes, shared.described, node.channels, node.present)
+        rest = (node.inbox, node.mark, shared.traffic, node.sessions)
         declared = (
             DECLARE_DEAD,
             (self.janitor.node, node.node, shared.nodes),
@@ -120,7 +123,7 @@ class _World:
             _Step("suspect", *declared),
             _Step("declare dead", *declared),
             _Step("forget", FORGET, forgotten, ("node", "news")),
-            _Step("bury", BURY, (*buried, node.inbox, node.mark, shared.traffic), ("node",)),
+            _Step("bury", BURY, (*buried, *rest), ("node",)),
         ]
 
     async def is_interested(self) -> bool:
