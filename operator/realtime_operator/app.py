@@ -113,6 +113,8 @@ async def _lead(
                     memo=kopf.Memo(keepers=keepers),
                     stop_flag=stop,
                     standalone=True,
+                    # Else kopf asks for the user's name, which a container's user may not have.
+                    identity=settings.identity,  # type: ignore[arg-type] - a str of kopf's own
                 ),
             )
         finally:
