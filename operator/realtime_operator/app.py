@@ -113,8 +113,9 @@ async def _lead(
                     memo=kopf.Memo(keepers=keepers),
                     stop_flag=stop,
                     standalone=True,
-                    # Else kopf asks for the user's name, which a container's user may not have.
-                    identity=settings.identity,  # type: ignore[arg-type] - a str of kopf's own
+                    # A str, as kopf types it in private. Without it kopf asks for the name of the
+                    # user, which a container's may not have.
+                    identity=settings.identity,  # type: ignore[arg-type]
                 ),
             )
         finally:
