@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -40,10 +41,11 @@ async def test_everybody_hears_what_a_backend_publishes(installed: Installed) ->
         assert "error" not in published
         for client in clients:
             assert (await client.next())["push"]["pub"]["data"] == data
-        nodes = (await call(backend, "info"))["result"]["nodes"]
-        assert sum(node["num_clients"] for node in nodes) == CLIENTS
+        async with asyncio.timeout(30):
+            while sum(counts := await clients_of_nodes(backend)) < CLIENTS:  # told with heartbeats
+                await asyncio.sleep(0.2)
         if cluster.are_services_reachable:
-            assert all(node["num_clients"] for node in nodes)
+            assert all(counts)
 
 
 async def test_a_wrong_token_is_refused(installed: Installed) -> None:
@@ -53,6 +55,12 @@ async def test_a_wrong_token_is_refused(installed: Installed) -> None:
             wrong = token(secret="x" * 32, sub="ann", lifetime_s=60)
             answer = await client.call({"id": 1, "connect": {"token": wrong}})
             assert answer["close"]["code"] == 3500
+
+
+async def clients_of_nodes(backend: aiohttp.ClientSession) -> list[int]:
+    """How many clients each node tells the others that it has."""
+    nodes = (await call(backend, "info"))["result"]["nodes"]
+    return [node["num_clients"] for node in nodes]
 
 
 async def call(backend: aiohttp.ClientSession, method: str, **arguments: Any) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def allowed(installed: Installed, account: str, namespace: str) -> dict[str, set
     verbs: dict[str, set[str]] = {}
     for line in listed.splitlines():
         resource = "" if line[:1].isspace() else line.split(maxsplit=1)[0]
-        urls, names, granted = (part.rstrip("]").lstrip() for part in line.split("[")[1:])
+        urls, names, granted = (part.partition("]")[0] for part in line.split("[")[1:])
         if urls or resource in EVERYBODY:
             continue
         key = f"{resource} [{names}]" if names else resource
