@@ -121,6 +121,36 @@ storm: $(READY) ## Let thousands of clients come back at once, and slowly
 soak: $(READY) ## Let clients churn for a quarter of an hour, and look for what grows
 	@$(BIN)/python -m tests.load.bench_soak $(ARGS)
 
+# --- kubernetes -----------------------------------------------------------------------------------
+
+# As the charts name it, unless they are told otherwise.
+TAG ?= $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' node/realtime_node/__init__.py)
+
+.PHONY: images
+images: ## Build the images of node and operator with Docker (TAG=…)
+	@for part in node operator; do \
+	  docker build --tag realtime-$$part:$(TAG) --file $$part/Dockerfile \
+	    --build-arg VERSION=$(TAG) --build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; \
+	done
+
+.PHONY: test-kubernetes
+test-kubernetes: $(READY) ## Test on a real Kubernetes: KUBECONFIG's, else kind's, else the lab's
+	@$(BIN)/python -m pytest -m kubernetes tests/kubernetes $(ARGS)
+
+.PHONY: kind-up
+kind-up: images ## Start two machines with kind, which has the images
+	@kind get clusters 2>/dev/null | grep -qx realtime || \
+	  kind create cluster --name realtime --config kind-config.yaml --wait 3m
+	@kind load docker-image --name realtime realtime-node:$(TAG) realtime-operator:$(TAG)
+
+.PHONY: kind-test
+kind-test: ## Test on the cluster of kind-up if that is up, else on one for the test
+	@env -u KUBECONFIG $(MAKE) --no-print-directory test-kubernetes
+
+.PHONY: kind-down
+kind-down: ## End the cluster of kind-up
+	@kind delete cluster --name realtime
+
 # --- checks ---------------------------------------------------------------------------------------
 
 .PHONY: check
@@ -130,6 +160,7 @@ check: lint types imports locked ## Run every check below
 lint: $(READY) ## Check style and formatting
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/shellcheck --external-sources .ci/run requirements/lock.sh tests/kubernetes/lab/kubelab
 
 .PHONY: types
 types: $(READY) ## Check types
@@ -166,6 +197,10 @@ crd: $(READY) ## Write the definition of RealtimeCluster from the models and the
 	@mv $(SPEC_OF_NODE).new $(SPEC_OF_NODE)
 	@$(BIN)/python -m realtime_operator.cli crd > $(CRD).new
 	@mv $(CRD).new $(CRD)
+
+.PHONY: charts
+charts: $(READY) ## Write the charts' READMEs and schemas from their values and the CRD
+	@$(BIN)/python -m tools.chart_docs
 
 .PHONY: requirements
 requirements: | $(UV_NEEDED) ## Lock the dependencies (ARGS=--upgrade takes newer ones)

@@ -4,7 +4,7 @@
 #   requirements/lock.sh DIRECTORY [OPTION…]   options go to `uv pip compile`, e.g. --upgrade
 #
 # A pin found in DIRECTORY stays while it fits. dev.txt is resolved first, from everything; what the
-# images install starts from its pins, so the three always agree. No address of an index is written:
+# images install, and what builds them, starts from its pins, so that all agree. No address of an index is written:
 # each machine's own settings say where packages come from.
 set -euo pipefail
 
@@ -20,3 +20,5 @@ for package in node operator; do
   cp "$into/dev.txt" "$into/$package.txt"
   "${compile[@]}" "$package/pyproject.toml" -o "$into/$package.txt"
 done
+cp "$into/dev.txt" "$into/build.txt"
+"${compile[@]}" requirements/build.in -o "$into/build.txt"

@@ -113,6 +113,9 @@ async def _lead(
                     memo=kopf.Memo(keepers=keepers),
                     stop_flag=stop,
                     standalone=True,
+                    # A str, as kopf types it in private. Without it kopf asks for the name of the
+                    # user, which a container's may not have.
+                    identity=settings.identity,  # type: ignore[arg-type]
                 ),
             )
         finally:
