@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
+from realtime_node.config import reload
 from realtime_node.config.loading import variable
 from realtime_node.config.section import parse_duration
 from realtime_node.config.settings import Settings
 from realtime_node.config.tree import Kind, all_keys
 from realtime_operator.build.node_settings import (
     ADMIN_KEY_VARIABLE,
+    NEEDS_RESTART,
     secret_variables,
     settings_document,
 )
@@ -87,7 +89,8 @@ def test_no_secret_stands_in_the_resource() -> None:
     """Every secret of the node's settings is left out of spec.node and has a reference instead."""
     ref = SecretKeyRef(name="secret", key="key")
     every = {f"{part}SecretRef": ref for part in ("apiKey", "adminKey", "tokenHmac")}
-    every["subscriptionTokenHmacSecretRef"] = ref
+    for part in ("tokenHmacPrevious", "subscriptionTokenHmac", "subscriptionTokenHmacPrevious"):
+        every[f"{part}SecretRef"] = ref
     redis = {f"{part}SecretRef": ref for part in ("address", "password", "sentinelPassword")}
     spec = RealtimeClusterSpec.model_validate(
         {"image": "node", "secrets": every, "engine": {"redis": redis}}
@@ -102,6 +105,14 @@ def test_no_secret_stands_in_the_resource() -> None:
         place = "".join(part if part == "[]" else f".{part}" for part in map(str, path))
         assert place not in schemas or schemas[place]["pattern"] == "^/[^\n]+$", place
     assert not [place for place in schemas if place.endswith("static_headers")]
+
+
+def test_what_the_node_reloads_makes_no_revision() -> None:
+    """Of what users may set, exactly what a running node does not take over makes another one."""
+    of_users = {
+        key for key in reload.NEEDS_RESTART if key.split(".")[0] not in node_settings_schema.OWNED
+    }
+    assert set(NEEDS_RESTART) == of_users
 
 
 def test_the_node_accepts_what_the_operator_writes() -> None:

@@ -8,7 +8,7 @@ restarts finds the settings it was made for.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from realtime_operator.build.names import Owner, admin_secret_name, metadata, settings_name
@@ -20,8 +20,18 @@ FILE: Final = "settings.json"
 ADMIN_KEY: Final = "key"
 """Key within the Secret that the operator makes."""
 
-RELOADED: Final = ("admission", "channel", "client", "log")
-"""Sections of the settings that running nodes reload; a change of any other is a new revision."""
+NEEDS_RESTART: Final = (
+    "engine",
+    "client.proxy.refresh.enabled",
+    "client.ping_interval",
+    "client.session",
+    "client.api_subscriptions.kept",
+    "websocket.handler_prefix",
+    "admission.cluster_connects_per_second",
+    "admission.handshake_timeout",
+)
+"""Settings, or sections with all of theirs, that a running node does not take over; the node says
+which they are, and a test holds this equal. A change of any other reaches the nodes in place."""
 
 ADMIN_KEY_VARIABLE: Final = "REALTIME_NODE_ADMIN__KEY"
 
@@ -83,9 +93,30 @@ def secret_variables(cluster: str, spec: RealtimeClusterSpec) -> dict[str, Secre
         "REALTIME_NODE_CLIENT__SUBSCRIPTION_TOKEN__HMAC_SECRET_KEY": (
             keys.subscription_token_hmac_secret_ref
         ),
+        "REALTIME_NODE_CLIENT__TOKEN__HMAC_PREVIOUS_SECRET_KEY": (
+            keys.token_hmac_previous_secret_ref
+        ),
+        "REALTIME_NODE_CLIENT__SUBSCRIPTION_TOKEN__HMAC_PREVIOUS_SECRET_KEY": (
+            keys.subscription_token_hmac_previous_secret_ref
+        ),
         ADMIN_KEY_VARIABLE: admin_key_ref(cluster, spec),
     }
     return {name: reference for name, reference in given.items() if reference}
+
+
+def restart_settings(node: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `spec.node` needs other nodes when it changes, by dotted key."""
+    found = {key: _at(node, key.split(".")) for key in NEEDS_RESTART}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _at(section: Mapping[str, Any], path: Sequence[str]) -> Any:  # noqa: ANN401 - whatever it is
+    value: Any = section
+    for name in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(name)
+    return value
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

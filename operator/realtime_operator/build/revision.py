@@ -12,7 +12,7 @@ import hashlib
 import json
 from typing import Final
 
-from realtime_operator.build.node_settings import RELOADED
+from realtime_operator.build.node_settings import restart_settings
 from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
 
 TEMPLATE_VERSION: Final = 1
@@ -29,7 +29,7 @@ def revision_of(spec: RealtimeClusterSpec) -> str:
         "engine": spec.engine.model_dump(exclude_defaults=True),
         "secrets": spec.secrets.model_dump(exclude_defaults=True),
         "template": spec.template.model_dump(exclude_defaults=True),
-        "node": {key: value for key, value in spec.node.items() if key not in RELOADED},
+        "node": restart_settings(spec.node),
     }
     text = json.dumps(counted, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]

@@ -77,8 +77,14 @@ class SecretsSpec(Part):
     token_hmac_secret_ref: SecretKeyRef | None = None
     """Holds the key that signs connection tokens, at least 32 bytes."""
 
+    token_hmac_previous_secret_ref: SecretKeyRef | None = None
+    """Holds the key that signed connection tokens before; they stay valid while it is named."""
+
     subscription_token_hmac_secret_ref: SecretKeyRef | None = None
     """Holds the key that signs subscription tokens, if they have one of their own."""
+
+    subscription_token_hmac_previous_secret_ref: SecretKeyRef | None = None
+    """Holds the key that signed subscription tokens before."""
 
 
 class TemplateSpec(Part):

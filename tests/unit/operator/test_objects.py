@@ -33,18 +33,23 @@ def test_the_revision_of_a_spec_never_changes() -> None:
     """
     assert revision_of(make_spec()) == "293a1dad78"
     full = make_spec(
-        node={"engine": {"redis": {"prefix": "x"}}, "websocket": {"compression": True}},
+        node={"engine": {"redis": {"prefix": "x"}}, "client": {"ping_interval": "20s"}},
         template={"labels": {"team": "a"}, "resources": {"limits": {"memory": "1Gi"}}},
         secrets={"apiKeySecretRef": {"name": "s", "key": "k"}},
     )
-    assert revision_of(full) == "e8390f7ae9"
+    assert revision_of(full) == "c2223fd8b1"
 
 
 def test_what_nodes_reload_makes_no_revision() -> None:
     """Namespaces, limits, keys' places, budgets and numbers leave the revision as it is."""
     same = make_spec(
         replicas=7,
-        node={"channel": {"max_length": 9}, "client": {"channel_limit": 9}, "log": {}},
+        node={
+            "channel": {"max_length": 9},
+            "client": {"channel_limit": 9},
+            "log": {},
+            "websocket": {"compression": True},
+        },
         drain={"windowSeconds": 9},
         reconnectBudget={"connectionsPerSecondPerNode": 9},
         capacity={"maxConnections": 9},
@@ -58,7 +63,8 @@ def test_what_nodes_cannot_reload_makes_a_revision() -> None:
     changes: list[dict[str, Any]] = [
         {},
         {"image": "node:2"},
-        {"node": {"websocket": {"compression": True}}},
+        {"node": {"client": {"ping_interval": "20s"}}},
+        {"node": {"websocket": {"handler_prefix": "/ws"}}},
         {"template": {"labels": {"a": "b"}}},
         {"secrets": {"apiKeySecretRef": reference}},
         {"engine": {"redis": {"addressSecretRef": reference}}},
