@@ -26,8 +26,10 @@ logger = logging.getLogger(__name__)
 V = TypeVar("V", bound=ConnectVerdict | SubscribeVerdict)
 
 MAX_BYTES: Final = 16_384
-STORE_PATIENCE_S: Final = 0.5
-"""How long a store may take before the backend is asked without it."""
+STORE_PATIENCE_S: Final = 2.0
+"""How long a store may take before the backend is asked without it. Longer than a busy loop lags: the
+node that a storm keeps busy must not take itself for one whose store is away. Shorter than the 5 s
+after which SDKs give an attempt up."""
 _VERSION: Final = b"\x01"
 
 
