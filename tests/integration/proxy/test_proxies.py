@@ -250,7 +250,7 @@ async def test_subscriptions_come_back_without_the_team_as_well(
 async def test_without_redis_the_team_is_asked(
     team: TeamServer, start_node: StartNode, redis: RedisServer
 ) -> None:
-    """A store that does not answer costs half a second, not the connection."""
+    """A store that does not answer costs two seconds, not the connection."""
     node = await start_node("lonely", **CACHED)
     assert "connect" in await _connect(node)
     os.kill(redis.pid, signal.SIGSTOP)
