@@ -149,7 +149,8 @@ CONDITIONS: Final[dict[str, tuple[Condition, ...]]] = {
         _at_most("unaffected_p99_ms", 1, PLAIN),
     ),
     "drained-alone": (*_DRAINED_APART, _at_least("on_its_own", 1)),
-    "drained-disturbed": (*_DRAINED, _at_most("after_kill_ratio", 0.9)),
+    # The killed node's clients come back unmetered there, and that is felt.
+    "drained-disturbed": (*_DRAINED_APART, _at_most("after_kill_ratio", 0.9)),
     "soaked": (
         *_WHOLE,
         _at_most("rss_ratio", 1.05),
