@@ -512,6 +512,32 @@ async def test_those_who_ask_the_same_at_once_share_one_answer() -> None:
     assert [client.session.user for client in clients[1:]] == ["ann", "ann"]
 
 
+async def test_who_comes_after_a_revocation_shares_no_older_answer() -> None:
+    """A question that was under way when the user was revoked is not asked for somebody later."""
+    node = _node(cache_ttl="60s")
+    node.team.gate.clear()
+    before, after = node.client(COOKIE), node.client(COOKIE)
+    await _tell(before, connect={})
+    await node.verdicts.revoke("ann")
+    await _tell(after, connect={})
+    node.team.gate.set()
+    await settle()
+    assert len(node.team.asked("/connect")) == 2
+
+
+async def test_a_question_that_is_given_up_is_answered() -> None:
+    """Proxies that are closed under a client leave it with an error that it may try again after."""
+    node = _node(cache_ttl="60s")
+    node.team.gate.clear()
+    client = node.client(COOKIE)
+    waiting = client.say(connect={})
+    await settle()
+    await node.proxies.close()
+    await settle()
+    (reply,) = client.unread()
+    assert (reply["id"], reply["error"]["temporary"]) == (waiting, True)
+
+
 async def test_a_long_connection_is_still_known_when_it_breaks() -> None:
     """A verdict is kept alive with its connection, and ends when nobody holds it."""
     node = _node(cache_ttl="60s")
