@@ -173,8 +173,8 @@ class Keeper:
             self.touch(session)
 
     def touch(self, session: Session) -> None:
-        """Write what a session's record is to hold, soon."""
-        if session.resumption is not None:
+        """Write what a session's record is to hold, soon; that it has ended stays said."""
+        if session.resumption is not None and session.is_open:
             owner = session.resumption.owner
             self._note(owner.connection, _Note(owner, session))
 

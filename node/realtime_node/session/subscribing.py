@@ -27,7 +27,7 @@ from realtime_node.protocol.messages import (
     SubscribePush,
     SubscribeResult,
 )
-from realtime_node.session.continuing import keep_grant, stay_in
+from realtime_node.session.continuing import granted_channels, keep_grant, stay_in
 from realtime_node.session.departures import Departure
 from realtime_node.session.expiring import refreshes, watch_subscriptions
 from realtime_node.session.offenders import is_repeat_offender
@@ -140,7 +140,7 @@ def unsubscribe_from_server(session: Session, channel: str) -> None:
 
 
 async def _unsubscribe_from_server(session: Session, channel: str) -> None:
-    for name in [channel] if channel else list(session.subscriptions):
+    for name in [channel] if channel else granted_channels(session):
         keep_grant(session, name, None)
         session.end_subscription(name, codes.UNSUBSCRIBED_BY_SERVER)
 
