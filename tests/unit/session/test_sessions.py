@@ -18,6 +18,7 @@ from realtime_node.cluster.session_store import KeptGrant
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol import codes
 from realtime_node.session import chore as chore_module
+from realtime_node.session import keeper as keeper_module
 from realtime_node.session.claims import SubscriptionClaims
 from realtime_node.session.expiring import set_expiry
 from realtime_node.session.resuming import Ending
@@ -284,6 +285,23 @@ async def test_writes_outlast_an_outage(node: FakeNode) -> None:
     record = node.cluster.sessions.records[first["data"]["session"]]
     assert record.ended_at is not None
     assert record.state.grants.keys() == {"closed:a"}
+
+
+async def test_claims_to_be_undone_are_bounded(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients that try again and again while the store is away do not pile up here."""
+    monkeypatch.setattr(keeper_module, "MAX_UNDONE", 5)
+    node.sessions.failing.update(claim=DOWN, release=DOWN)
+    for _ in range(2):
+        for _ in range(20):
+            assert "error" in await node.client().ask(connect={"data": {"session": "new"}})
+        assert len(node.keeper) <= 5
+        node.sessions.failing.pop("release")
+        await node.keeper.drain()
+        assert len(node.keeper) == 0
+        node.sessions.failing["release"] = DOWN
+    node.sessions.failing.clear()
 
 
 async def test_nothing_is_written_behind_the_end(node: FakeNode) -> None:
