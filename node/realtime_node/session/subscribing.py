@@ -97,8 +97,12 @@ async def open_subscription(
     `BackplaneError` as it comes. In every case nothing of the attempt is left.
     """
     services = session.services
-    rule = services.rules.rule(channel)
-    demand_room(session, channel)
+    try:
+        rule = services.rules.rule(channel)
+        demand_room(session, channel)
+    except ReplyError:
+        _release(subscription)
+        raise
     session.subscriptions[channel] = subscription
     if session.resumption is not None:
         subscription.stay = stay_in(session, rule.options)
@@ -202,8 +206,7 @@ def _abandon(session: Session, channel: str, subscription: Subscription) -> None
     info = session.info(channel)
     if session.subscriptions.get(channel) is subscription:
         del session.subscriptions[channel]
-        if subscription.hold is not None:
-            subscription.hold.release()
+        _release(subscription)
     services.hub.leave(channel, session)
     if subscription.has_presence:
         # Whether the entry was written is not known; taking it out is right in any case, and for
@@ -217,6 +220,11 @@ def _abandon(session: Session, channel: str, subscription: Subscription) -> None
         )
         after_s = stay.grace_ms / 1000 if was_present else 0
         services.departures.add(channel, departure, after_s=after_s)
+
+
+def _release(subscription: Subscription) -> None:
+    if subscription.hold is not None:
+        subscription.hold.release()
 
 
 def _result(  # noqa: PLR0913 - what the reply is made of

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from realtime_node.config import ChannelSettings
 from realtime_node.errors import BackendError
 from realtime_node.session.lifecycle import NEVER
 from tests.support.fakes import UNIX_START, FakeClient, FakeNode, settle
@@ -523,6 +524,26 @@ async def test_who_comes_after_a_revocation_shares_no_older_answer() -> None:
     node.team.gate.set()
     await settle()
     assert len(node.team.asked("/connect")) == 2
+
+
+async def test_a_subscription_that_fails_holds_no_verdict() -> None:
+    """A namespace that goes while the backend is asked takes along what was said of it."""
+    kept = {"endpoint": "http://team/subscribe", "cache_ttl": "60s"}
+    channel = {**CHANNEL, "proxy": {**CHANNEL["proxy"], "subscribe": kept}}
+    node = FakeNode(client={"proxy": {}}, channel=channel, **OTHERS)
+    client = await _connected(node, token=node.trust("ann"))
+    keeper = node.proxies._subscribe["default"].keeper
+    assert keeper is not None
+    node.team.gate.clear()
+    waiting = client.say(subscribe={"channel": "team:a"})
+    await settle()
+    gone = ChannelSettings.model_validate({**channel, "namespaces": []})
+    node.services.rules.change(gone)
+    node.team.gate.set()
+    await settle()
+    (reply,) = [each for each in client.unread() if each.get("id") == waiting]
+    assert reply["error"]["code"] == 102
+    assert len(keeper) == 0
 
 
 async def test_a_question_that_is_given_up_is_answered() -> None:
