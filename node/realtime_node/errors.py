@@ -58,7 +58,7 @@ class BackendError(RealtimeError):
     """The team's backend could not be asked, or gave no answer that can be used."""
 
     def __init__(self, message: str, outcome: str, *, status: int = 0) -> None:
-        """Carry what became of the question (`proxy.backend.OUTCOMES`), and an HTTP status."""
+        """Carry what became of the question (see `proxy.backend`), and an HTTP status."""
         super().__init__(message)
         self.outcome = outcome
         self.status = status

@@ -24,6 +24,8 @@ STATE: Final = SessionState(
 )
 GRANT: Final = KeptGrant(server_side=True, chan_info=b'{"role":"host"}')
 FAR: Final = 4_000_000_000
+MANY: Final = 1_100
+"""More than a store notes one by one."""
 
 _connections = (f"connection {number}" for number in itertools.count())
 
@@ -288,6 +290,17 @@ async def test_a_revoked_session_is_not_resumed(cluster: Cluster, *, of_session:
     later = await claim(a)
     await a.sessions.release(later.owner, None, forget=False)
     assert (await claim(a, later.owner.session)).verdict is Verdict.RESUMED
+
+
+async def test_a_revocation_has_room_behind_all_that_was_taken(cluster: Cluster) -> None:
+    """However much was taken from a user before, sessions that are ended are not resumed."""
+    a = await cluster.node("a")
+    first = await claim(a, window_s=60)
+    await a.sessions.release(first.owner, None, forget=False)
+    for number in range(MANY):
+        await a.sessions.unsubscribe("ann", f"room {number}", remembered_ms=60_000)
+    await a.sessions.revoke("ann", remembered_ms=60_000)
+    assert (await claim(a, first.owner.session)).verdict is Verdict.REVOKED
 
 
 async def test_calls_about_what_is_not_there_do_nothing(cluster: Cluster) -> None:

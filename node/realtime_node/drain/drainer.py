@@ -116,7 +116,7 @@ class Drainer:
             return False
         shed = self._shed
         if not count:
-            self._shed = None
+            self._end_shed()
         elif shed is None or (shed.count, shed.rate_per_s) != (count, rate_per_s):
             done = shed.count - shed.remaining if shed is not None else 0
             remaining = max(0, count - done)
@@ -241,10 +241,13 @@ class Drainer:
         self._plan = plans.extended(self._plan, self._facts(), now)
         logger.warning("drain: %s: moved by %.0f s", step.reason, self._plan.extended_to - now)
 
+    def _end_shed(self) -> None:
+        self._shed = None
+        self._closer.forget()
+
     async def _shed_next(self, shed: Shed) -> None:
         if not shed.remaining or not self._clients.num_open:
-            self._shed = None
-            self._closer.forget()
+            self._end_shed()
             return
         if await self._closer.close_next(SHED, shed.rate_per_s, shed.remaining, NEVER):
             self._shed = msgspec.structs.replace(shed, remaining=shed.remaining - 1)

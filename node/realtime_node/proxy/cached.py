@@ -1,11 +1,12 @@
 """Answers that are given again: a reconnect storm must not become one of the team's backend.
 
 The store of all nodes is asked first, in one exchange; on this node, those who ask the same at the
-same time share one answer. Only what lets a client in is kept, never beyond its own end, and nobody
-is given what was said of them before they were revoked (`cluster.verdicts`). A store that does not
-answer soon is done without.
+same time share one answer, unless somebody was revoked between them. Only what lets a client in is
+kept, never beyond its own end, and nobody is given what was said of them before they were revoked
+(`cluster.verdicts`). A store that does not answer soon is done without.
 
-Bounds: one question per key is under way; a verdict of more than `MAX_BYTES` is not kept.
+Bounds: one question per key is under way between two revocations; a verdict of more than
+`MAX_BYTES` is not kept.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from realtime_node.cluster.verdicts import VerdictStore
-from realtime_node.errors import BackplaneError
+from realtime_node.errors import BackendError, BackplaneError
 from realtime_node.proxy.answers import ConnectVerdict, SubscribeVerdict
 
 logger = logging.getLogger(__name__)
@@ -27,9 +28,9 @@ V = TypeVar("V", bound=ConnectVerdict | SubscribeVerdict)
 
 MAX_BYTES: Final = 16_384
 STORE_PATIENCE_S: Final = 2.0
-"""How long a store may take before the backend is asked without it. Longer than a busy loop lags: the
-node that a storm keeps busy must not take itself for one whose store is away. Shorter than the 5 s
-after which SDKs give an attempt up."""
+"""How long a store may take before the backend is asked without it. Longer than a busy loop lags:
+the node that a storm keeps busy must not take itself for one whose store is away. Shorter than the
+5 s after which SDKs give an attempt up."""
 _VERSION: Final = b"\x01"
 
 
@@ -38,6 +39,14 @@ class CacheInstruments(Protocol):
 
     def looked_up(self, outcome: str) -> None:
         """Count a question: `hit`, `miss`, `shared`, `anonymous` (not kept), `away` (no store)."""
+
+
+class _Asked(NamedTuple):
+    """What those have in common who may be given one answer."""
+
+    key: bytes
+    stamp: int | None
+    """Revocations before it was asked; None: the store is away, and could not be told of any."""
 
 
 class Cached(Generic[V]):
@@ -58,7 +67,7 @@ class Cached(Generic[V]):
         self._decoder: msgspec.msgpack.Decoder[V] = msgspec.msgpack.Decoder(kind)
         self._instruments = instruments
         self._wall_clock = wall_clock
-        self._under_way: dict[bytes, asyncio.Task[V | None]] = {}
+        self._under_way: dict[_Asked, asyncio.Task[V | None]] = {}
         self._keeping: set[asyncio.Task[None]] = set()
 
     async def ask(
@@ -71,15 +80,37 @@ class Cached(Generic[V]):
         if key is None:
             self._instruments.looked_up("anonymous")
             return await question()
-        task = self._under_way.get(key)
+        try:
+            async with asyncio.timeout(STORE_PATIENCE_S):
+                found = await self.store.find(key)
+        except (BackplaneError, TimeoutError):
+            return await self._share("away", _Asked(key, None), question, user_of)
+        if (verdict := self._decoded(found.verdict)) is not None:
+            self._instruments.looked_up("hit")
+            return verdict
+        return await self._share("miss", _Asked(key, found.stamp), question, user_of)
+
+    async def _share(
+        self,
+        outcome: str,
+        asked: _Asked,
+        question: Callable[[], Awaitable[V | None]],
+        user_of: Callable[[V], str],
+    ) -> V | None:
+        """Put a question, or wait with those who did between the same two revocations."""
+        task = self._under_way.get(asked)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._find(key, question, user_of))
-            self._under_way[key] = task
-            task.add_done_callback(lambda done: self._end(key, done))
+            task = asyncio.get_running_loop().create_task(self._put(asked, question, user_of))
+            self._under_way[asked] = task
+            task.add_done_callback(lambda done: self._end(asked, done))
         else:
-            self._instruments.looked_up("shared")
+            outcome = "shared"
+        self._instruments.looked_up(outcome)
         # Who leaves must not take the answer from those who wait as well.
-        return await asyncio.shield(task)
+        await asyncio.wait((task,))
+        if task.cancelled():
+            raise BackendError("the proxy was closed before the backend answered", "abandoned")
+        return task.result()
 
     async def stamp(self, key: bytes) -> int | None:
         """Return what `renew` needs of the time before the backend is asked; None: no store."""
@@ -107,26 +138,16 @@ class Cached(Generic[V]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _find(
+    async def _put(
         self,
-        key: bytes,
+        asked: _Asked,
         question: Callable[[], Awaitable[V | None]],
         user_of: Callable[[V], str],
     ) -> V | None:
-        try:
-            async with asyncio.timeout(STORE_PATIENCE_S):
-                found = await self.store.find(key)
-        except (BackplaneError, TimeoutError):
-            self._instruments.looked_up("away")
-            return await question()
-        if (verdict := self._decoded(found.verdict)) is not None:
-            self._instruments.looked_up("hit")
-            return verdict
-        self._instruments.looked_up("miss")
         verdict = await question()
-        if verdict is not None:
+        if verdict is not None and asked.stamp is not None:
             # Nobody waits for it: a client that comes back before it is kept asks again.
-            keeping = self._keep_quietly(key, verdict, user_of(verdict), found.stamp)
+            keeping = self._keep_quietly(asked.key, verdict, user_of(verdict), asked.stamp)
             task = asyncio.get_running_loop().create_task(keeping)
             self._keeping.add(task)
             task.add_done_callback(self._keeping.discard)
@@ -155,8 +176,8 @@ class Cached(Generic[V]):
         ends_at = verdict.expire_at
         return None if ends_at and ends_at <= self._wall_clock() else verdict
 
-    def _end(self, key: bytes, task: asyncio.Task[V | None]) -> None:
-        self._under_way.pop(key, None)
+    def _end(self, asked: _Asked, task: asyncio.Task[V | None]) -> None:
+        self._under_way.pop(asked, None)
         if not task.cancelled():
             task.exception()  # it was told to those who waited, if anybody did
 

@@ -49,6 +49,13 @@ def granted(session: Session, channel: str) -> Grant | None:
     return None if grant is None or grant.server_side else grant
 
 
+def granted_channels(session: Session) -> list[str]:
+    """Return the channels that it is subscribed to, and those that it may be without asking."""
+    if session.resumption is None:
+        return list(session.subscriptions)
+    return list({**session.subscriptions, **session.resumption.grants})
+
+
 async def demand_ownership(session: Session) -> None:
     """Raise `Disconnect` (3503) if another connection has this one's session now."""
     resumption = session.resumption

@@ -141,6 +141,11 @@ class Departures:
     def _next_steps(self, most: int) -> list[Step]:
         return [self._tell(*key) for key in islice(self._pending, most)]
 
+    def _put_behind(self, key: tuple[str, str]) -> None:
+        """Let the others be told first: what they need of the store may be there."""
+        if (departure := self._pending.pop(key, None)) is not None:
+            self._pending[key] = departure
+
     async def _tell(self, channel: str, client: str) -> bool:
         departure = self._pending.get((channel, client))
         if departure is None:
@@ -160,5 +165,6 @@ class Departures:
                 await self._backplane.announce(channel, EntryKind.LEAVE, departure.info)
         except BackplaneError as error:
             logger.warning("departure from %s is not told yet: %s", channel, error)
+            self._put_behind((channel, client))
             return False
         return True

@@ -5,9 +5,11 @@ A connect claims its session and everything kept with one question to the store.
 session, and lets the records of ended connections wait for their clients. Nothing of it is on the
 way of a message.
 
-Bound: one note per session of this node, live or just ended. Notes are kept through an outage of
-the store and worked off (`chore`) after it; a claim needs the store, so their
-number does not grow meanwhile.
+Bounds: one note per session of this node, live or just ended, and one for each of about
+`MAX_UNDONE` claims that had no answer. Notes are kept through an outage of the store and worked off
+(`chore`) after it. Clients that try again meanwhile bring nothing but claims to be undone; those
+for which there is no room stay as they are: whose they are takes them over, and nobody's end with
+this node.
 """
 
 from __future__ import annotations
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MAX_UNDONE: Final = 10_000
+"""More than a node can have under way when the store goes: most that come later were never sent."""
 _REFUSED: Final = (Verdict.UNKNOWN, Verdict.FOREIGN, Verdict.EXPIRED, Verdict.REVOKED)
 
 
@@ -83,6 +87,8 @@ class Keeper:
         self._node_id = node_id
         self._wall_clock = wall_clock
         self._notes: dict[str, _Note] = {}
+        # Those of claims without an answer, being written or waiting.
+        self._undoing: set[str] = set()
         self._chore = Chore(self._next_steps)
         # One for each connect that takes a session over, no longer than the store's deadline.
         self._telling: set[asyncio.Task[None]] = set()
@@ -147,10 +153,15 @@ class Keeper:
         return claimed
 
     def _undo(self, asked: str, new: Owner) -> None:
+        if len(self._undoing) >= MAX_UNDONE:
+            return
+        undoing = {f"{new.connection} new": _Note(new, None, Ending.FOR_GOOD)}
         if asked:
             taken = new._replace(session=asked)
-            self._note(new.connection, _Note(taken, None, Ending.LOST))
-        self._note(f"{new.connection} new", _Note(new, None, Ending.FOR_GOOD))
+            undoing[new.connection] = _Note(taken, None, Ending.LOST)
+        self._undoing.update(undoing)
+        for key, note in undoing.items():
+            self._note(key, note)
 
     async def _tell_superseded(self, claimed: Claimed) -> None:
         owner = claimed.owner
@@ -173,8 +184,8 @@ class Keeper:
             self.touch(session)
 
     def touch(self, session: Session) -> None:
-        """Write what a session's record is to hold, soon."""
-        if session.resumption is not None:
+        """Write what a session's record is to hold, soon; that it has ended stays said."""
+        if session.resumption is not None and session.is_open:
             owner = session.resumption.owner
             self._note(owner.connection, _Note(owner, session))
 
@@ -218,6 +229,7 @@ class Keeper:
             # What was noted meanwhile says more.
             self._notes.setdefault(key, note)
             return False
+        self._undoing.discard(key)
         return True
 
     def _state(self, session: Session) -> SessionState:

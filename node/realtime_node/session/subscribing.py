@@ -27,7 +27,7 @@ from realtime_node.protocol.messages import (
     SubscribePush,
     SubscribeResult,
 )
-from realtime_node.session.continuing import keep_grant, stay_in
+from realtime_node.session.continuing import granted_channels, keep_grant, stay_in
 from realtime_node.session.departures import Departure
 from realtime_node.session.expiring import refreshes, watch_subscriptions
 from realtime_node.session.offenders import is_repeat_offender
@@ -97,8 +97,12 @@ async def open_subscription(
     `BackplaneError` as it comes. In every case nothing of the attempt is left.
     """
     services = session.services
-    rule = services.rules.rule(channel)
-    demand_room(session, channel)
+    try:
+        rule = services.rules.rule(channel)
+        demand_room(session, channel)
+    except ReplyError:
+        _release(subscription)
+        raise
     session.subscriptions[channel] = subscription
     if session.resumption is not None:
         subscription.stay = stay_in(session, rule.options)
@@ -140,7 +144,7 @@ def unsubscribe_from_server(session: Session, channel: str) -> None:
 
 
 async def _unsubscribe_from_server(session: Session, channel: str) -> None:
-    for name in [channel] if channel else list(session.subscriptions):
+    for name in [channel] if channel else granted_channels(session):
         keep_grant(session, name, None)
         session.end_subscription(name, codes.UNSUBSCRIBED_BY_SERVER)
 
@@ -202,8 +206,7 @@ def _abandon(session: Session, channel: str, subscription: Subscription) -> None
     info = session.info(channel)
     if session.subscriptions.get(channel) is subscription:
         del session.subscriptions[channel]
-        if subscription.hold is not None:
-            subscription.hold.release()
+        _release(subscription)
     services.hub.leave(channel, session)
     if subscription.has_presence:
         # Whether the entry was written is not known; taking it out is right in any case, and for
@@ -217,6 +220,11 @@ def _abandon(session: Session, channel: str, subscription: Subscription) -> None
         )
         after_s = stay.grace_ms / 1000 if was_present else 0
         services.departures.add(channel, departure, after_s=after_s)
+
+
+def _release(subscription: Subscription) -> None:
+    if subscription.hold is not None:
+        subscription.hold.release()
 
 
 def _result(  # noqa: PLR0913 - what the reply is made of

@@ -46,6 +46,23 @@ async def test_a_fenced_node_gets_its_records_again(store: Store, cluster: Redis
     assert again.previous_node == a.backplane.node_id
 
 
+async def test_a_late_write_takes_no_record_from_its_successor(
+    store: Store, cluster: RedisCluster
+) -> None:
+    """What a connection of the node wrote too late changes nothing of what the node knows."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    before = a.backplane.node_id
+    first = await claim(a, "", "first")
+    await claim(a, first.owner.session, "second")
+    assert not await a.sessions.write(first.owner, STATE)
+    async with store.client() as redis:
+        await fence(cluster, redis, before)
+    await a.publish("news", "finds out")
+    assert a.backplane.node_id != before
+    third = await claim(b, first.owner.session, "third")
+    assert third.previous_node == a.backplane.node_id
+
+
 async def test_a_fenced_node_takes_nobody_out_who_moved_on(
     store: Store, cluster: RedisCluster
 ) -> None:

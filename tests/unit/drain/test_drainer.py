@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -307,6 +309,19 @@ async def test_a_shed_can_be_changed_and_ended(at: Bench) -> None:
     at.drainer.shed(0, UNLIMITED)
     await asyncio.sleep(60)
     assert len(at.clients.closes) < 25
+
+
+@bench
+async def test_a_shed_that_was_ended_holds_on_to_nobody(at: Bench) -> None:
+    """Clients that go by themselves later are let go of."""
+    at.drainer.shed(50, 1)
+    await asyncio.sleep(2.5)
+    at.drainer.shed(0, UNLIMITED)
+    await asyncio.sleep(1)
+    left = [weakref.ref(client) for client in at.clients.open]
+    at.clients.open.clear()
+    gc.collect()
+    assert [client for client in left if client() is not None] == []
 
 
 @bench

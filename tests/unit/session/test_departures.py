@@ -130,6 +130,16 @@ async def test_bounded_number_is_told_at_once(watched: Watched) -> None:
     assert len(watched.presence.calls) == 3 * CONCURRENCY
 
 
+async def test_what_a_store_refuses_keeps_nothing_else_back(watched: Watched) -> None:
+    """Where a part of the store is away, departures of the others are told all the same."""
+    watched.presence.failing["remove"] = DOWN
+    for number in range(2 * CONCURRENCY):
+        watched.leaves(f"channel {number}")
+    watched.leaves("last", present=False)
+    await settle(300)
+    assert watched.backplane.calls == [("announce LEAVE", "last")]
+
+
 async def test_close_stops_working(watched: Watched) -> None:
     """A node that ends does not wait for a store that is gone."""
     watched.presence.failing["remove"] = DOWN

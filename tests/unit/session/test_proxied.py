@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from realtime_node.config import ChannelSettings
 from realtime_node.errors import BackendError
 from realtime_node.session.lifecycle import NEVER
 from tests.support.fakes import UNIX_START, FakeClient, FakeNode, settle
@@ -510,6 +511,52 @@ async def test_those_who_ask_the_same_at_once_share_one_answer() -> None:
     await settle()
     assert len(node.team.asked("/connect")) == 1
     assert [client.session.user for client in clients[1:]] == ["ann", "ann"]
+
+
+async def test_who_comes_after_a_revocation_shares_no_older_answer() -> None:
+    """A question that was under way when the user was revoked is not asked for somebody later."""
+    node = _node(cache_ttl="60s")
+    node.team.gate.clear()
+    before, after = node.client(COOKIE), node.client(COOKIE)
+    await _tell(before, connect={})
+    await node.verdicts.revoke("ann")
+    await _tell(after, connect={})
+    node.team.gate.set()
+    await settle()
+    assert len(node.team.asked("/connect")) == 2
+
+
+async def test_a_subscription_that_fails_holds_no_verdict() -> None:
+    """A namespace that goes while the backend is asked takes along what was said of it."""
+    kept = {"endpoint": "http://team/subscribe", "cache_ttl": "60s"}
+    channel = {**CHANNEL, "proxy": {**CHANNEL["proxy"], "subscribe": kept}}
+    node = FakeNode(client={"proxy": {}}, channel=channel, **OTHERS)
+    client = await _connected(node, token=node.trust("ann"))
+    keeper = node.proxies._subscribe["default"].keeper
+    assert keeper is not None
+    node.team.gate.clear()
+    waiting = client.say(subscribe={"channel": "team:a"})
+    await settle()
+    gone = ChannelSettings.model_validate({**channel, "namespaces": []})
+    node.services.rules.change(gone)
+    node.team.gate.set()
+    await settle()
+    (reply,) = [each for each in client.unread() if each.get("id") == waiting]
+    assert reply["error"]["code"] == 102
+    assert len(keeper) == 0
+
+
+async def test_a_question_that_is_given_up_is_answered() -> None:
+    """Proxies that are closed under a client leave it with an error that it may try again after."""
+    node = _node(cache_ttl="60s")
+    node.team.gate.clear()
+    client = node.client(COOKIE)
+    waiting = client.say(connect={})
+    await settle()
+    await node.proxies.close()
+    await settle()
+    (reply,) = client.unread()
+    assert (reply["id"], reply["error"]["temporary"]) == (waiting, True)
 
 
 async def test_a_long_connection_is_still_known_when_it_breaks() -> None:

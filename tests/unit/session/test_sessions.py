@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from realtime_node.cluster.session_store import KeptGrant
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol import codes
 from realtime_node.session import chore as chore_module
+from realtime_node.session import keeper as keeper_module
 from realtime_node.session.claims import SubscriptionClaims
 from realtime_node.session.expiring import set_expiry
 from realtime_node.session.resuming import Ending
@@ -285,6 +287,41 @@ async def test_writes_outlast_an_outage(node: FakeNode) -> None:
     assert record.state.grants.keys() == {"closed:a"}
 
 
+async def test_claims_to_be_undone_are_bounded(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients that try again and again while the store is away do not pile up here."""
+    monkeypatch.setattr(keeper_module, "MAX_UNDONE", 5)
+    node.sessions.failing.update(claim=DOWN, release=DOWN)
+    for _ in range(2):
+        for _ in range(20):
+            assert "error" in await node.client().ask(connect={"data": {"session": "new"}})
+        assert len(node.keeper) <= 5
+        node.sessions.failing.pop("release")
+        await node.keeper.drain()
+        assert len(node.keeper) == 0
+        node.sessions.failing["release"] = DOWN
+    node.sessions.failing.clear()
+
+
+async def test_nothing_is_written_behind_the_end(node: FakeNode) -> None:
+    """A client that is closed while its subscriptions end leaves a record that waits for it."""
+    client, first = await connected(node)
+    for channel in ("closed:a", "closed:b", "closed:c"):
+        token = subscription_token(node, channel)
+        await client.ask(subscribe={"channel": channel, "token": token})
+    await node.keeper.drain()
+    node.slow_clients.limits = replace(node.slow_clients.limits, client_bytes=1)
+    client.transport.stall()
+    client.outbound.send(b"x" * 2000)
+    node.registry.apply(UnsubscribeUser(user="", channel=""))
+    await settle()
+    await node.keeper.drain()
+    assert client.link.code == codes.SLOW.code
+    record = node.cluster.sessions.records[first["data"]["session"]]
+    assert record.ended_at is not None
+
+
 async def test_changes_of_a_pass_are_one_write(node: FakeNode) -> None:
     """Many grants at once are written once."""
     client, _ = await connected(node)
@@ -357,6 +394,20 @@ async def test_a_grant_that_ended_is_asked_for_again(node: FakeNode, how: str) -
         node.pass_time(61)
     back, second = await connected(node, first["data"]["session"], token="token of ann")
     assert second["data"]["resumed"] is True
+    assert (await back.ask(subscribe={"channel": "closed:a"}))["error"]["code"] == 103
+
+
+async def test_all_that_is_taken_includes_what_is_not_subscribed_to(node: FakeNode) -> None:
+    """Who came back and has not subscribed again yet has no grant left either."""
+    ann = node.trust("ann")
+    client, first = await connected(node, token=ann)
+    token = subscription_token(node, "closed:a", user="ann")
+    await client.ask(subscribe={"channel": "closed:a", "token": token})
+    client.session.ended()
+    await node.keeper.drain()
+    back, _ = await connected(node, first["data"]["session"], token=ann)
+    node.registry.apply(UnsubscribeUser(user="ann", channel=""))
+    await settle()
     assert (await back.ask(subscribe={"channel": "closed:a"}))["error"]["code"] == 103
 
 

@@ -136,7 +136,9 @@ class RedisSessions:
 
     async def write(self, owner: Owner, state: SessionState) -> bool:
         """See `SessionStore.write`."""
-        self._own[owner.session] = owner, state
+        own = self._own.get(owner.session)
+        if own is None or own[0].token <= owner.token:
+            self._own[owner.session] = owner, state
         return await self._write(owner, state)
 
     async def release(self, owner: Owner, state: SessionState | None, *, forget: bool) -> bool:

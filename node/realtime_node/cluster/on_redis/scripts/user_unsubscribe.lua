@@ -9,7 +9,7 @@
 -- ARGV[2] field under which it is noted
 -- ARGV[3] how long that is remembered, ms; 0: nobody has to know
 -- ARGV[4] 1: KEYS[2] is a record, which is only changed where it exists
--- ARGV[5] notes that are kept; beyond, everything counts as taken
+-- ARGV[5] notes that are kept; beyond, everything counts as taken, and only an end is noted as such
 --
 -- Returns {'OK'}
 --      or {'FENCED'}, nothing written
@@ -35,7 +35,7 @@ if ARGV[3] ~= '0' then
   local time = redis.call('TIME')
   local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
   local field = ARGV[2]
-  if redis.call('HLEN', KEYS[3]) >= tonumber(ARGV[5]) then
+  if field ~= 'end' and redis.call('HLEN', KEYS[3]) >= tonumber(ARGV[5]) then
     field = 'all'
   end
   redis.call('HSET', KEYS[3], field, now)
