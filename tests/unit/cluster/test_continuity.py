@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from realtime_node.cluster.on_redis.continuity import missing
+from realtime_node.cluster.on_redis.continuity import Continuity, missing
+from realtime_node.cluster.on_redis.instruments import NoInstruments
+from realtime_node.cluster.on_redis.keys import Keys
 from realtime_node.cluster.on_redis.traces import Seen, Traces
 
 _ENTRY = [b"p7 e news", b"payload"]
@@ -54,3 +56,24 @@ def test_an_acknowledgement_counts_for_the_identity_that_made_it() -> None:
     traces.begin("b")
     traces.acknowledged("a", 0, 4)
     assert traces[0].seen().published == 0
+
+
+def test_a_loss_that_others_noticed_is_not_noticed_again() -> None:
+    """Who hears of a new generation compares nothing of the old one any more, and tells it once."""
+    traces, told = Traces(1), list[int]()
+    traces.begin("a")
+    traces[0].generation = b"before"
+    traces.acknowledged("a", 0, 3)
+    traces.took("a", 0, 7, _ENTRY)
+    continuity = Continuity(
+        Keys("p", 1),
+        traces,
+        NoInstruments(),
+        node_id=lambda: "a",
+        on_rotated=told.append,
+        on_gone=lambda: None,
+    )
+    continuity.learn(0, b"after")
+    continuity.learn(0, b"after")
+    assert told == [0]
+    assert traces[0].seen() == Seen(0, None)

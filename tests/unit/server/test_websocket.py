@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -359,6 +361,21 @@ async def test_lost_connection_lets_go_of_everything(browser: Browser, node: Fak
     assert (node.registry.num_clients, node.hub.num_channels) == (0, 0)
     browser.session.close(codes.SHUTDOWN)
     assert len(browser.transport.written) == written
+
+
+async def test_a_lost_connection_leaves_nothing_for_the_collector(node: FakeNode) -> None:
+    """Its parts are freed as soon as nobody holds them: the collector comes by rarely."""
+    lost = Browser(node)
+    lost.say(id=1, connect={})
+    await settle()
+    parser = weakref.ref(lost.connection._ws)  # which holds itself, and is what weighs most
+    gc.disable()
+    try:
+        lost.connection.connection_lost(None)
+        del lost
+        assert parser() is None
+    finally:
+        gc.enable()
 
 
 async def test_slow_client_is_told_and_closed(browser: Browser, node: FakeNode) -> None:

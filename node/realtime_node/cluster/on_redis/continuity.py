@@ -72,7 +72,8 @@ class Continuity:
 
     async def rotate(self, commands: Commands, partition: int, reason: str) -> None:
         """Rotate because something else has shown that acknowledged writes are gone."""
-        await self._rotate(commands.execute, partition, reason)
+        known = self._traces[partition].generation
+        await self._rotate(commands.execute, partition, known, reason)
 
     def learn(self, partition: int, generation: bytes) -> None:
         """Hear of a partition's generation: another than the known one means a loss."""
@@ -80,6 +81,8 @@ class Continuity:
         if generation and generation != trace.generation:
             known, trace.generation = trace.generation, generation
             if known:
+                # What was seen before belongs to that loss: it shows no other one.
+                trace.forget()
                 _log.error("partition %d: acknowledged writes were lost", partition)
                 self._on_rotated(partition)
 
@@ -90,7 +93,8 @@ class Continuity:
         node = self._node_id()
         own = self._keys.node(partition, node)
         generation = self._keys.partition(partition).generation
-        seen = trace.seen()
+        # Another connection may hear of a new generation while this one waits for its answer.
+        known, seen = trace.generation, trace.seen()
         read = entry_id(seen.read[0]) if seen.read is not None else b""
         keys = (generation, own.node, own.mark, own.inbox)
         reply = await call(VERIFY.pack_with_source(keys, (read,)))
@@ -98,25 +102,23 @@ class Continuity:
             return  # the next command finds out, and all is registered anew
         if reply[0] == _GONE:
             self._on_gone()
-        if reply[1] != trace.generation:
+        if reply[1] != known:
             # Noticed by another node, and all positions are in doubt: nothing to add.
-            trace.forget()
             self.learn(partition, reply[1])
             return
         reason = "this node's registration is gone"
         if reply[0] == _OK:
             reason = missing(seen, int(reply[2]), reply[3], reply[4])
         if reason:
-            await self._rotate(call, partition, reason)
+            await self._rotate(call, partition, known, reason)
 
-    async def _rotate(self, call: Call, partition: int, reason: str) -> None:
-        trace = self._traces[partition]
+    async def _rotate(self, call: Call, partition: int, known: bytes, reason: str) -> None:
         nonce = secrets.token_hex(GENERATION_BYTES)
         keys = (self._keys.partition(partition).generation,)
-        reply = await call(ROTATE.pack_with_source(keys, (trace.generation, nonce)))
+        reply = await call(ROTATE.pack_with_source(keys, (known, nonce)))
         _log.error("partition %d: Redis lost acknowledged writes: %s", partition, reason)
         # One loss is noticed once, however many connections are made after it.
-        trace.forget()
+        self._traces[partition].forget()
         if reply[0] == _OK:
             if reply[1].startswith(nonce.encode()):
                 self._instruments.rotated(partition)
