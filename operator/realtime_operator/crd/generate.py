@@ -101,10 +101,20 @@ def definition() -> dict[str, Any]:
     }
 
 
+class _WithoutAnchors(yaml.SafeDumper):
+    """Writes what occurs twice twice: an anchor would tell a reader nothing."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  the name is PyYAML's
+        """Nothing is an alias."""
+        return True
+
+
 def render() -> str:
     """The definition as YAML, as it is committed and installed."""
     head = "# Written by `make crd` from realtime_operator.crd: change the models, not this file.\n"
-    return head + yaml.safe_dump(definition(), sort_keys=False, width=100, allow_unicode=True)
+    return head + yaml.dump(
+        definition(), Dumper=_WithoutAnchors, sort_keys=False, width=100, allow_unicode=True
+    )
 
 
 def _root(spec: Schema, status: Schema) -> Schema:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from realtime_operator.cli import main
 from realtime_operator.crd.generate import render
@@ -32,6 +33,12 @@ def test_the_definition_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """`realtime-operator crd | kubectl apply -f -` installs the resource."""
     assert main(["crd"]) == 0
     assert capsys.readouterr().out == render()
+
+
+def test_the_definition_has_no_anchors() -> None:
+    """What occurs twice is written twice, so that each place can be read alone."""
+    tokens = yaml.scan(render(), Loader=yaml.SafeLoader)
+    assert not [each for each in tokens if isinstance(each, yaml.AnchorToken | yaml.AliasToken)]
 
 
 def test_wrong_settings_end_the_command(
