@@ -49,16 +49,21 @@ def test_what_a_node_says_is_understood() -> None:
 
 
 def _sample(kind: type[object]) -> dict[str, object]:
-    """Some value for each field, None where there may be none."""
+    """Some value for each field."""
+    return {name: _value(hint) for name, hint in typing.get_type_hints(kind).items()}
+
+
+def _value(hint: object) -> object:
+    """None where there may be none, one of each in a sequence."""
     samples: dict[object, object] = {str: "text", bool: True, int: 7, float: 1.5}
-    return {
-        name: None
-        if type(None) in typing.get_args(hint)
-        else samples[hint]
-        if hint in samples
-        else _sample(hint)
-        for name, hint in typing.get_type_hints(kind).items()
-    }
+    if type(None) in typing.get_args(hint):
+        return None
+    if typing.get_origin(hint) is tuple:
+        return [_value(typing.get_args(hint)[0])]
+    if hint in samples:
+        return samples[hint]
+    assert isinstance(hint, type)
+    return _sample(hint)
 
 
 @pytest.mark.parametrize(
