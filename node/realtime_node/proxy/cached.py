@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from realtime_node.cluster.verdicts import VerdictStore
+from realtime_node.cluster.verdicts import Found, VerdictStore
 from realtime_node.errors import BackendError, BackplaneError
 from realtime_node.proxy.answers import ConnectVerdict, SubscribeVerdict
 
@@ -80,10 +80,8 @@ class Cached(Generic[V]):
         if key is None:
             self._instruments.looked_up("anonymous")
             return await question()
-        try:
-            async with asyncio.timeout(STORE_PATIENCE_S):
-                found = await self.store.find(key)
-        except (BackplaneError, TimeoutError):
+        found = await self._look_up(key)
+        if found is None:
             return await self._share("away", _Asked(key, None), question, user_of)
         if (verdict := self._decoded(found.verdict)) is not None:
             self._instruments.looked_up("hit")
@@ -114,11 +112,8 @@ class Cached(Generic[V]):
 
     async def stamp(self, key: bytes) -> int | None:
         """Return what `renew` needs of the time before the backend is asked; None: no store."""
-        try:
-            async with asyncio.timeout(STORE_PATIENCE_S):
-                return (await self.store.find(key)).stamp
-        except (BackplaneError, TimeoutError):
-            return None
+        found = await self._look_up(key)
+        return None if found is None else found.stamp
 
     async def renew(self, key: bytes, verdict: V, user: str, stamp: int) -> None:
         """Keep what the backend has said newly about a client that is here."""
@@ -137,6 +132,14 @@ class Cached(Generic[V]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look_up(self, key: bytes) -> Found | None:
+        """Ask the store; None if it does not answer soon."""
+        try:
+            async with asyncio.timeout(STORE_PATIENCE_S):
+                return await self.store.find(key)
+        except (BackplaneError, TimeoutError):
+            return None
 
     async def _put(
         self,

@@ -20,6 +20,7 @@ from realtime_node.drain.drainer import Drainer
 from realtime_node.drain.plan import UNLIMITED, Order
 from realtime_node.drain.status import DrainStatus, Shed
 from realtime_node.errors import BackplaneError
+from realtime_node.server.bodies import read_body
 from realtime_node.server.health import BudgetStatus
 from realtime_node.server.shared_key import SharedKey
 
@@ -161,10 +162,8 @@ _BUDGET_EXAMPLE: Final = '{"connections_per_second_per_node": 100}'
 
 
 async def _body(request: web.Request, kind: type[_Body], example: str) -> _Body:
-    body = bytearray()
-    while chunk := await request.content.read(LONGEST_BODY + 1 - len(body)):
-        body += chunk
-    if len(body) > LONGEST_BODY:
+    body = await read_body(request, LONGEST_BODY)
+    if body is None:
         raise _Refused(413, f"the body has more than {LONGEST_BODY} bytes: send {example}")
     try:
         return msgspec.json.decode(body, type=kind)

@@ -19,6 +19,7 @@ from realtime_node.server.api_cluster import Cluster
 from realtime_node.server.api_messages import BatchRequest
 from realtime_node.server.api_methods import METHODS
 from realtime_node.server.api_payloads import error_body
+from realtime_node.server.bodies import read_body
 from realtime_node.server.shared_key import SharedKey
 from realtime_node.telemetry.metrics import ApiMetrics
 
@@ -103,29 +104,13 @@ async def _arguments(
     request: web.Request, decoder: msgspec.json.Decoder[Any]
 ) -> Any | web.Response:  # noqa: ANN401 - the decoder knows
     """Return what a body says, or the refusal of one that no method can take."""
-    body = await _read(request)
+    body = await read_body(request, MAX_BODY)
     if body is None:
         return _refusal(413, f"a request may have {MAX_BODY} bytes: send it in parts")
     try:
         return decoder.decode(body or b"{}")
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         return _refusal(400, f"malformed request: {error}")
-
-
-async def _read(request: web.Request) -> bytes | None:
-    """Return the body, or None as soon as it is known to be too large.
-
-    aiohttp's own limit raises with all that it had read in its hands, which stays in memory until
-    the collector comes by.
-    """
-    if request.content_length is not None:
-        return await request.read() if request.content_length <= MAX_BODY else None
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > MAX_BODY:
-            return None
-    return bytes(body)
 
 
 def _refusal(status: int, reason: str) -> web.Response:
