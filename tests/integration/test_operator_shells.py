@@ -159,6 +159,16 @@ async def test_nodes_are_asked_at_once_and_bad_answers_are_missing(
     assert reports[good.ip].boot_id == f"boot of {good.ip}"
 
 
+async def test_an_answer_may_come_in_parts(
+    start_node: Callable[[], Awaitable[FakeNode]], session: aiohttp.ClientSession
+) -> None:
+    """A status that the network cuts in two is read whole."""
+    node = await start_node()
+    node.pauses_s = 0.1
+    reports = await StatusReader(session, port=node.port).read_all([make_pod(node)])
+    assert reports[node.ip].boot_id == f"boot of {node.ip}"
+
+
 async def test_orders_reach_who_has_the_key(
     start_node: Callable[[], Awaitable[FakeNode]], session: aiohttp.ClientSession
 ) -> None:

@@ -6,6 +6,7 @@ Every one listens on a loopback address of its own, all on the same port, as a c
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, Final
 
 from aiohttp import web
@@ -25,6 +26,8 @@ class FakeNode:
         self.refuses = 0
         """The status that orders are refused with; 0: they are not."""
         self.is_hung = False
+        self.pauses_s = 0.0
+        """Between the two parts in which the status is sent; 0: it is sent as one."""
         self._runner: web.AppRunner | None = None
 
     async def start(self, port: int = 0) -> int:
@@ -48,12 +51,23 @@ class FakeNode:
         assert self._runner
         await self._runner.cleanup()
 
-    async def _status(self, _request: web.Request) -> web.Response:
+    async def _status(self, request: web.Request) -> web.StreamResponse:
         if self.is_hung:
             await asyncio.Event().wait()
+        if self.pauses_s:
+            return await self._status_in_parts(request)
         if isinstance(self.status, str):
             return web.Response(text=self.status)
         return web.json_response(self.status)
+
+    async def _status_in_parts(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        text = json.dumps(self.status).encode()
+        await response.write(text[: len(text) // 2])
+        await asyncio.sleep(self.pauses_s)
+        await response.write(text[len(text) // 2 :])
+        return response
 
     async def _order(self, request: web.Request) -> web.Response:
         if request.headers.get("Authorization") != f"Bearer {KEY}":

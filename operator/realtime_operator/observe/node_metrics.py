@@ -47,7 +47,9 @@ class StatusReader:
                 async with self._session.get(
                     url, timeout=timeout, allow_redirects=False
                 ) as response:
-                    body = await response.content.read(LARGEST_ANSWER)
+                    body = bytearray()
+                    while part := await response.content.read(LARGEST_ANSWER - len(body)):
+                        body += part
                 return ReportedStatus.model_validate_json(body)
             except (aiohttp.ClientError, TimeoutError, OSError, ValidationError):
                 return None
