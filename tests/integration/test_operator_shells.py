@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from realtime_operator.apply.admin_key import read_admin_key
+from realtime_operator.apply.admin_key import AdminKeys
 from realtime_operator.apply.drain_client import DrainClient
 from realtime_operator.apply.events import EventTeller
 from realtime_operator.apply.executor import Executor
@@ -18,6 +19,7 @@ from realtime_operator.apply.kube_client import KubeClient
 from realtime_operator.build import names
 from realtime_operator.build.node_settings import config_map
 from realtime_operator.build.workload import pod as pod_manifest
+from realtime_operator.crd.realtime_cluster import SecretKeyRef
 from realtime_operator.decide.actions import (
     AbortDrain,
     AdoptPod,
@@ -507,10 +509,30 @@ async def test_health_tells_a_stuck_loop(session: aiohttp.ClientSession) -> None
 
 async def test_an_admin_key_that_is_missing_is_told(api: FakeApiServer, kube: KubeClient) -> None:
     """Nodes cannot be drained without it: the error says which Secret lacks what."""
-    assert await read_admin_key(kube, make_snapshot()) == KEY
+    assert await AdminKeys(kube, make_snapshot()).of("chat-0") == KEY
     named = make_snapshot(secrets={"adminKeySecretRef": {"name": "mine", "key": "k"}})
     with pytest.raises(OperatorError, match="team/mine"):
-        await read_admin_key(kube, named)
+        await AdminKeys(kube, named).of("chat-0")
     api.put(f"{TEAM}/secrets/mine", {"data": {"k": "not base64!"}})
     with pytest.raises(OperatorError, match="'k'"):
-        await read_admin_key(kube, named)
+        await AdminKeys(kube, named).of("chat-0")
+
+
+async def test_each_node_is_told_with_the_key_that_it_knows(
+    api: FakeApiServer,
+    kube: KubeClient,
+    start_node: Callable[[], Awaitable[FakeNode]],
+    session: aiohttp.ClientSession,
+) -> None:
+    """Old ones obey while another Secret replaces theirs; each is read once a round."""
+    old, other, new = [await start_node() for _ in range(3)]
+    new.key = "another key"
+    api.put(f"{TEAM}/secrets/mine", {"data": {"k": "YW5vdGhlciBrZXk="}})
+    reference = {"name": "mine", "key": "k"}
+    own = SecretKeyRef(name="chat-admin", key="key")
+    pods = (make_pod(old, admin_key=own), make_pod(other, admin_key=own), make_pod(new))
+    snapshot = replace(make_snapshot(secrets={"adminKeySecretRef": reference}), pods=pods)
+    orders = tuple(CordonNode(node.ip, node.ip, "why") for node in (old, other, new))
+    await make_executor(kube, session, old.port).carry_out(snapshot, orders)
+    assert [len(node.told) for node in (old, other, new)] == [1, 1, 1]
+    assert api.calls.count(("GET", f"{TEAM}/secrets/chat-admin")) == 1

@@ -23,6 +23,7 @@ class FakeNode:
         self.port = 0
         self.status: Any = {"boot_id": f"boot of {ip}", "num_clients": 0, "unknown_field": []}
         self.told: list[tuple[str, Any]] = []
+        self.key = KEY
         self.refuses = 0
         """The status that orders are refused with; 0: they are not."""
         self.is_hung = False
@@ -70,7 +71,7 @@ class FakeNode:
         return response
 
     async def _order(self, request: web.Request) -> web.Response:
-        if request.headers.get("Authorization") != f"Bearer {KEY}":
+        if request.headers.get("Authorization") != f"Bearer {self.key}":
             return web.Response(status=401, text="send the admin key")
         if self.refuses:
             return web.Response(status=self.refuses, text="not now")

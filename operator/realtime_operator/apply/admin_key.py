@@ -1,7 +1,8 @@
-"""The key by which a cluster's nodes let themselves be drained.
+"""The keys by which a cluster's nodes let themselves be drained.
 
 Where the spec names a Secret it is the user's. Otherwise the operator makes one with a random key;
-it belongs to the cluster and goes with it.
+it belongs to the cluster and goes with it. A node knows the key that it was started with: while one
+Secret replaces another, each node is told with the key of the Secret that its own Pod names.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 from realtime_operator.apply.kube_client import KubeClient
 from realtime_operator.build.names import metadata
 from realtime_operator.build.node_settings import ADMIN_KEY, admin_key_ref
+from realtime_operator.crd.realtime_cluster import SecretKeyRef
 from realtime_operator.decide.snapshot import Snapshot
 from realtime_operator.errors import OperatorError
 
@@ -39,11 +41,27 @@ async def ensure_admin_secret(kube: KubeClient, snapshot: Snapshot) -> None:
     )
 
 
-async def read_admin_key(kube: KubeClient, snapshot: Snapshot) -> str:
-    """The key. Raises `OperatorError` that says which Secret lacks it."""
-    owner = snapshot.owner
-    reference = admin_key_ref(owner.name, snapshot.spec)
-    secret = await kube.read("v1", "Secret", owner.namespace, reference.name)
+class AdminKeys:
+    """The keys of one round: each is read when the first node that needs it is told something."""
+
+    def __init__(self, kube: KubeClient, snapshot: Snapshot) -> None:
+        """Read nothing yet."""
+        self._kube = kube
+        self._snapshot = snapshot
+        self._read: dict[SecretKeyRef, str] = {}
+
+    async def of(self, pod_name: str) -> str:
+        """The key of a node. Raises `OperatorError` that says which Secret lacks it."""
+        owner, pod = self._snapshot.owner, self._snapshot.by_name.get(pod_name)
+        own = pod.admin_key if pod else None
+        reference = own or admin_key_ref(owner.name, self._snapshot.spec)
+        if reference not in self._read:
+            self._read[reference] = await _read(self._kube, owner.namespace, reference)
+        return self._read[reference]
+
+
+async def _read(kube: KubeClient, namespace: str, reference: SecretKeyRef) -> str:
+    secret = await kube.read("v1", "Secret", namespace, reference.name)
     encoded = (secret or {}).get("data", {}).get(reference.key, "")
     try:
         key = base64.b64decode(encoded, validate=True).decode()
@@ -51,7 +69,7 @@ async def read_admin_key(kube: KubeClient, snapshot: Snapshot) -> str:
         key = ""
     if not key:
         raise OperatorError(
-            f"Secret {owner.namespace}/{reference.name} has no text under {reference.key!r}: the"
-            " nodes cannot be told to drain"
+            f"Secret {namespace}/{reference.name} has no text under {reference.key!r}: "
+            " nodes that were started with it cannot be told to drain"
         )
     return key.strip()

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from realtime_operator.apply.admin_key import ensure_admin_secret, read_admin_key
+from realtime_operator.apply.admin_key import AdminKeys, ensure_admin_secret
 from realtime_operator.apply.drain_client import DrainClient
 from realtime_operator.apply.kube_client import KubeClient
 from realtime_operator.build.names import owner_reference, settings_name
@@ -62,7 +62,6 @@ class Executor:
         self._may_write = may_write
         self._monotonic = monotonic
         self._done: dict[str, tuple[str, float]] = {}
-        self._admin_key = ""
 
     def forget(self) -> None:
         """Somebody has touched an object of the cluster: apply all of them again."""
@@ -70,7 +69,7 @@ class Executor:
 
     async def carry_out(self, snapshot: Snapshot, actions: tuple[Action, ...]) -> tuple[str, ...]:
         """Do all of it; what the API server will not take is returned, each thing once."""
-        self._admin_key = ""
+        keys = AdminKeys(self._kube, snapshot)
         self._forget_old()
         refusals: dict[str, None] = {}
         for action in actions:
@@ -78,7 +77,7 @@ class Executor:
                 raise LeaseLostError("the lease is not held any more")
             kind = type(action).__name__
             try:
-                await self._do(snapshot, action)
+                await self._do(snapshot, action, keys)
             except OperatorError as error:
                 self._metrics.actions.labels(kind, "failed").inc()
                 logger.warning("%s/%s: %s: %s", *snapshot.owner[1::-1], kind, error)
@@ -88,7 +87,7 @@ class Executor:
                 self._metrics.actions.labels(kind, "done").inc()
         return tuple(refusals)
 
-    async def _do(self, snapshot: Snapshot, action: Action) -> None:
+    async def _do(self, snapshot: Snapshot, action: Action, keys: AdminKeys) -> None:
         owner = snapshot.owner
         match action:
             case ApplyChild(manifest):
@@ -111,14 +110,7 @@ class Executor:
             case SetFinalizer(present):
                 await self._kube.set_finalizer(owner, present=present)
             case CordonNode() | DrainNode() | AbortDrain() | SetBudget():
-                await self._tell(snapshot, action)
-
-    async def _tell(
-        self, snapshot: Snapshot, order: CordonNode | DrainNode | AbortDrain | SetBudget
-    ) -> None:
-        if not self._admin_key:  # once a round
-            self._admin_key = await read_admin_key(self._kube, snapshot)
-        await self._nodes.tell(order, self._admin_key)
+                await self._nodes.tell(action, await keys.of(action.name))
 
     async def _apply(self, manifest: Mapping[str, Any]) -> None:
         place = f"{manifest['kind']} {manifest['metadata']['name']}"

@@ -35,6 +35,9 @@ DRAIN_DEADLINE: Final = f"{GROUP}/drain-deadline"
 
 FINALIZER: Final = f"{GROUP}/drain-on-delete"
 
+CONTAINER: Final = "node"
+"""The container of a Pod that the node runs in, beside those that others may add."""
+
 
 class Owner(NamedTuple):
     """The RealtimeCluster that objects are made for."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from realtime_operator.build.names import (
     ACCEPTING,
+    CONTAINER,
     REVISION,
     Owner,
     cluster_labels,
@@ -88,7 +89,7 @@ def _container(owner: Owner, spec: RealtimeClusterSpec) -> dict[str, Any]:
     ]
     own_name = {"fieldRef": {"fieldPath": "metadata.name"}}
     return {
-        "name": "node",
+        "name": CONTAINER,
         "image": spec.image,
         "imagePullPolicy": spec.image_pull_policy,
         "args": ["serve", "--config", f"{SETTINGS_DIRECTORY}/{FILE}"],

@@ -44,8 +44,10 @@ def drain_events(pod: Pod, step: Step, want: Want | None) -> Iterator[Event]:
         case Signal.DEADLINE:
             message = f"{pod.name}: time is up, {step.reason}, they are closed now"
             yield Event("DrainForced", message, key, is_warning=True)
-        case Signal.EMPTY | Signal.GIVEN_UP:
+        case Signal.EMPTY:
             yield Event("DrainCompleted", f"{pod.name}: {step.reason}", key)
+        case Signal.GIVEN_UP:
+            yield Event("DrainGivenUp", f"{pod.name}: {step.reason}", key, is_warning=True)
         case Signal.WITHDRAWN:
             yield Event("DrainAborted", f"{pod.name} goes on: {step.reason}", key)
         case _:

@@ -14,7 +14,7 @@ from typing import Self
 
 from realtime_operator.build import names
 from realtime_operator.build.names import Owner
-from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
+from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec, SecretKeyRef
 from realtime_operator.crd.status import RealtimeClusterStatus
 
 
@@ -65,6 +65,8 @@ class NodeStatus:
     """The reconnect budget of one node, as it knows it; None if it knows of none."""
     quiet_s: float = 0.0
     """For how long it has let in nobody, as far as the operator has watched."""
+    phase_s: float = 0.0
+    """For how long `drain_phase` has been what it is, as far as the operator has watched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,8 @@ class Pod:
     active_since: float | None = None
     """When it first became active."""
     drain: DrainRecord | None = None
+    admin_key: SecretKeyRef | None = None
+    """Where the key is that its node was started with; None if its manifest does not say."""
     status: NodeStatus | None = None
 
     @property

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from realtime_operator.build import names
 from realtime_operator.crd.status import RealtimeClusterStatus
 from realtime_operator.decide.actions import (
@@ -24,6 +26,7 @@ from realtime_operator.decide.decision import Plan, decide
 from realtime_operator.decide.drain import FORCING_GRACE_S
 from realtime_operator.decide.moves import NODE_PATIENCE_S
 from realtime_operator.decide.replicas import victims_first
+from realtime_operator.decide.rollout import DEAF_QUIET_S, DEAF_SHUT_S
 from realtime_operator.decide.snapshot import DrainReason, KubernetesNode, NodeState, Snapshot
 from realtime_operator.decide.status import worth_writing
 from tests.unit.operator.fleets import (
@@ -186,6 +189,28 @@ def test_nobody_is_drained_while_clients_may_come_to_an_old_node() -> None:
     assert [action.name for action in of(plan, DeletePod)] == ["old-1"]
 
 
+@pytest.mark.parametrize(
+    ("out_s", "quiet_s", "accepting", "drains"),
+    [
+        (30, 10, False, True),
+        (30, 10, True, False),
+        (5 + DEAF_SHUT_S, DEAF_QUIET_S, True, True),
+        (5 + DEAF_SHUT_S, DEAF_QUIET_S - 1, True, False),
+        (5 + DEAF_SHUT_S - 1, DEAF_QUIET_S, True, False),
+    ],
+)
+def test_a_node_that_takes_no_orders_is_shut_when_nobody_has_come_for_long(
+    out_s: float, quiet_s: float, accepting: bool, drains: bool
+) -> None:
+    """It cannot hold up a rollout for ever, but while clients come to it it does."""
+    shut = leaving("old-0", NodeState.CORDONED, clients=9, revision=OLD)
+    record = make_record(NodeState.CORDONED, cordoned_at=NOW - out_s)
+    deaf = leaving("old-1", NodeState.CORDONED, revision=OLD, drain=record)
+    deaf = replace(deaf, status=make_status(5, accepting=accepting, quiet_s=quiet_s))
+    plan = planned(make_snapshot(shut, deaf, make_pod("n"), make_pod("m"), spec=TWO))
+    assert bool(of(plan, DrainNode)) == drains
+
+
 def test_drains_wait_for_a_place() -> None:
     """As many nodes drain as update.maxConcurrentDrains says, evicted ones counted in."""
     evicted = make_pod("evicted", deleted_until=NOW + 60, status=make_status(5))
@@ -196,7 +221,9 @@ def test_drains_wait_for_a_place() -> None:
     over = replace(evicted, deleted_until=NOW)
     plan = planned(make_snapshot(over, cordoned, *new, spec=TWO))
     assert [action.name for action in of(plan, DrainNode)] == ["old-0"]
-    drained = replace(evicted, drain=make_record(NodeState.DRAINED))
+    given_up = replace(evicted, drain=make_record(NodeState.DRAINED))
+    assert not of(planned(make_snapshot(given_up, cordoned, *new, spec=TWO)), DrainNode)
+    drained = replace(given_up, status=make_status(0))
     plan = planned(make_snapshot(drained, cordoned, *new, spec=TWO))
     assert [action.name for action in of(plan, DrainNode)] == ["old-0"]
 

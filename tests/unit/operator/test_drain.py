@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,6 +113,19 @@ def test_time_is_up() -> None:
     by_itself = make_status(3, accepting=False, drain_phase="forcing")
     early = leaving("x", NodeState.DRAINING, status=by_itself)
     assert taken(early, AWAY, drain=WAIT).signal is Signal.DEADLINE
+
+
+@pytest.mark.parametrize("policy", ["Force", "Wait"])
+def test_a_node_that_takes_no_orders_is_not_waited_for(policy: str) -> None:
+    """At the deadline its Pod goes, and SIGTERM drains it; if it was told at all until then."""
+    late = make_record(NodeState.DRAINING, deadline=NOW)
+    drain = {"windowSeconds": 30, "deadlinePolicy": policy}
+    for phase in ("serving", "cordoned"):
+        deaf = leaving("x", NodeState.DRAINING, drain=late)
+        deaf = replace(deaf, status=make_status(3, drain_phase=phase, phase_s=30))
+        assert taken(deaf, AWAY, drain=drain).signal is Signal.GIVEN_UP
+        just_met = replace(deaf, status=make_status(3, drain_phase=phase, phase_s=29))
+        assert taken(just_met, AWAY, drain=drain).signal is not Signal.GIVEN_UP
 
 
 def test_forcing_ends() -> None:

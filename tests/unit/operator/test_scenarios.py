@@ -132,6 +132,19 @@ def test_a_node_that_cannot_be_told_is_not_waited_for_without_end() -> None:
 
 
 @pytest.mark.parametrize("policy", ["Force", "Wait"])
+def test_nodes_that_take_no_orders_are_replaced(policy: str) -> None:
+    """Their key may have been replaced: their Pods go one by one, and every client moves once."""
+    drain = {"propagationSeconds": 5, "windowSeconds": 30, "deadlinePolicy": policy}
+    cluster = guarded(settled(drain=drain))
+    for node in cluster.live:
+        node.hears = False
+    cluster.change(image="node:2")
+    cluster.run_until(lambda: cluster.is_settled, within_s=900)
+    assert max(cluster.reconnects.values()) == 1
+    assert cluster.told("DrainGivenUp")
+
+
+@pytest.mark.parametrize("policy", ["Force", "Wait"])
 def test_clients_that_are_left_at_the_deadline(policy: str) -> None:
     """Force closes them, and Wait gives them as long again."""
     drain = {"propagationSeconds": 5, "windowSeconds": 30, "deadlinePolicy": policy}
