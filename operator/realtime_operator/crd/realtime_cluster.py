@@ -263,7 +263,7 @@ class RealtimeClusterSpec(Part):
 
     paused: bool = False
     """Leave everything as it is: nothing is created, drained or deleted. Drains that nodes have
-    begun go on."""
+    begun go on, and a RealtimeCluster that is deleted goes as it would without a pause."""
 
     image: Annotated[str, Field(min_length=1, max_length=1024)]
     """Image of the node."""

@@ -83,7 +83,7 @@ def decide(snapshot: Snapshot, now: float) -> Plan:
         for event in drain_events(pod, steps[pod.name], wants.get(pod.name))
     ]
     events += fleet_events(fleet, snapshot.status, status, wants, granted)
-    is_idle = snapshot.spec.paused or _goes_by_itself(snapshot)
+    is_idle = _is_idle(snapshot)
     actions = () if is_idle else tuple(_actions(fleet, wants, steps))
     return Plan(
         actions=actions,
@@ -109,9 +109,14 @@ def _wishes(
             yield pod, Wish(is_wanted_away=True, may_cordon=may, may_drain=may, reason=want.message)
 
 
-def _goes_by_itself(snapshot: Snapshot) -> bool:
-    """Whether the cluster is deleted and nobody asked for a drain: Kubernetes deletes it all."""
-    return snapshot.deleted_at is not None and not snapshot.has_finalizer
+def _is_idle(snapshot: Snapshot) -> bool:
+    """Whether nothing is to be done: in a pause, or if Kubernetes deletes it all by itself.
+
+    A deleted cluster that is kept for its drain is drained, paused or not: nobody else lets it go.
+    """
+    if snapshot.deleted_at is not None:
+        return not snapshot.has_finalizer
+    return snapshot.spec.paused
 
 
 def _actions(

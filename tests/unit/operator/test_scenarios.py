@@ -157,11 +157,13 @@ def test_clients_that_are_left_at_the_deadline(policy: str) -> None:
     assert max(cluster.reconnects.values()) == 1
 
 
-def test_a_drain_on_deletion_ends_with_the_resource() -> None:
-    """All nodes are drained, and then nothing holds the resource any more."""
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_drain_on_deletion_ends_with_the_resource(*, paused: bool) -> None:
+    """All nodes are drained, even in a pause, and then nothing holds the resource any more."""
     drain = {"propagationSeconds": 5, "windowSeconds": 30, "onDelete": "Drain"}
     cluster = settled(drain=drain)
     assert cluster.has_finalizer
+    cluster.change(paused=paused)
     cluster.deleted_at = cluster.now
     cluster.run_until(lambda: not cluster.has_finalizer)
     assert not cluster.nodes
