@@ -115,6 +115,24 @@ def test_a_scale_down_waits_for_what_nodes_say() -> None:
     assert {"ScalingLimited", "MetricsUnavailable"} <= set(told(plan))
 
 
+def test_a_scale_down_under_way_waits_for_what_nodes_say() -> None:
+    """A cordoned node keeps its clients while another one, or itself, does not say how full it is.
+
+    Whoever answers has room; the silent one would have to be taken for empty.
+    """
+    victim = leaving("a", NodeState.CORDONED, clients=50, reason=DrainReason.SCALE_DOWN)
+    full = {**ONE, "capacity": FULL}
+    for pods in (
+        [victim, make_pod("b", status=None)],
+        [replace(victim, status=None), make_pod("b")],
+    ):
+        plan = planned(make_snapshot(*pods, spec=full))
+        assert not [each for each in of(plan, PatchPod) if each.name == "a"]
+        assert not of(plan, DrainNode)
+        assert "is not known" in condition(plan, "ScalingLimited")[2]
+    assert of(planned(make_snapshot(victim, make_pod("b"), spec=full)), DrainNode)
+
+
 def test_a_scale_down_waits_for_room() -> None:
     """The others have to have room below the soft limit."""
     pods = [make_pod("a", status=make_status(60)), make_pod("b", status=make_status(50))]
