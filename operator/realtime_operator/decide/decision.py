@@ -41,7 +41,7 @@ from realtime_operator.decide.moves import moves
 from realtime_operator.decide.rollout import Rollout, plan_rollout
 from realtime_operator.decide.snapshot import NodeState, Pod, Snapshot
 from realtime_operator.decide.status import describe
-from realtime_operator.decide.supply import creations, housekeeping
+from realtime_operator.decide.supply import creations, housekeeping, kept_from_eviction
 from realtime_operator.decide.wants import Want, who_has_to_go
 
 BUSY_ROUND_S: Final = 5.0
@@ -130,7 +130,7 @@ def _actions(
             snapshot.owner,
             fleet.spec,
             fleet.revision,
-            pods=len(fleet.live) + len(created),
+            pods=kept_from_eviction(fleet, created),
             operator_namespace=snapshot.operator_namespace,
         ):
             yield ApplyChild(manifest)

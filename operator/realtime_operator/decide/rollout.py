@@ -86,12 +86,14 @@ def _is_shut(fleet: Fleet, pod: Pod) -> bool:
 
 def stuck(fleet: Fleet) -> list[Pod]:
     """New Pods that should have been ready for long: the deadline of progress has passed."""
-    patience_s = fleet.spec.update.progress_deadline_seconds
     return [
         pod
         for pod in fleet.live
-        if pod.revision == fleet.revision
-        and not fleet.is_leaving(pod)
-        and not pod.is_ready
-        and fleet.now >= max(pod.created_at, pod.ready_changed_at) + patience_s
+        if pod.revision == fleet.revision and not fleet.is_leaving(pod) and is_late(fleet, pod)
     ]
+
+
+def is_late(fleet: Fleet, pod: Pod) -> bool:
+    """Whether a Pod has not been ready for longer than any takes to start."""
+    since = max(pod.created_at, pod.ready_changed_at)
+    return not pod.is_ready and fleet.now >= since + fleet.spec.update.progress_deadline_seconds

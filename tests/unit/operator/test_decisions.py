@@ -27,7 +27,13 @@ from realtime_operator.decide.drain import FORCING_GRACE_S
 from realtime_operator.decide.moves import NODE_PATIENCE_S
 from realtime_operator.decide.replicas import victims_first
 from realtime_operator.decide.rollout import DEAF_QUIET_S, DEAF_SHUT_S
-from realtime_operator.decide.snapshot import DrainReason, KubernetesNode, NodeState, Snapshot
+from realtime_operator.decide.snapshot import (
+    DrainReason,
+    KubernetesNode,
+    NodeState,
+    Pod,
+    Snapshot,
+)
 from realtime_operator.decide.status import worth_writing
 from tests.unit.operator.fleets import (
     NEW,
@@ -361,6 +367,75 @@ def test_a_name_is_not_used_twice() -> None:
 def test_pods_are_created_in_batches() -> None:
     """A large cluster does not begin all at once."""
     assert len(of(planned(make_snapshot(spec={"replicas": 50})), CreatePod)) == 10
+
+
+NEVER_READY: dict[str, Any] = {"is_ready": False, "active_since": None, "status": None}
+STARTING: dict[str, Any] = {**NEVER_READY, "created_at": NOW - 9, "ready_changed_at": NOW - 9}
+
+
+def pods_of(count: int, name: str, **changed: Any) -> list[Pod]:
+    """Some Pods that are alike."""
+    return [make_pod(f"{name}-{number}", **changed) for number in range(count)]
+
+
+def cordoned_of(count: int) -> list[Pod]:
+    """Old nodes that are cordoned, and hold all clients."""
+    return [leaving(f"old-{n}", NodeState.CORDONED, clients=9, revision=OLD) for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("pods", "evictable"),
+    [
+        pytest.param(pods_of(3, "a"), 1, id="steady"),
+        pytest.param(pods_of(2, "a"), 0, id="one-is-missing"),
+        pytest.param(pods_of(2, "a") + pods_of(1, "b", is_ready=False), 0, id="one-has-crashed"),
+        pytest.param(pods_of(2, "a", revision=OLD), 0, id="one-is-missing-before-a-rollout"),
+        pytest.param(
+            pods_of(3, "old", revision=OLD) + pods_of(3, "new", **STARTING),
+            0,  # they may be ready before the next round
+            id="new-ones-start",
+        ),
+        pytest.param(
+            pods_of(3, "old", revision=OLD) + pods_of(3, "new", **STARTING, problem="no image"),
+            1,
+            id="new-ones-are-broken",
+        ),
+        pytest.param(
+            pods_of(3, "old", revision=OLD) + pods_of(3, "new", **NEVER_READY),
+            1,
+            id="new-ones-are-never-ready",
+        ),
+        pytest.param(
+            pods_of(2, "old", revision=OLD) + pods_of(3, "new", **NEVER_READY),
+            0,
+            id="new-ones-are-never-ready-and-an-old-one-was-evicted",
+        ),
+        pytest.param(
+            pods_of(3, "old", revision=OLD) + pods_of(3, "new", active_since=None),
+            1,
+            id="new-ones-warm-up",
+        ),
+        pytest.param(cordoned_of(3) + pods_of(3, "new"), 1, id="old-ones-are-cordoned"),
+        pytest.param(cordoned_of(1) + pods_of(3, "new"), 1, id="one-old-one-is-left"),
+        pytest.param(
+            cordoned_of(3) + pods_of(2, "new") + pods_of(1, "bad", is_ready=False),
+            0,
+            id="a-new-one-has-crashed",
+        ),
+        pytest.param(pods_of(5, "a"), 1, id="two-too-many"),
+    ],
+)
+def test_kubernetes_may_evict_one_at_a_time(pods: list[Pod], evictable: int) -> None:
+    """Ready Pods above what the budget asks for: of all that hold clients, or are about to."""
+    spec = {"replicas": 3, "update": {"progressDeadlineSeconds": 60}}
+    plan = planned(make_snapshot(*pods, spec=spec))
+    budget = next(
+        each.manifest["spec"]
+        for each in of(plan, ApplyChild)
+        if each.manifest["kind"] == "PodDisruptionBudget"
+    )
+    ready = sum(1 for pod in pods if pod.is_ready)
+    assert max(0, ready - budget["minAvailable"]) == evictable
 
 
 # --- the rest -----------------------------------------------------------------------------------
