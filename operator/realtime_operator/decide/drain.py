@@ -20,7 +20,7 @@ from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
-from realtime_operator.decide.snapshot import NodeState, Pod
+from realtime_operator.decide.snapshot import RECORDED, NodeState, Pod
 
 QUIET_S: Final = 5.0
 """A cordoned node that let nobody in for so long has left every load balancer."""
@@ -71,8 +71,8 @@ TABLE: Final[Mapping[tuple[NodeState, Signal], NodeState]] = {
 MOVING: Final = frozenset({_S.DRAINING, _S.FORCING})
 """Clients are being sent away."""
 
-LEAVING: Final = MOVING | {_S.CORDONED, _S.DRAINED}
-"""States that stand in a record."""
+LEAVING: Final = RECORDED
+"""On the way out, as its record says."""
 
 
 class Wish(NamedTuple):

@@ -6,11 +6,12 @@ missing: `status` is then None, and every rule says what that means for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Self
+from typing import Final, Self
 
 from realtime_operator.build import names
 from realtime_operator.build.names import Owner
@@ -29,6 +30,12 @@ class NodeState(StrEnum):
     FORCING = "Forcing"
     DRAINED = "Drained"
     TERMINATING = "Terminating"
+
+
+RECORDED: Final = frozenset(
+    {NodeState.CORDONED, NodeState.DRAINING, NodeState.FORCING, NodeState.DRAINED}
+)
+"""States that stand in a record; the others follow from the Pod itself."""
 
 
 class DrainReason(StrEnum):
@@ -88,7 +95,7 @@ class DrainRecord:
         """The record in a Pod's annotations; None if there is none, or none that makes sense."""
         try:
             deadline = annotations.get(names.DRAIN_DEADLINE)
-            return cls(
+            record = cls(
                 id=annotations[names.DRAIN_ID],
                 state=NodeState(annotations[names.DRAIN_STATE]),
                 reason=DrainReason(annotations[names.DRAIN_REASON]),
@@ -98,6 +105,8 @@ class DrainRecord:
             )
         except (KeyError, ValueError):
             return None
+        is_sound = math.isfinite(record.cordoned_at) and math.isfinite(record.deadline or 0.0)
+        return record if is_sound and record.state in RECORDED else None
 
     def annotations(self) -> dict[str, str | None]:
         """The annotations that hold this record."""

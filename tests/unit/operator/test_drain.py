@@ -171,7 +171,19 @@ def test_a_record_survives_in_annotations() -> None:
     assert DrainRecord.read({k: v for k, v in cordoned.annotations().items() if v}) == cordoned
 
 
-@pytest.mark.parametrize("broken", [{names.DRAIN_STATE: "Lost"}, {names.DRAIN_CORDONED_AT: "now"}])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {names.DRAIN_STATE: "Lost"},
+        {names.DRAIN_STATE: "Pending"},
+        {names.DRAIN_STATE: "Warming"},
+        {names.DRAIN_STATE: "Active"},
+        {names.DRAIN_STATE: "Terminating"},
+        {names.DRAIN_CORDONED_AT: "now"},
+        {names.DRAIN_CORDONED_AT: "nan"},
+        {names.DRAIN_DEADLINE: "inf"},
+    ],
+)
 def test_a_record_that_makes_no_sense_is_none(broken: dict[str, str]) -> None:
     """Annotations that somebody has spoiled are no drain: it begins anew."""
     good = {k: v for k, v in make_record(NodeState.CORDONED).annotations().items() if v}
