@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -516,6 +517,11 @@ async def test_an_admin_key_that_is_missing_is_told(api: FakeApiServer, kube: Ku
     api.put(f"{TEAM}/secrets/mine", {"data": {"k": "not base64!"}})
     with pytest.raises(OperatorError, match="'k'"):
         await AdminKeys(kube, named).of("chat-0")
+    api.put(f"{TEAM}/secrets/mine", {"data": {"k": base64.b64encode(b"two\nlines").decode()}})
+    with pytest.raises(OperatorError, match="one line"):
+        await AdminKeys(kube, named).of("chat-0")
+    api.put(f"{TEAM}/secrets/mine", {"data": {"k": base64.b64encode(b"one line\n").decode()}})
+    assert await AdminKeys(kube, named).of("chat-0") == "one line"
 
 
 async def test_each_node_is_told_with_the_key_that_it_knows(

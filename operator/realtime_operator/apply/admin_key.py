@@ -67,9 +67,15 @@ async def _read(kube: KubeClient, namespace: str, reference: SecretKeyRef) -> st
         key = base64.b64decode(encoded, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         key = ""
+    key = key.strip()  # as the node does
+    if not key.isprintable():
+        raise OperatorError(
+            f"Secret {namespace}/{reference.name} has more than one line, or control characters,"
+            f" under {reference.key!r}: no header can hold that, make it one line of text"
+        )
     if not key:
         raise OperatorError(
             f"Secret {namespace}/{reference.name} has no text under {reference.key!r}: "
             " nodes that were started with it cannot be told to drain"
         )
-    return key.strip()
+    return key
