@@ -18,6 +18,7 @@ from realtime_operator.apply.events import EventTeller
 from realtime_operator.apply.executor import Executor
 from realtime_operator.apply.kube_client import KubeClient
 from realtime_operator.build import names
+from realtime_operator.build.network_policy import network_policy
 from realtime_operator.build.node_settings import config_map
 from realtime_operator.build.workload import pod as pod_manifest
 from realtime_operator.crd.realtime_cluster import SecretKeyRef
@@ -28,6 +29,7 @@ from realtime_operator.decide.actions import (
     CordonNode,
     CreatePod,
     DeletePod,
+    DeletePolicy,
     DeleteSettings,
     DrainNode,
     PatchPod,
@@ -384,6 +386,33 @@ async def test_a_look_brings_everything_together(
     assert snapshot.kubernetes_nodes["a"].is_cordoned
     assert snapshot.settings_revisions == {"rev"}
     assert await observer.look("team", "another") is None
+
+
+async def test_a_policy_that_is_not_wanted_goes_if_it_is_ours(
+    api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
+) -> None:
+    """What somebody labelled like ours stays; ours is made again if it is wanted again at once."""
+    policies = "/apis/networking.k8s.io/v1/namespaces/team/networkpolicies"
+    ours = ApplyChild(network_policy(OWNER, make_spec(), "operators"))
+    executor = make_executor(kube, session)
+    await executor.carry_out(make_snapshot(), (ours,))
+    api.put(f"{policies}/theirs", {"metadata": {"labels": names.cluster_labels("chat")}})
+    reader = StatusReader(session, port=1)
+    observer = Observer(kube, reader, Machines(kube), operator_namespace="operators")
+    wanted = await observer.look("team", "chat")
+    assert wanted
+    assert wanted.policies == {}
+    resource = api.objects[CLUSTER]
+    off = {**resource["spec"], "networkPolicy": {"enabled": False}}
+    api.put(CLUSTER, {**resource, "spec": off})
+    snapshot = await observer.look("team", "chat")
+    assert snapshot
+    [(name, uid)] = snapshot.policies.items()
+    await executor.carry_out(snapshot, (DeletePolicy(name, uid),))
+    assert set(api.objects) >= {f"{policies}/theirs"}
+    assert f"{policies}/chat" not in api.objects
+    await executor.carry_out(snapshot, (ours,))
+    assert f"{policies}/chat" in api.objects
 
 
 async def test_a_look_without_the_right_to_see_machines(

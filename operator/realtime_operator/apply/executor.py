@@ -26,6 +26,7 @@ from realtime_operator.decide.actions import (
     CordonNode,
     CreatePod,
     DeletePod,
+    DeletePolicy,
     DeleteSettings,
     DrainNode,
     PatchPod,
@@ -107,13 +108,16 @@ class Executor:
             case DeleteSettings(revision):
                 name = settings_name(owner.name, revision)
                 await self._kube.delete("v1", "ConfigMap", owner, name, "")
+            case DeletePolicy(name, uid):
+                await self._kube.delete("networking.k8s.io/v1", "NetworkPolicy", owner, name, uid)
+                self._done.pop(_place_of("NetworkPolicy", name), None)
             case SetFinalizer(present):
                 await self._kube.set_finalizer(owner, present=present)
             case CordonNode() | DrainNode() | AbortDrain() | SetBudget():
                 await self._nodes.tell(action, await keys.of(action.name))
 
     async def _apply(self, manifest: Mapping[str, Any]) -> None:
-        place = f"{manifest['kind']} {manifest['metadata']['name']}"
+        place = _place_of(manifest["kind"], manifest["metadata"]["name"])
         text = json.dumps(manifest, sort_keys=True)
         content = hashlib.sha256(text.encode()).hexdigest()
         if self._is_new(place, content):
@@ -131,6 +135,10 @@ class Executor:
         """Bounds what is remembered to a minute's work, and mends what was changed unseen."""
         oldest = self._monotonic() - AGAIN_AFTER_S
         self._done = {what: (c, at) for what, (c, at) in self._done.items() if at > oldest}
+
+
+def _place_of(kind: str, name: str) -> str:
+    return f"{kind} {name}"
 
 
 def _refusal(action: Action, error: OperatorError) -> str:

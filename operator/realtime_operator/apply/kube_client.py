@@ -98,6 +98,11 @@ class KubeClient:
         place = _place("v1", "ConfigMap", owner.namespace)
         return await self._list(place, f"{CLUSTER}={owner.name}")
 
+    async def list_network_policies(self, owner: Owner) -> list[Object]:
+        """All NetworkPolicies with a cluster's label."""
+        place = _place("networking.k8s.io/v1", "NetworkPolicy", owner.namespace)
+        return await self._list(place, f"{CLUSTER}={owner.name}")
+
     async def list_kubernetes_nodes(self) -> list[Object]:
         """All machines."""
         return await self._list("/api/v1/nodes", "")

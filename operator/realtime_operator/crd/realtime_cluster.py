@@ -228,8 +228,9 @@ class NetworkPolicySpec(Part):
     """Who reaches the internal port: the HTTP API, metrics, and what drains nodes."""
 
     enabled: bool = True
-    """Make a NetworkPolicy. The operator, and Pods in the cluster's namespace with the label
-    `realtimecluster.dev/api-client: "true"`, always reach the port."""
+    """Make a NetworkPolicy; `false` deletes the one that was made. The operator, and Pods in the
+    cluster's namespace with the label `realtimecluster.dev/api-client: "true"`, always reach the
+    port."""
 
     internal_from: list[Passthrough] = Field(default_factory=list)
     """Others that reach it, as peers of a NetworkPolicy, e.g. the namespace of Prometheus."""

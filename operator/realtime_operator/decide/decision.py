@@ -22,6 +22,7 @@ from realtime_operator.decide import admission
 from realtime_operator.decide.actions import (
     Action,
     ApplyChild,
+    DeletePolicy,
     DeleteSettings,
     SetBudget,
     SetFinalizer,
@@ -142,6 +143,9 @@ def _actions(
     needed = {fleet.revision} | {pod.revision for pod in snapshot.pods}
     for revision in sorted(snapshot.settings_revisions - needed):
         yield DeleteSettings(revision)
+    if not fleet.spec.network_policy.enabled:
+        for name, uid in snapshot.policies.items():
+            yield DeletePolicy(name, uid)
 
 
 def _finalizer(fleet: Fleet) -> Iterator[SetFinalizer]:

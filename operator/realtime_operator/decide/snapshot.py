@@ -200,6 +200,9 @@ class Snapshot:
     has_finalizer: bool = False
     settings_revisions: frozenset[str] = frozenset()
     """Revisions for which there is a ConfigMap."""
+    policies: Mapping[str, str] = field(default_factory=dict)
+    """NetworkPolicies that the operator made, by name, with their uid; only looked for where the
+    spec wants none."""
     refusals: tuple[str, ...] = ()
     """What the API server would not take in the last round, in its words."""
     operator_namespace: str = "default"

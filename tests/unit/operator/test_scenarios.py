@@ -169,6 +169,18 @@ def test_a_drain_on_deletion_ends_with_the_resource(*, paused: bool) -> None:
     assert not cluster.nodes
 
 
+def test_a_network_policy_that_is_not_wanted_any_more_goes() -> None:
+    """It is deleted when it is switched off, and made again when it is switched on."""
+    cluster = settled()
+    assert ("NetworkPolicy", "chat") in cluster.children
+    cluster.change(networkPolicy={"enabled": False})
+    cluster.run(20)
+    assert ("NetworkPolicy", "chat") not in cluster.children
+    cluster.change(networkPolicy={"enabled": True})
+    cluster.run(20)
+    assert ("NetworkPolicy", "chat") in cluster.children
+
+
 def test_a_paused_cluster_waits() -> None:
     """Nothing is created or drained until the pause ends."""
     cluster = settled()
