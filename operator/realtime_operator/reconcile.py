@@ -18,7 +18,7 @@ from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from realtime_operator.apply.events import EventTeller
-from realtime_operator.apply.executor import Executor
+from realtime_operator.apply.executor import CarriedOut, Executor
 from realtime_operator.apply.kube_client import KubeClient
 from realtime_operator.crd.status import RealtimeClusterStatus
 from realtime_operator.decide.decision import Plan, decide
@@ -73,7 +73,7 @@ class Keeper:
         self._wall_clock = wall_clock
         self._woken = asyncio.Event()
         self._written_at = float("-inf")
-        self._refusals: tuple[str, ...] = ()
+        self._last = CarriedOut()
 
     def wake(self, *, children: bool = False) -> None:
         """Have a round soon; `children`: an object that the operator made may have been touched."""
@@ -111,10 +111,10 @@ class Keeper:
         snapshot = await self._parts.observer.look(*self._place)
         if snapshot is None:
             return Outcome.GONE
-        snapshot = replace(snapshot, refusals=self._refusals)
+        snapshot = replace(snapshot, **self._last._asdict())
         now = self._wall_clock()
         plan = decide(snapshot, now)
-        self._refusals = await self._parts.executor.carry_out(snapshot, plan.actions)
+        self._last = await self._parts.executor.carry_out(snapshot, plan.actions)
         # Events first: what they tell is found by comparing with the status as it was written.
         await self._parts.events.tell(snapshot.owner, plan.events, now)
         await self._write_status(snapshot, plan.status, now)

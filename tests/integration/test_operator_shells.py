@@ -15,7 +15,7 @@ import pytest
 from realtime_operator.apply.admin_key import AdminKeys
 from realtime_operator.apply.drain_client import DrainClient
 from realtime_operator.apply.events import EventTeller
-from realtime_operator.apply.executor import Executor
+from realtime_operator.apply.executor import CarriedOut, Executor
 from realtime_operator.apply.kube_client import KubeClient
 from realtime_operator.build import names
 from realtime_operator.build.network_policy import network_policy
@@ -209,6 +209,10 @@ async def test_what_is_gone_or_another_by_now_is_no_error(
     manifest = creation("chat-0").manifest
     assert await kube.create(manifest)
     assert await kube.create(manifest) is None
+    api.failing = {("POST", "/pods"): 409}  # with another reason, as a quota has
+    with pytest.raises(ApiServerError):
+        await kube.create(manifest)
+    api.failing = {}
     path = f"{TEAM}/pods/chat-0"
     await kube.patch_pod(OWNER, "chat-0", "another uid", {"labels": {"a": "b"}})
     await kube.delete("v1", "Pod", OWNER, "chat-0", "another uid")
@@ -256,7 +260,7 @@ async def test_a_plan_is_carried_out(
     api.put(f"{TEAM}/pods/gone", {"metadata": {"uid": "u-gone"}})
     api.put(f"{TEAM}/configmaps/chat-old", {})
     where = (node.ip, node.ip)
-    refusals = await make_executor(kube, session, node.port).carry_out(
+    outcome = await make_executor(kube, session, node.port).carry_out(
         make_snapshot(),
         (
             SetFinalizer(present=True),
@@ -272,7 +276,7 @@ async def test_a_plan_is_carried_out(
             DeleteSettings("old"),
         ),
     )
-    assert refusals == ()
+    assert outcome == CarriedOut()
     assert api.objects[CLUSTER]["metadata"]["finalizers"] == [names.FINALIZER]
     assert f"{TEAM}/configmaps/chat-rev" in api.objects
     assert f"{TEAM}/configmaps/chat-old" not in api.objects
@@ -296,9 +300,20 @@ async def test_an_action_that_fails_does_not_stop_the_others(
         CordonNode("x", "127.0.0.99", "why"),
         ApplyChild(manifest),
     )
-    refusals = await make_executor(kube, session).carry_out(make_snapshot(), actions)
+    outcome = await make_executor(kube, session).carry_out(make_snapshot(), actions)
     assert f"{TEAM}/configmaps/chat-rev" in api.objects
-    assert refusals == ("a Pod cannot be made: as the test wants it",)
+    assert outcome.refusals == ("a Pod cannot be made: as the test wants it",)
+
+
+async def test_a_name_that_is_taken_is_told_to_the_next_round(
+    api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
+) -> None:
+    """A create that meets a Pod is no error; the round after that sees whose it is."""
+    api.put(f"{TEAM}/pods/chat-0", {"metadata": {"labels": {}}})
+    executor = make_executor(kube, session)
+    outcome = await executor.carry_out(make_snapshot(), (creation("chat-0"), creation("chat-1")))
+    assert outcome == CarriedOut(taken_names=frozenset({"chat-0"}))
+    assert await executor.carry_out(make_snapshot(), ()) == CarriedOut()
 
 
 async def test_nothing_is_written_without_the_lease(

@@ -127,7 +127,7 @@ class FakeApiServer:
             case "POST":
                 path = f"{path}/{body['metadata']['name']}"
                 if path in self.objects:
-                    return _refusal(409, "it is there already")
+                    return _refusal(409, "it is there already", reason="AlreadyExists")
                 return web.json_response(self.put(path, body), status=201)
             case "PUT":
                 return self._replace(path, body)
@@ -233,8 +233,9 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Object:
     return result
 
 
-def _refusal(status: int, message: str) -> web.Response:
-    return web.json_response({"kind": "Status", "code": status, "message": message}, status=status)
+def _refusal(status: int, message: str, *, reason: str = "") -> web.Response:
+    said = {"kind": "Status", "code": status, "reason": reason, "message": message}
+    return web.json_response(said, status=status)
 
 
 def _discovery(path: str) -> Object | None:

@@ -12,12 +12,12 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from realtime_operator.apply.admin_key import AdminKeys, ensure_admin_secret
 from realtime_operator.apply.drain_client import DrainClient
 from realtime_operator.apply.kube_client import KubeClient
-from realtime_operator.build.names import owner_reference, settings_name
+from realtime_operator.build.names import Owner, owner_reference, settings_name
 from realtime_operator.decide.actions import (
     AbortDrain,
     Action,
@@ -44,6 +44,15 @@ REFUSED: Final = (400, 403, 422)
 """What the API server answers to what it will not take however often it is asked."""
 
 
+class CarriedOut(NamedTuple):
+    """What the next round has to know of this one."""
+
+    refusals: tuple[str, ...] = ()
+    """What the API server would not take, in its words."""
+    taken_names: frozenset[str] = frozenset()
+    """Pods that were not created, since there are some of their names."""
+
+
 class Executor:
     """Carries out the plans of one cluster."""
 
@@ -63,16 +72,18 @@ class Executor:
         self._may_write = may_write
         self._monotonic = monotonic
         self._done: dict[str, tuple[str, float]] = {}
+        self._taken_names: set[str] = set()
 
     def forget(self) -> None:
         """Somebody has touched an object of the cluster: apply all of them again."""
         self._done.clear()
 
-    async def carry_out(self, snapshot: Snapshot, actions: tuple[Action, ...]) -> tuple[str, ...]:
+    async def carry_out(self, snapshot: Snapshot, actions: tuple[Action, ...]) -> CarriedOut:
         """Do all of it; what the API server will not take is returned, each thing once."""
         keys = AdminKeys(self._kube, snapshot)
         self._forget_old()
         refusals: dict[str, None] = {}
+        self._taken_names.clear()
         for action in actions:
             if not self._may_write():
                 raise LeaseLostError("the lease is not held any more")
@@ -86,22 +97,34 @@ class Executor:
                     refusals[refusal] = None
             else:
                 self._metrics.actions.labels(kind, "done").inc()
-        return tuple(refusals)
+        return CarriedOut(tuple(refusals), frozenset(self._taken_names))
 
     async def _do(self, snapshot: Snapshot, action: Action, keys: AdminKeys) -> None:
         owner = snapshot.owner
         match action:
             case ApplyChild(manifest):
                 await self._apply(manifest)
-            case CreatePod(manifest=manifest):
+            case CreatePod(name, manifest=manifest):
                 await ensure_admin_secret(self._kube, snapshot)
-                await self._kube.create(manifest)
+                if await self._kube.create(manifest) is None:
+                    self._taken_names.add(name)
             case PatchPod(name, uid, labels, annotations):
                 changed = {"labels": dict(labels), "annotations": dict(annotations)}
                 await self._kube.patch_pod(owner, name, uid, changed)
             case AdoptPod(name, uid):
                 adopted = {"ownerReferences": [owner_reference(owner)]}
                 await self._kube.patch_pod(owner, name, uid, adopted)
+            case DeletePod() | DeleteSettings() | DeletePolicy():
+                await self._delete(owner, action)
+            case SetFinalizer(present):
+                await self._kube.set_finalizer(owner, present=present)
+            case CordonNode() | DrainNode() | AbortDrain() | SetBudget():
+                await self._nodes.tell(action, await keys.of(action.name))
+
+    async def _delete(
+        self, owner: Owner, action: DeletePod | DeleteSettings | DeletePolicy
+    ) -> None:
+        match action:
             case DeletePod(name, uid, reason):
                 logger.info("%s/%s: delete %s: %s", owner.namespace, owner.name, name, reason)
                 await self._kube.delete("v1", "Pod", owner, name, uid)
@@ -111,10 +134,6 @@ class Executor:
             case DeletePolicy(name, uid):
                 await self._kube.delete("networking.k8s.io/v1", "NetworkPolicy", owner, name, uid)
                 self._done.pop(_place_of("NetworkPolicy", name), None)
-            case SetFinalizer(present):
-                await self._kube.set_finalizer(owner, present=present)
-            case CordonNode() | DrainNode() | AbortDrain() | SetBudget():
-                await self._nodes.tell(action, await keys.of(action.name))
 
     async def _apply(self, manifest: Mapping[str, Any]) -> None:
         place = _place_of(manifest["kind"], manifest["metadata"]["name"])

@@ -115,13 +115,16 @@ class KubeClient:
         return await self._call("PATCH", _place_of(manifest), query, manifest, _APPLY)
 
     async def create(self, manifest: Mapping[str, Any]) -> Object | None:
-        """Create an object; None if one of its name is there."""
+        """Create an object; None if one of its name is there.
+
+        A quota that somebody else has just drawn on is a conflict too, and raised like any error.
+        """
         metadata = manifest["metadata"]
         place = _place(manifest["apiVersion"], manifest["kind"], metadata["namespace"])
         try:
             return await self._call("POST", place, {"fieldManager": FIELD_MANAGER}, manifest)
         except ApiServerError as error:
-            if error.status == CONFLICT:
+            if error.status == CONFLICT and error.reason == "AlreadyExists":
                 return None
             raise
 
@@ -214,7 +217,10 @@ class KubeClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiServerError(f"{method} {path}", message=repr(error)) from error
         if response.status >= 400:  # noqa: PLR2004 - HTTP
-            raise ApiServerError(f"{method} {path}", status=response.status, message=_said(text))
+            reason, message = _said(text)
+            raise ApiServerError(
+                f"{method} {path}", status=response.status, reason=reason, message=message
+            )
         answer: Object = json.loads(text)
         return answer
 
@@ -244,9 +250,10 @@ def _is_another(error: ApiServerError) -> bool:
     return error.status == CONFLICT or is_uid
 
 
-def _said(text: bytes) -> str:
-    """What the API server says about a refusal."""
+def _said(text: bytes) -> tuple[str, str]:
+    """What the API server says about a refusal: in a word, and in a sentence."""
     try:
-        return str(json.loads(text).get("message", ""))[:1000]
+        said = json.loads(text)
+        return str(said.get("reason", "")), str(said.get("message", ""))[:1000]
     except (ValueError, AttributeError):
-        return text[:200].decode(errors="replace")
+        return "", text[:200].decode(errors="replace")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from realtime_operator.build.names import CLUSTER
 from realtime_operator.crd.status import RealtimeClusterStatus
 from realtime_operator.decide.admission import Verdict
 from realtime_operator.decide.drain import Signal, Step
@@ -80,6 +81,12 @@ def fleet_events(
     ]
     if refused and NodeState.ACTIVE in fleet.states.values():
         yield Event("ScalingLimited", f"fewer nodes have to wait: {refused[0]}", key)
+    for name in fleet.snapshot.strangers:
+        message = (
+            f"there is a Pod {name} already that does not belong to this cluster: another number is"
+            f" taken. Delete it, or give it back its label {CLUSTER} and its owner"
+        )
+        yield Event("NameTaken", message, name + key, is_warning=True)
     for refusal in fleet.snapshot.refusals:
         yield Event("CreateFailed", refusal, refusal + key, is_warning=True)
     if after.metrics.missing and fleet.accepting:

@@ -205,12 +205,19 @@ class Snapshot:
     spec wants none."""
     refusals: tuple[str, ...] = ()
     """What the API server would not take in the last round, in its words."""
+    taken_names: frozenset[str] = frozenset()
+    """Names of Pods that could not be created in the last round, since there are some already."""
     operator_namespace: str = "default"
 
     @cached_property
     def by_name(self) -> Mapping[str, Pod]:
         """The Pods by name."""
         return {pod.name: pod for pod in self.pods}
+
+    @property
+    def strangers(self) -> list[str]:
+        """Pods in the way of ours: they have such a name, and are not the cluster's."""
+        return sorted(self.taken_names - self.by_name.keys())
 
     def zone_of(self, pod: Pod) -> str:
         """The zone that a Pod runs in; empty if it is not known."""

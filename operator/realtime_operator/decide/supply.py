@@ -35,7 +35,8 @@ def creations(fleet: Fleet, wants: Mapping[str, Want]) -> list[CreatePod]:
         allowed = max(fleet.desired.nodes, len(wants)) + surge
         missing = min(missing, allowed - len(fleet.live) - len(fleet.failed))
     count = max(0, min(missing, CREATES_PER_ROUND))
-    new = names.pod_names(snapshot.owner.name, fleet.revision, count, snapshot.by_name)
+    taken = snapshot.taken_names | snapshot.by_name.keys()
+    new = names.pod_names(snapshot.owner.name, fleet.revision, count, taken)
     return [
         CreatePod(name, fleet.revision, pod_manifest(snapshot.owner, spec, fleet.revision, name))
         for name in new

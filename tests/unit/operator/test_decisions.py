@@ -364,6 +364,17 @@ def test_a_name_is_not_used_twice() -> None:
     assert [action.name for action in of(plan, CreatePod)] == [f"chat-{NEW}-1"]
 
 
+def test_a_name_that_a_stranger_has_is_passed_over() -> None:
+    """A Pod that lost its label keeps its name: another number is taken, and people are told."""
+    first, second = f"chat-{NEW}-0", f"chat-{NEW}-1"
+    taken = frozenset({first})
+    plan = planned(make_snapshot(spec=ONE, taken_names=taken))
+    assert [action.name for action in of(plan, CreatePod)] == [second]
+    assert [event.reason for event in plan.events if first in event.message] == ["NameTaken"]
+    again = planned(make_snapshot(make_pod(first), spec=ONE, taken_names=taken))
+    assert "NameTaken" not in told(again)  # it was our own, created before the operator died
+
+
 def test_pods_are_created_in_batches() -> None:
     """A large cluster does not begin all at once."""
     assert len(of(planned(make_snapshot(spec={"replicas": 50})), CreatePod)) == 10
