@@ -83,11 +83,10 @@ class Keeper:
 
     async def run(self) -> None:
         """Look after the cluster until it is gone. Raises `LeaseLostError`."""
-        loop = "/".join(self._place)
         failures = 0
         try:
             while True:
-                self._parts.heartbeats.beat(loop)
+                self._beat()
                 self._woken.clear()
                 with self._parts.metrics.round_seconds.time():
                     outcome = await self._guarded_round()
@@ -103,7 +102,7 @@ class Keeper:
                 await asyncio.sleep(BETWEEN_ROUNDS_S)
                 await self._wait(wait_s - BETWEEN_ROUNDS_S)
         finally:
-            self._parts.heartbeats.ended(loop)
+            self._parts.heartbeats.ended("/".join(self._place))
             self._parts.metrics.forget(*self._place)
 
     async def round(self) -> float | Outcome:
@@ -114,12 +113,15 @@ class Keeper:
         snapshot = replace(snapshot, **self._last._asdict())
         now = self._wall_clock()
         plan = decide(snapshot, now)
-        self._last = await self._parts.executor.carry_out(snapshot, plan.actions)
+        self._last = await self._parts.executor.carry_out(snapshot, plan.actions, beat=self._beat)
         # Events first: what they tell is found by comparing with the status as it was written.
-        await self._parts.events.tell(snapshot.owner, plan.events, now)
+        await self._parts.events.tell(snapshot.owner, plan.events, now, beat=self._beat)
         await self._write_status(snapshot, plan.status, now)
         self._measure(plan)
         return plan.wake_after_s
+
+    def _beat(self) -> None:
+        self._parts.heartbeats.beat("/".join(self._place))
 
     async def _guarded_round(self) -> float | Outcome:
         """A round that may fail: a lost lease ends everything, anything else is tried again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,10 +14,11 @@ import aiohttp
 import pytest
 
 from realtime_operator.apply.admin_key import AdminKeys
-from realtime_operator.apply.drain_client import DrainClient
+from realtime_operator.apply.drain_client import DrainClient, Order
 from realtime_operator.apply.events import EventTeller
 from realtime_operator.apply.executor import CarriedOut, Executor
 from realtime_operator.apply.kube_client import KubeClient
+from realtime_operator.apply.orders import AT_ONCE, Orders
 from realtime_operator.build import names
 from realtime_operator.build.network_policy import network_policy
 from realtime_operator.build.node_settings import config_map
@@ -303,6 +305,76 @@ async def test_an_action_that_fails_does_not_stop_the_others(
     outcome = await make_executor(kube, session).carry_out(make_snapshot(), actions)
     assert f"{TEAM}/configmaps/chat-rev" in api.objects
     assert outcome.refusals == ("a Pod cannot be made: as the test wants it",)
+
+
+async def test_nodes_are_told_at_once_and_each_in_order(
+    kube: KubeClient,
+    start_node: Callable[[], Awaitable[FakeNode]],
+    session: aiohttp.ClientSession,
+) -> None:
+    """No node waits for another one's answer; what one is told arrives in the order of the plan."""
+    nodes = [await start_node() for _ in range(4)]
+    gate = asyncio.Barrier(len(nodes))
+    for node in nodes:
+        node.gate = gate
+    beats: list[None] = []
+    actions = [
+        order
+        for node in nodes
+        for order in (
+            CordonNode(node.ip, node.ip, "why"),
+            DrainNode(node.ip, node.ip, "why", 1.0, 1.0, 1.0),
+        )
+    ]
+    executor = make_executor(kube, session, nodes[0].port)
+    async with asyncio.timeout(4):  # less than one order may take
+        await executor.carry_out(make_snapshot(), tuple(actions), beat=lambda: beats.append(None))
+    for node in nodes:
+        assert [body["phase"] for _, body in node.told] == ["cordon", "drain"]
+    assert len(beats) == len(actions)
+
+
+async def test_no_more_nodes_are_told_at_once_than_may_be() -> None:
+    """The others wait for their turn, and an end of the round ends them."""
+    under_way = 0
+    most = 0
+    told: list[str] = []
+
+    async def give(order: Order) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        told.append(order.name)
+        under_way -= 1
+
+    orders = Orders(give)
+    for number in range(3 * AT_ONCE):
+        orders.begin(AbortDrain(f"chat-{number}", "", "why"))
+    await orders.finish()
+    assert (most, len(told)) == (AT_ONCE, 3 * AT_ONCE)
+    orders.begin(AbortDrain("chat-0", "", "why"))
+    await orders.cancel()
+    assert len(told) == 3 * AT_ONCE
+
+
+async def test_a_node_is_not_told_what_could_not_be_written(
+    api: FakeApiServer,
+    kube: KubeClient,
+    start_node: Callable[[], Awaitable[FakeNode]],
+    session: aiohttp.ClientSession,
+) -> None:
+    """Any operator goes on from what the Pod's annotations say: they come first, or nothing."""
+    node, other = await start_node(), await start_node()
+    api.put(f"{TEAM}/pods/{node.ip}", {"metadata": {"uid": "u"}})
+    api.failing = {("PATCH", f"/pods/{node.ip}"): 500}
+    actions = (
+        PatchPod(node.ip, "u", {}, {"a": "b"}),
+        CordonNode(node.ip, node.ip, "why"),
+        CordonNode(other.ip, other.ip, "why"),
+    )
+    await make_executor(kube, session, node.port).carry_out(make_snapshot(), actions)
+    assert (len(node.told), len(other.told)) == (0, 1)
 
 
 async def test_a_name_that_is_taken_is_told_to_the_next_round(

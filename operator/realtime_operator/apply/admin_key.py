@@ -7,6 +7,7 @@ Secret replaces another, each node is told with the key of the Secret that its o
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import secrets
@@ -48,16 +49,27 @@ class AdminKeys:
         """Read nothing yet."""
         self._kube = kube
         self._snapshot = snapshot
-        self._read: dict[SecretKeyRef, str] = {}
+        self._lock = asyncio.Lock()
+        self._read: dict[SecretKeyRef, str | OperatorError] = {}
 
     async def of(self, pod_name: str) -> str:
         """The key of a node. Raises `OperatorError` that says which Secret lacks it."""
         owner, pod = self._snapshot.owner, self._snapshot.by_name.get(pod_name)
         own = pod.admin_key if pod else None
         reference = own or admin_key_ref(owner.name, self._snapshot.spec)
-        if reference not in self._read:
-            self._read[reference] = await _read(self._kube, owner.namespace, reference)
-        return self._read[reference]
+        async with self._lock:
+            if reference not in self._read:
+                self._read[reference] = await self._try(reference)
+        key = self._read[reference]
+        if isinstance(key, OperatorError):
+            raise key
+        return key
+
+    async def _try(self, reference: SecretKeyRef) -> str | OperatorError:
+        try:
+            return await _read(self._kube, self._snapshot.owner.namespace, reference)
+        except OperatorError as error:
+            return error  # of this round: who needs the same key would wait for the same answer
 
 
 async def _read(kube: KubeClient, namespace: str, reference: SecretKeyRef) -> str:
