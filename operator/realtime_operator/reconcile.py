@@ -163,6 +163,7 @@ class Keeper:
         for state in NodeState:
             metrics.nodes.labels(*self._place, state).set(states[state])
         metrics.desired.labels(*self._place).set(status.desired_replicas)
+        metrics.accepting.labels(*self._place).set(status.accepting_replicas)
         metrics.connections.labels(*self._place).set(status.connections.total)
         metrics.silent.labels(*self._place).set(status.metrics.missing)
 
