@@ -152,7 +152,9 @@ class DrainSpec(Part):
 
     window_seconds: Annotated[Seconds, Field(ge=1, le=21_600)] = 300
     """Time in which a node's clients are sent elsewhere, evenly. Longer where `reconnectBudget`
-    asks for it."""
+    asks for it. A change counts at once for the operator's drains. Where Kubernetes ends a Pod
+    (eviction, deletion) the drain takes no longer than the Pod was given when it was made: a longer
+    window counts there for Pods made since."""
 
     deadline_policy: Literal["Force", "Wait"] = "Force"
     """What happens to clients that are left at the end: `Force` closes them in batches, `Wait`

@@ -133,6 +133,7 @@ def _actions(
             fleet.revision,
             pods=kept_from_eviction(fleet, created),
             operator_namespace=snapshot.operator_namespace,
+            grace_s=_least_grace_s(fleet),
         ):
             yield ApplyChild(manifest)
     yield from housekeeping(fleet)
@@ -146,6 +147,12 @@ def _actions(
     if not fleet.spec.network_policy.enabled:
         for name, uid in snapshot.policies.items():
             yield DeletePolicy(name, uid)
+
+
+def _least_grace_s(fleet: Fleet) -> int | None:
+    """The least grace period of the Pods that read the settings of the spec's revision."""
+    of_pods = [pod.grace_s for pod in fleet.live if pod.revision == fleet.revision]
+    return min((grace_s for grace_s in of_pods if grace_s is not None), default=None)
 
 
 def _finalizer(fleet: Fleet) -> Iterator[SetFinalizer]:

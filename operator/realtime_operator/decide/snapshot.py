@@ -159,6 +159,8 @@ class Pod:
     active_since: float | None = None
     """When it first became active."""
     drain: DrainRecord | None = None
+    grace_s: int | None = None
+    """What its manifest gives it to end; None if that does not say."""
     admin_key: SecretKeyRef | None = None
     """Where the key is that its node was started with; None if its manifest does not say."""
     status: NodeStatus | None = None

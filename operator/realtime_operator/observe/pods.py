@@ -49,6 +49,7 @@ def read_pod(manifest: Object, cluster_uid: str) -> Pod | None:
         is_accepting=labels.get(names.ACCEPTING) == "true",
         active_since=_number(active_since),
         drain=DrainRecord.read(annotations),
+        grace_s=manifest.get("spec", {}).get("terminationGracePeriodSeconds"),
         admin_key=_admin_key(manifest.get("spec", {})),
     )
 

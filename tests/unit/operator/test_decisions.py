@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from realtime_operator.build import names
+from realtime_operator.build.node_settings import FILE
 from realtime_operator.crd.status import RealtimeClusterStatus
 from realtime_operator.decide.actions import (
     AbortDrain,
@@ -475,6 +477,28 @@ def test_the_budget_is_told_where_it_is_another() -> None:
     told_already = [make_pod(name, status=make_status(budget_per_s=50)) for name in "ab"]
     assert not of(planned(make_snapshot(*told_already, spec=spec)), SetBudget)
     assert not of(planned(make_snapshot(make_pod("a", status=None), spec=spec)), SetBudget)
+
+
+def test_a_longer_window_asks_no_node_for_more_than_its_pod_has() -> None:
+    """Running Pods keep their grace period, and so do their settings; a shorter window counts."""
+
+    def shutdown(window_s: int, *graces_s: int | None) -> str:
+        pods = [make_pod(f"a-{n}", grace_s=grace_s) for n, grace_s in enumerate(graces_s)]
+        other = make_pod("old", revision=OLD, grace_s=9)
+        drain = {"propagationSeconds": 5, "windowSeconds": window_s}
+        plan = planned(make_snapshot(*pods, other, spec={"replicas": 3, "drain": drain}))
+        [settings] = [
+            json.loads(each.manifest["data"][FILE])
+            for each in of(plan, ApplyChild)
+            if each.manifest["kind"] == "ConfigMap"
+        ]
+        return str(settings["shutdown"]["timeout"])
+
+    assert shutdown(100, None) == "115s"
+    assert shutdown(100, 120, 120) == "115s"
+    assert shutdown(500, 120, 520) == "115s"
+    assert shutdown(500, 520) == "515s"
+    assert shutdown(50, 120) == "65s"
 
 
 def test_settings_of_revisions_that_are_gone_are_deleted() -> None:

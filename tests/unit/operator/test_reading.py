@@ -50,14 +50,15 @@ def test_what_was_spoiled_by_hand_is_passed_over() -> None:
     assert (pod.active_since, pod.drain) == (None, None)
 
 
-def test_a_pod_says_which_key_its_node_knows() -> None:
-    """The reference in its own environment counts, not what the spec has come to say since."""
+def test_a_pod_says_what_it_was_made_with() -> None:
+    """The reference to its key, and its grace, count; not what the spec has come to say since."""
     reference = SecretKeyRef(name="mine", key="k")
     spec = make_spec(secrets={"adminKeySecretRef": reference.model_dump()})
     made = {**manifest(), "spec": pod_manifest(OWNER, spec, "rev", "chat-0")["spec"]}
     pod = read_pod(made, "c")
     assert pod
     assert pod.admin_key == reference
+    assert pod.grace_s == 50
     made["spec"]["containers"][0]["name"] = "sidecar"
     other = read_pod(made, "c")
     assert other
