@@ -94,7 +94,9 @@ class TemplateSpec(Part):
     """Labels; those of the operator win."""
 
     annotations: dict[str, str] = Field(default_factory=dict)
-    """Annotations; those of the operator win."""
+    """Annotations; those of the operator, `realtimecluster.dev/…`, stay its own. Unless it is given
+    here, `cluster-autoscaler.kubernetes.io/safe-to-evict` is `true`; `false` keeps the Cluster
+    Autoscaler from removing a machine with a node on it."""
 
     resources: Passthrough = Field(default_factory=dict)
     """Requests and limits of the node's container. A node uses one core."""
