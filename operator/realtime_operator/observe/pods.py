@@ -95,8 +95,13 @@ def _number(text: str | None) -> float | None:
 
 
 def _problem(status: Object) -> str:
-    """Why a Pod does not run: of its container if it has one that does not, else of the Pod."""
+    """Why a node does not run: of its own container if that does not, else of the Pod.
+
+    Containers that others have put beside it say nothing about it and its clients.
+    """
     for container in status.get("containerStatuses", ()):
+        if container.get("name", names.CONTAINER) != names.CONTAINER:
+            continue
         state = container.get("state", {})
         for kind in ("waiting", "terminated"):
             detail = state.get(kind)

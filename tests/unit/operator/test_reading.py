@@ -75,6 +75,15 @@ def test_a_pod_says_what_it_was_made_with() -> None:
             "A: b c",
         ),
         ({"containerStatuses": [{"state": {"terminated": {"reason": "Error"}}}]}, "Error"),
+        (
+            {
+                "containerStatuses": [
+                    {"name": "mesh", "state": {"terminated": {"reason": "Error"}}},
+                    {"name": "node", "state": {"running": {}}},
+                ]
+            },
+            "",
+        ),
         ({"phase": "Failed", "reason": "Evicted", "message": "no disk"}, "Evicted: no disk"),
         (
             {
