@@ -114,6 +114,7 @@ class Keeper:
         now = self._wall_clock()
         plan = decide(snapshot, now)
         self._last = await self._parts.executor.carry_out(snapshot, plan.actions, beat=self._beat)
+        self._parts.executor.demand_lease()  # a plan may have had nothing to do
         # Events first: what they tell is found by comparing with the status as it was written.
         await self._parts.events.tell(snapshot.owner, plan.events, now, beat=self._beat)
         await self._write_status(snapshot, plan.status, now)
@@ -153,6 +154,7 @@ class Keeper:
         written_s_ago = now - self._written_at
         if not worth_writing(snapshot.status, status, written_s_ago=written_s_ago):
             return
+        self._parts.executor.demand_lease()
         body = status.model_dump(by_alias=True, exclude_none=True, mode="json")
         await self._parts.kube.write_status(snapshot.owner, body)
         self._written_at = now

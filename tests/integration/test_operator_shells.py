@@ -51,6 +51,7 @@ from realtime_operator.health import HealthServer, Heartbeats
 from realtime_operator.lease import Lease
 from realtime_operator.observe.node_metrics import StatusReader
 from realtime_operator.observe.observer import Machines, Observer
+from realtime_operator.reconcile import Keeper, Parts
 from realtime_operator.telemetry.metrics import Metrics
 from tests.support.fake_api_server import FakeApiServer
 from tests.support.fake_node import KEY, FakeNode
@@ -258,7 +259,9 @@ async def test_a_plan_is_carried_out(
 ) -> None:
     """Every kind of action does what it says."""
     node = await start_node()
-    api.put(f"{TEAM}/pods/old", {"metadata": {"uid": "u-old", "labels": {}}})
+    theirs = {"uid": "theirs", "kind": "ConfigMap"}
+    orphan = {"uid": "u-old", "labels": {}, "ownerReferences": [theirs]}
+    api.put(f"{TEAM}/pods/old", {"metadata": orphan})
     api.put(f"{TEAM}/pods/gone", {"metadata": {"uid": "u-gone"}})
     api.put(f"{TEAM}/configmaps/chat-old", {})
     where = (node.ip, node.ip)
@@ -286,7 +289,7 @@ async def test_a_plan_is_carried_out(
     assert f"{TEAM}/pods/gone" not in api.objects
     old = api.objects[f"{TEAM}/pods/old"]["metadata"]
     assert (old["labels"]["a"], old["annotations"]["c"]) == ("b", "d")
-    assert old["ownerReferences"][0]["uid"] == OWNER.uid
+    assert old["ownerReferences"] == [theirs, names.owner_reference(OWNER)]
     assert [body.get("phase") for _, body in node.told] == ["cordon", "drain", "abort", None]
 
 
@@ -396,6 +399,30 @@ async def test_nothing_is_written_without_the_lease(
     with pytest.raises(LeaseLostError):
         await executor.carry_out(make_snapshot(), (creation("chat-0"),))
     assert f"{TEAM}/pods/chat-0" not in api.objects
+
+
+async def test_a_round_with_nothing_to_do_needs_the_lease_too(
+    api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
+) -> None:
+    """Neither status nor Events of a paused cluster are written by who may have lost it."""
+    resource = api.objects[CLUSTER]
+    api.put(CLUSTER, {**resource, "spec": {**resource["spec"], "paused": True}})
+    reader = StatusReader(session, port=1)
+    metrics = Metrics()
+    parts = Parts(
+        observer=Observer(kube, reader, Machines(kube), operator_namespace="operators"),
+        executor=make_executor(kube, session, may_write=False),
+        events=EventTeller(kube, instance="a"),
+        kube=kube,
+        metrics=metrics,
+        heartbeats=Heartbeats(),
+    )
+    with pytest.raises(LeaseLostError):
+        await Keeper("team", "chat", parts).round()
+    assert {method for method, _ in api.calls} == {"GET"}
+    parts = parts._replace(executor=make_executor(kube, session))
+    await Keeper("team", "chat", parts).round()
+    assert api.objects[CLUSTER]["status"]["observedGeneration"]
 
 
 async def test_what_has_not_changed_is_applied_once(

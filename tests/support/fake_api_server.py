@@ -119,6 +119,8 @@ class FakeApiServer:
         if request.method == "GET":
             return self._read(path, request.query.get("labelSelector", ""))
         body = await request.json() if request.can_read_body else {}
+        if "strategic" in request.content_type and path in self.objects:
+            _keep_other_owners(self.objects[path]["metadata"], body.get("metadata", {}))
         applies = "apply" in request.content_type
         return self._write(request.method, path, body, applies=applies)
 
@@ -219,6 +221,14 @@ def _matches(manifest: Object, selector: str) -> bool:
     labels = manifest["metadata"].get("labels", {})
     wanted = [each.partition("=") for each in selector.split(",") if each]
     return all(labels.get(key) == value if is_ else key in labels for key, is_, value in wanted)
+
+
+def _keep_other_owners(kept: Object, changed: Object) -> None:
+    """Owners are a list that a strategic merge joins by their uid."""
+    if given := changed.get("ownerReferences"):
+        new = {each["uid"] for each in given}
+        before = [each for each in kept.get("ownerReferences", ()) if each["uid"] not in new]
+        changed["ownerReferences"] = [*before, *given]
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Object:

@@ -24,7 +24,7 @@ from realtime_operator.apply.admin_key import AdminKeys, ensure_admin_secret
 from realtime_operator.apply.drain_client import DrainClient, Order
 from realtime_operator.apply.kube_client import KubeClient
 from realtime_operator.apply.orders import Orders
-from realtime_operator.build.names import Owner, owner_reference, settings_name
+from realtime_operator.build.names import Owner, settings_name
 from realtime_operator.decide.actions import (
     AbortDrain,
     Action,
@@ -93,6 +93,11 @@ class Executor:
         self._monotonic = monotonic
         self._done: dict[str, tuple[str, float]] = {}
 
+    def demand_lease(self) -> None:
+        """Raise `LeaseLostError` if another replica may be acting by now."""
+        if not self._may_write():
+            raise LeaseLostError("the lease is not held any more")
+
     def forget(self) -> None:
         """Somebody has touched an object of the cluster: apply all of them again."""
         self._done.clear()
@@ -125,8 +130,7 @@ class Executor:
 
     async def _attempt(self, this: _Round, action: Action) -> None:
         """Try an action, and note how it went. Raises `LeaseLostError` before it."""
-        if not self._may_write():
-            raise LeaseLostError("the lease is not held any more")
+        self.demand_lease()
         kind = type(action).__name__
         try:
             await self._do(this, action)
@@ -154,8 +158,7 @@ class Executor:
                 changed = {"labels": dict(labels), "annotations": dict(annotations)}
                 await self._kube.patch_pod(owner, name, uid, changed)
             case AdoptPod(name, uid):
-                adopted = {"ownerReferences": [owner_reference(owner)]}
-                await self._kube.patch_pod(owner, name, uid, adopted)
+                await self._kube.adopt_pod(owner, name, uid)
             case DeletePod() | DeleteSettings() | DeletePolicy():
                 await self._delete(owner, action)
             case SetFinalizer(present):

@@ -16,7 +16,14 @@ from typing import Any, Final, Self
 import aiohttp
 from kubernetes.aio import client, config
 
-from realtime_operator.build.names import API_VERSION, CLUSTER, FIELD_MANAGER, FINALIZER, Owner
+from realtime_operator.build.names import (
+    API_VERSION,
+    CLUSTER,
+    FIELD_MANAGER,
+    FINALIZER,
+    Owner,
+    owner_reference,
+)
 from realtime_operator.crd.realtime_cluster import GROUP, KIND, PLURAL, VERSION
 from realtime_operator.errors import ApiServerError
 
@@ -33,6 +40,7 @@ INVALID: Final = 422
 
 _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
+_STRATEGIC: Final = "application/strategic-merge-patch+json"
 _FINALIZER_MANAGER: Final = f"{FIELD_MANAGER}-finalizer"
 
 _PLACES: Final[Mapping[tuple[str, str], str]] = {
@@ -144,6 +152,16 @@ class KubeClient:
         body = {"metadata": {"uid": uid, **changed}}
         place = f"{_place('v1', 'Pod', owner.namespace)}/{name}"
         call = self._call("PATCH", place, {"fieldManager": FIELD_MANAGER}, body, _MERGE)
+        await self._unless_gone(call, or_another=True)
+
+    async def adopt_pod(self, owner: Owner, name: str, uid: str) -> None:
+        """Add the cluster to the owners of exactly this Pod, as its controller.
+
+        Nothing happens if it is gone; that it has got another controller since is an error.
+        """
+        body = {"metadata": {"uid": uid, "ownerReferences": [owner_reference(owner)]}}
+        place = f"{_place('v1', 'Pod', owner.namespace)}/{name}"
+        call = self._call("PATCH", place, {"fieldManager": FIELD_MANAGER}, body, _STRATEGIC)
         await self._unless_gone(call, or_another=True)
 
     async def delete(self, api_version: str, kind: str, owner: Owner, name: str, uid: str) -> None:
