@@ -100,6 +100,4 @@ class Fleet:
     def _moves(self, pod: Pod) -> bool:
         if not pod.is_deleted:
             return self.states[pod.name] in MOVING
-        if pod.drain and pod.drain.state == NodeState.DRAINED:
-            return False
         return bool(pod.clients) and self.now < (pod.deleted_until or 0.0)
