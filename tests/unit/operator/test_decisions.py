@@ -244,6 +244,8 @@ def test_drains_wait_for_a_place() -> None:
     new = [make_pod("new-0"), make_pod("new-1")]
     plan = planned(make_snapshot(evicted, cordoned, *new, spec=TWO))
     assert not of(plan, DrainNode)
+    told = replace(cordoned, name="old-1", status=make_status(5, drain_phase="draining"))
+    assert not of(planned(make_snapshot(told, cordoned, *new, spec=TWO)), DrainNode)
     over = replace(evicted, deleted_until=NOW)
     plan = planned(make_snapshot(over, cordoned, *new, spec=TWO))
     assert [action.name for action in of(plan, DrainNode)] == ["old-0"]
