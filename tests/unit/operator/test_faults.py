@@ -65,9 +65,8 @@ def _silence(cluster: SimulatedCluster) -> None:
 
 def _lose_the_key(cluster: SimulatedCluster) -> None:
     """No order reaches a node any more, for good: only SIGTERM does."""
-    serving = [node for node in cluster.live if node.phase == "serving"]
-    if serving:
-        serving[0].hears = False
+    if cluster.live:
+        cluster.live[0].hears = False
 
 
 def _cut_off_from_redis(cluster: SimulatedCluster) -> None:
