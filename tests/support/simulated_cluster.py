@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+from realtime_operator.apply.drain_client import Order
 from realtime_operator.build import names
 from realtime_operator.build.names import Owner
 from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
@@ -247,10 +248,15 @@ class SimulatedCluster:
     def round(self, fault: Fault = FAULTLESS) -> Plan:
         """Let the operator look, decide and act, as well as the fault lets it."""
         plan = decide(self.snapshot(), self.now)
+        unwritten = set()
         for index, action in enumerate(plan.actions):
             if index >= fault.dies_after:
                 self.restart_operator()
                 return plan
+            if index in fault.lost and isinstance(action, PatchPod):
+                unwritten.add(action.name)
+            if isinstance(action, Order) and action.name in unwritten:
+                continue  # as the executor does
             for _ in range(0 if index in fault.lost else 2 if index in fault.doubled else 1):
                 self._carry_out(action)
         self.status = plan.status

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from realtime_operator.build.revision import revision_of
-from realtime_operator.decide.drain import LEAVING, MOVING, state_of
+from realtime_operator.decide.drain import LEAVING, MOVING, MOVING_PHASES, state_of
 from realtime_operator.decide.replicas import desired_nodes, floor_of
 from realtime_operator.decide.snapshot import NodeState, Pod, Snapshot
 
@@ -99,5 +99,7 @@ class Fleet:
 
     def _moves(self, pod: Pod) -> bool:
         if not pod.is_deleted:
-            return self.states[pod.name] in MOVING
+            # One that was told and whose record was lost, or that somebody else told, counts too.
+            by_itself = pod.status is not None and pod.status.drain_phase in MOVING_PHASES
+            return self.states[pod.name] in MOVING or (by_itself and bool(pod.clients))
         return bool(pod.clients) and self.now < (pod.deleted_until or 0.0)

@@ -47,6 +47,8 @@ class DrainReason(StrEnum):
     """Its Kubernetes node takes no Pods any more."""
     DELETE = "Delete"
     """The whole cluster goes."""
+    REFUSES = "RefusesClients"
+    """It lets nobody in, and does not go back to that when it is told to."""
     ROLLOUT = "Rollout"
     """It is of an old revision."""
     SCALE_DOWN = "ScaleDown"

@@ -37,6 +37,7 @@ from realtime_operator.decide.snapshot import (
     Snapshot,
 )
 from realtime_operator.decide.status import worth_writing
+from realtime_operator.decide.wants import REFUSES_S
 from tests.unit.operator.fleets import (
     NEW,
     NOW,
@@ -244,6 +245,8 @@ def test_drains_wait_for_a_place() -> None:
     new = [make_pod("new-0"), make_pod("new-1")]
     plan = planned(make_snapshot(evicted, cordoned, *new, spec=TWO))
     assert not of(plan, DrainNode)
+    told = replace(cordoned, name="old-1", status=make_status(5, drain_phase="draining"))
+    assert not of(planned(make_snapshot(told, cordoned, *new, spec=TWO)), DrainNode)
     over = replace(evicted, deleted_until=NOW)
     plan = planned(make_snapshot(over, cordoned, *new, spec=TWO))
     assert [action.name for action in of(plan, DrainNode)] == ["old-0"]
@@ -335,6 +338,35 @@ def test_a_rollout_that_fails_leaves_other_drains_alone() -> None:
     machines = {"a": KubernetesNode("a", is_cordoned=True)}
     plan = planned(make_snapshot(rolling, moved, spec=ONE, kubernetes_nodes=machines))
     assert [action.name for action in of(plan, AbortDrain)] == ["old-0"]
+
+
+def test_a_node_that_stays_shut_is_replaced() -> None:
+    """One that does not open when it is told to, for long, makes room for another one."""
+    shut = {"accepting": False, "drain_phase": "cordoned"}
+    early = make_pod("a", status=make_status(5, **shut, phase_s=REFUSES_S - 1))
+    plan = planned(make_snapshot(early, make_pod("b"), spec=TWO))
+    assert of(plan, AbortDrain)
+    assert not of(plan, CreatePod)
+    late = replace(early, status=make_status(5, **shut, phase_s=REFUSES_S))
+    plan = planned(make_snapshot(late, make_pod("b"), spec=TWO))
+    assert len(of(plan, CreatePod)) == 1
+    patch = of(plan, PatchPod)[0]
+    assert (patch.name, patch.annotations[names.DRAIN_REASON]) == ("a", "RefusesClients")
+    # It does not go back to work while there are too few: it would not.
+    record = make_record(NodeState.CORDONED, DrainReason.REFUSES)
+    given_up = replace(late, drain=record, is_accepting=False)
+    plan = planned(make_snapshot(given_up, spec=TWO))
+    assert not of(plan, AbortDrain)
+    silent = replace(given_up, status=None)
+    patch = of(planned(make_snapshot(silent, make_pod("b"), spec=TWO)), PatchPod)[0]
+    assert patch.annotations[names.DRAIN_STATE] == NodeState.DRAINING
+    opened = replace(given_up, status=make_status(5))
+    assert (
+        of(planned(make_snapshot(opened, make_pod("b"), spec=TWO)), PatchPod)[0].annotations[
+            names.DRAIN_STATE
+        ]
+        is None
+    )
 
 
 # --- supply -------------------------------------------------------------------------------------
