@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from realtime_operator.apply.admin_key import ensure_admin_secret, read_admin_key
-from realtime_operator.apply.drain_client import DrainClient
+from realtime_operator.apply.drain_client import DrainClient, Order
 from realtime_operator.apply.kube_client import KubeClient
 from realtime_operator.build.names import owner_reference, settings_name
 from realtime_operator.decide.actions import (
@@ -31,6 +31,7 @@ from realtime_operator.decide.actions import (
     PatchPod,
     SetBudget,
     SetFinalizer,
+    ShedNode,
 )
 from realtime_operator.decide.snapshot import Snapshot
 from realtime_operator.errors import ApiServerError, LeaseLostError, OperatorError
@@ -110,12 +111,10 @@ class Executor:
                 await self._kube.delete("v1", "ConfigMap", owner, name, "")
             case SetFinalizer(present):
                 await self._kube.set_finalizer(owner, present=present)
-            case CordonNode() | DrainNode() | AbortDrain() | SetBudget():
+            case CordonNode() | DrainNode() | AbortDrain() | ShedNode() | SetBudget():
                 await self._tell(snapshot, action)
 
-    async def _tell(
-        self, snapshot: Snapshot, order: CordonNode | DrainNode | AbortDrain | SetBudget
-    ) -> None:
+    async def _tell(self, snapshot: Snapshot, order: Order) -> None:
         if not self._admin_key:  # once a round
             self._admin_key = await read_admin_key(self._kube, snapshot)
         await self._nodes.tell(order, self._admin_key)

@@ -65,6 +65,37 @@ class NodeStatus:
     """The reconnect budget of one node, as it knows it; None if it knows of none."""
     quiet_s: float = 0.0
     """For how long it has let in nobody, as far as the operator has watched."""
+    shed_remaining: int | None = None
+    """Clients that it still sends elsewhere while it serves; None if it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLoad:
+    """What a node carries, by its last answer that made sense."""
+
+    clients: int
+    deliveries_per_s: float | None = None
+    """Publications written to clients; None until two answers of one boot are known."""
+    busy: float | None = None
+    """Share of its time that its event loop works, 0 to 1; None if it does not say."""
+    seen_at: float = 0.0
+    """When it answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What was found out about the whole cluster by watching it; all of it may be lost.
+
+    With nothing known no growth is counted on, and no node is taken away.
+    """
+
+    growth_per_s: float | None = None
+    """Clients that come more than go, per second, smoothed; those whom our own drains and sheds, or
+    a node that was lost, have sent are not counted again when they are back."""
+    since: float | None = None
+    """Since when the load of all nodes has been known without a gap."""
+    most_needed: int | None = None
+    """The most nodes that were needed in any round of the stabilization window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +180,9 @@ class Pod:
     """When it first became active."""
     drain: DrainRecord | None = None
     status: NodeStatus | None = None
+    """What its node said in this round; None if it did not, or nothing that makes sense."""
+    load: NodeLoad | None = None
+    """What its node carries, by this answer or an earlier one; None if there was none."""
 
     @property
     def clients(self) -> int | None:
@@ -190,6 +224,7 @@ class Snapshot:
     refusals: tuple[str, ...] = ()
     """What the API server would not take in the last round, in its words."""
     operator_namespace: str = "default"
+    watched: Watched = field(default_factory=Watched)
 
     @cached_property
     def by_name(self) -> Mapping[str, Pod]:
