@@ -261,18 +261,26 @@ class SimulatedCluster:
 
     def round(self, fault: Fault = FAULTLESS) -> Plan:
         """Let the operator look, decide and act, as well as the fault lets it."""
-        plan = decide(self.snapshot(), self.now)
+        snapshot = self.snapshot()
+        plan = decide(snapshot, self.now)
+        self._watch.decided(plan.scaling, self.spec)
+        before, after = self.status.autoscaling, plan.status.autoscaling
+        if after and (before is None or before.desired != after.desired):
+            self._tell_people(plan)  # before it is acted upon
         for index, action in enumerate(plan.actions):
             if index >= fault.dies_after:
                 self.restart_operator()
                 return plan
             for _ in range(0 if index in fault.lost else 2 if index in fault.doubled else 1):
                 self._carry_out(action)
+        self._tell_people(plan)
+        self._next_round = self.now + plan.wake_after_s
+        return plan
+
+    def _tell_people(self, plan: Plan) -> None:
         self.status = plan.status
         known = {(event.reason, event.key) for event in self.events}
         self.events += [event for event in plan.events if (event.reason, event.key) not in known]
-        self._next_round = self.now + plan.wake_after_s
-        return plan
 
     def pass_second(self) -> None:
         """Let a second pass in everything but the operator."""

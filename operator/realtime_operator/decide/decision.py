@@ -1,7 +1,8 @@
 """One round: a snapshot and the time go in, a plan comes out.
 
-    snapshot → fleet → who has to go (`wants`) → what the rollout permits (`rollout`)
-             → who may be cordoned, drained, goes back (`admission`) → a step for each node
+    snapshot → fleet, with the number of nodes (`autoscaling`) → who has to go (`wants`)
+             → what the rollout permits (`rollout`) → who may be cordoned, drained, goes back
+             (`admission`), who moves clients and stays (`rebalance`) → a step for each node
              (`drain`) → actions (`moves`, `supply`, the objects of `build`), status, conditions,
              events
 
@@ -35,10 +36,17 @@ from realtime_operator.decide.drain import (
     Wish,
     step,
 )
-from realtime_operator.decide.events import Event, drain_events, fleet_events
+from realtime_operator.decide.events import (
+    Event,
+    drain_events,
+    fleet_events,
+    rebalance_events,
+)
 from realtime_operator.decide.fleet import Fleet
 from realtime_operator.decide.moves import moves
+from realtime_operator.decide.rebalance import plan_rebalance
 from realtime_operator.decide.rollout import Rollout, plan_rollout
+from realtime_operator.decide.scaling import Scaling
 from realtime_operator.decide.snapshot import NodeState, Pod, Snapshot
 from realtime_operator.decide.status import describe
 from realtime_operator.decide.supply import creations, housekeeping
@@ -61,6 +69,8 @@ class Plan:
     status: RealtimeClusterStatus
     events: tuple[Event, ...]
     wake_after_s: float
+    scaling: Scaling
+    """How the number of nodes was found."""
 
 
 def decide(snapshot: Snapshot, now: float) -> Plan:
@@ -76,20 +86,23 @@ def decide(snapshot: Snapshot, now: float) -> Plan:
         pod.name: step(pod, wish, fleet.spec, now)
         for pod, wish in _wishes(fleet, wants, rollout, granted)
     }
-    status = describe(fleet, conditions(fleet, wants, rollout, granted))
+    rebalance = plan_rebalance(fleet, wants)
+    status = describe(fleet, conditions(fleet, wants, rollout, granted), rebalance)
     events = [
         event
         for pod in fleet.live
         for event in drain_events(pod, steps[pod.name], wants.get(pod.name))
     ]
     events += fleet_events(fleet, snapshot.status, status, wants, granted)
+    events += rebalance_events(fleet, rebalance)
     is_idle = snapshot.spec.paused or _goes_by_itself(snapshot)
-    actions = () if is_idle else tuple(_actions(fleet, wants, steps))
+    actions = () if is_idle else (*_actions(fleet, wants, steps), *rebalance.orders)
     return Plan(
         actions=actions,
         status=status,
         events=() if is_idle else tuple(events),
         wake_after_s=_wake_after_s(fleet, steps),
+        scaling=fleet.scaling,
     )
 
 
@@ -165,7 +178,10 @@ def _wake_after_s(fleet: Fleet, steps: Mapping[str, Step]) -> float:
     """When something may change that no event tells: a wait that ends, or just the next round."""
     states = {each.after for each in steps.values()}
     is_busy = bool(states & _TRANSIENT) or len(fleet.live) != fleet.desired.nodes
+    is_busy = is_busy or bool(fleet.shedding)
     instants = [fleet.now + (BUSY_ROUND_S if is_busy else QUIET_ROUND_S)]
+    if fleet.scaling.mode != "Disabled":
+        instants.append(fleet.now + fleet.spec.autoscaling.metrics.interval_seconds)
     for pod in fleet.live:
         if fleet.states[pod.name] == NodeState.WARMING:
             instants.append(pod.ready_changed_at + fleet.spec.update.min_ready_seconds)

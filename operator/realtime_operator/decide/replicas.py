@@ -1,26 +1,11 @@
-"""How many nodes there should be, and who goes first when there are too many."""
+"""How many nodes have to accept clients, and who goes first when there are too many."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from realtime_operator.decide.snapshot import Pod, Snapshot
-
-
-class Desired(NamedTuple):
-    """A number of nodes, and why."""
-
-    nodes: int
-    reason: str
-
-
-def desired_nodes(snapshot: Snapshot) -> Desired:
-    """How many nodes should take clients: the one place that everything else asks."""
-    if snapshot.deleted_at is not None:
-        return Desired(0, "the RealtimeCluster is deleted")
-    return Desired(snapshot.spec.replicas, "spec.replicas")
 
 
 def floor_of(snapshot: Snapshot, desired: int) -> int:

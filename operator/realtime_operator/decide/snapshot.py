@@ -194,6 +194,13 @@ class Pod:
         """Whether it is on its way out for good."""
         return self.deleted_until is not None
 
+    @property
+    def may_serve(self) -> bool:
+        """Whether clients may be on its node: they could come to it, and its container runs."""
+        return (self.is_ready or self.active_since is not None) and not (
+            self.problem or self.has_failed or self.is_deleted
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class KubernetesNode:

@@ -163,11 +163,11 @@ class Watch:
             self._growth.add(Moves(*map(sum, zip(*moves, strict=True))), passed_s)
 
     def _keep_watch(self, pods: Iterable[Pod], spec: RealtimeClusterSpec, now: float) -> None:
-        """Note since when the load of every ready node has been known."""
+        """Note since when the load of every node that may have clients has been known."""
         stale_after_s = spec.autoscaling.metrics.stale_after_seconds
-        running = [pod for pod in pods if pod.is_ready and not pod.is_deleted]
-        is_known = bool(running) and all(
-            pod.load and now - pod.load.seen_at <= stale_after_s for pod in running
+        serving = [pod for pod in pods if pod.may_serve]
+        is_known = bool(serving) and all(
+            pod.load and now - pod.load.seen_at <= stale_after_s for pod in serving
         )
         gap_s = 0.0 if self._looked_at is None else now - self._looked_at
         if not is_known or not 0 <= gap_s <= stale_after_s:
