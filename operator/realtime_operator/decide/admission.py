@@ -47,7 +47,10 @@ def admit_drains(fleet: Fleet, wants: Wants, rollout: Rollout) -> Mapping[str, V
     slots = fleet.spec.update.max_concurrent_drains - len(fleet.moving)
     coming = 0
     for pod in _in_order(fleet, wants, NodeState.CORDONED):
-        verdict = _may_drain(fleet, pod, wants[pod.name], rollout, slots, coming)
+        want = wants[pod.name]
+        verdict = _may_drain(fleet, pod, want, rollout, slots, coming)
+        if want.reason == DrainReason.SCALE_DOWN and (unknown := _unknown(fleet, pod)):
+            verdict = Verdict(is_granted=False, reason=unknown)
         verdicts[pod.name] = verdict
         if verdict.is_granted:
             slots -= 1
@@ -89,7 +92,7 @@ def _may_cordon(  # noqa: PLR0913, PLR0917 - what was granted before counts
 ) -> Verdict:
     if want.reason == DrainReason.DELETE:
         return Verdict(is_granted=True, reason=want.message)
-    if rollout.may_cordon and fleet.goes_for_one_reconnect and pod in fleet.old:
+    if rollout.may_cordon and fleet.goes_for_one_reconnect and pod.revision != fleet.revision:
         return Verdict(is_granted=True, reason=rollout.reason)
     if want.reason == DrainReason.ROLLOUT and not rollout.may_cordon:
         return Verdict(is_granted=False, reason=rollout.reason)
@@ -110,8 +113,8 @@ def _against_scale_down(fleet: Fleet, pod: Pod, leaving: int) -> str:
     """Why there may be no fewer nodes now: one goes at a time, and on knowledge only."""
     if leaving >= fleet.spec.update.max_concurrent_drains:
         return f"{leaving} nodes are on their way out already"
-    if unknown := [each.name for each in fleet.live if each.is_ready and each.status is None]:
-        return f"how many clients {', '.join(unknown)} has is not known"
+    if unknown := _unknown(fleet):
+        return unknown
     if not fleet.desired.nodes:
         return ""
     others = [each for each in fleet.accepting if each.name != pod.name]
@@ -119,6 +122,12 @@ def _against_scale_down(fleet: Fleet, pod: Pod, leaving: int) -> str:
     if room < (pod.clients or 0):
         return f"the others have room for {max(0, room)} clients, {pod.name} has {pod.clients}"
     return ""
+
+
+def _unknown(fleet: Fleet, but: Pod | None = None) -> str:
+    """Why too little is known to do with fewer nodes; what `but` has does not matter."""
+    silent = [each.name for each in fleet.silent if each.is_ready and each is not but]
+    return f"how many clients {', '.join(silent)} has is not known" if silent else ""
 
 
 def _may_drain(  # noqa: PLR0913, PLR0917 - what was granted before counts

@@ -161,9 +161,8 @@ class _Autoscaler:
         if nodes.is_rolling:
             reason = f"{len(nodes.old)} nodes of an old revision are left"
             yield Limitation(Limit.ROLLOUT, reason)
-        leaving = {pod.name for pod in nodes.snapshot.pods if nodes.is_leaving(pod)}
-        if leaving := leaving | {pod.name for pod in nodes.moving}:
-            yield Limitation(Limit.DRAIN, f"{_names(sorted(leaving))} is on its way out already")
+        if going := _names(sorted({pod.name for pod in [*nodes.leaving, *nodes.moving]})):
+            yield Limitation(Limit.DRAIN, f"{going} is on its way out already")
         if shedding := _names([pod.name for pod in nodes.shedding]):
             yield Limitation(Limit.REBALANCE, f"{shedding} sends clients elsewhere")
         if refusal := self._against_fewer():

@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 
 from realtime_operator.crd.status import Condition
 from realtime_operator.decide.admission import Verdict
-from realtime_operator.decide.drain import LEAVING
 from realtime_operator.decide.events import why_stuck
 from realtime_operator.decide.fleet import Fleet
 from realtime_operator.decide.instants import timestamp
@@ -132,7 +131,7 @@ def _limited(fleet: Fleet, wants: Mapping[str, Want], verdicts: Mapping[str, Ver
 
 
 def _draining(fleet: Fleet) -> Aspect:
-    leaving = fleet.in_state(*LEAVING)
+    leaving = fleet.leaving
     if not leaving and not fleet.moving:
         return Aspect("Draining", False, "NoDrain")  # noqa: FBT003
     names = [f"{pod.name} ({pod.drain.reason if pod.drain else 'Eviction'})" for pod in leaving]

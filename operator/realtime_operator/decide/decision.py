@@ -58,6 +58,8 @@ QUIET_ROUND_S: Final = 15.0
 """Time to the next round while nothing happens."""
 SHORTEST_ROUND_S: Final = 1.0
 
+_UNWANTED_AWAY: Final = Wish(reason="nothing speaks against it any more")
+
 _TRANSIENT: Final = frozenset(NodeState) - {NodeState.ACTIVE}
 
 
@@ -116,7 +118,7 @@ def _wishes(
         if pod.name in back:
             yield pod, Wish(reason=back[pod.name])
         elif want is None:
-            yield pod, Wish(reason="nothing speaks against it any more")
+            yield pod, _UNWANTED_AWAY
         else:
             may = verdict is not None and verdict.is_granted
             yield pod, Wish(is_wanted_away=True, may_cordon=may, may_drain=may, reason=want.message)

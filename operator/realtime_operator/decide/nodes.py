@@ -47,6 +47,11 @@ class Nodes:
         return [pod for pod in self.accepting if pod.revision == self.revision]
 
     @cached_property
+    def leaving(self) -> list[Pod]:
+        """Pods that have a drain in their annotations, those among them that are deleted too."""
+        return [pod for pod in self.snapshot.pods if self.is_leaving(pod)]
+
+    @cached_property
     def serving(self) -> list[Pod]:
         """Nodes that may have clients, whether they say so or not: their load has to be known."""
         return [pod for pod in self.live if pod.may_serve]

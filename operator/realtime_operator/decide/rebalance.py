@@ -97,7 +97,7 @@ def _against(fleet: Fleet, going: Collection[str]) -> str:
         return f"{fleet.silent[0].name} does not say how many clients it has"
     if fleet.is_rolling:
         return "nodes of an old revision are replaced"
-    if going or fleet.moving or any(fleet.is_leaving(pod) for pod in fleet.live):
+    if going or fleet.moving or fleet.leaving:
         return "a node is on its way out"
     if len(fleet.accepting) < 2:  # noqa: PLR2004 - somebody else to go to
         return "there is no other node to go to"

@@ -20,7 +20,9 @@ def victims_first(snapshot: Snapshot, pods: Iterable[Pod], revision: str) -> lis
     Kubernetes node, fewest clients, most company in its zone, youngest.
     """
     listed = list(pods)
-    in_zone = Counter(snapshot.zone_of(pod) for pod in listed)
+    zones = [snapshot.zone_of(pod) for pod in listed]
+    company = Counter(zones)
+    in_zone = {pod.name: company[zone] for pod, zone in zip(listed, zones, strict=True)}
 
     def missed(pod: Pod) -> tuple[bool, bool, bool, bool, int, int, float, str]:
         return (
@@ -29,7 +31,7 @@ def victims_first(snapshot: Snapshot, pods: Iterable[Pod], revision: str) -> lis
             pod.revision == revision,
             not snapshot.is_on_cordoned_node(pod),
             pod.clients or 0,
-            -in_zone[snapshot.zone_of(pod)],
+            -in_zone[pod.name],
             -pod.created_at,
             pod.name,
         )

@@ -74,8 +74,8 @@ def stuck(fleet: Fleet) -> list[Pod]:
     return [
         pod
         for pod in fleet.live
-        if pod.revision == fleet.revision
+        if not pod.is_ready
+        and pod.revision == fleet.revision
         and not fleet.is_leaving(pod)
-        and not pod.is_ready
         and fleet.now >= max(pod.created_at, pod.ready_changed_at) + patience_s
     ]

@@ -17,7 +17,6 @@ from realtime_operator.crd.status import (
     RealtimeClusterStatus,
     RebalanceStatus,
 )
-from realtime_operator.decide.drain import LEAVING
 from realtime_operator.decide.fleet import Fleet
 from realtime_operator.decide.rebalance import Rebalance
 from realtime_operator.decide.scaling_status import describe_scaling
@@ -45,7 +44,7 @@ def describe(
         replicas=len(live),
         ready_replicas=sum(1 for pod in live if pod.is_ready),
         accepting_replicas=len(fleet.accepting),
-        draining_replicas=len(fleet.in_state(*LEAVING)),
+        draining_replicas=len(fleet.leaving),
         updated_replicas=sum(1 for pod in live if pod.revision == fleet.revision),
         revision=fleet.revision,
         current_revision=fleet.revision if rolled_out else before.current_revision,
