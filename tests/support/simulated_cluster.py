@@ -147,6 +147,9 @@ class SimulatedCluster:
         self.start_s = 3
         self.budget = 100
         self.watch: Callable[[], None] = lambda: None
+        """Called every second."""
+        self.judge: Callable[[Snapshot, Plan], None] = lambda _snapshot, _plan: None
+        """Called with every decision."""
         self.faults: Iterator[Fault] = iter(())
         self.waiting = list(range(clients))
         self.lag_s = lag_s
@@ -187,6 +190,16 @@ class SimulatedCluster:
         return [
             node for node in self.live if node.phase in ("draining", "forcing") and node.clients
         ]
+
+    @property
+    def desired(self) -> int:
+        """How many nodes are wanted at the moment."""
+        return self.status.desired_replicas
+
+    @property
+    def connected(self) -> int:
+        """Clients that are connected."""
+        return sum(len(node.clients) for node in self.nodes.values())
 
     @property
     def is_settled(self) -> bool:
@@ -239,6 +252,15 @@ class SimulatedCluster:
         self.waiting += range(self._next_client, self._next_client + count)
         self._next_client += count
 
+    def remove_clients(self, count: int) -> None:
+        """Let clients go for good, of all nodes in turn."""
+        nodes = [node for node in self.nodes.values() if node.clients]
+        while count and nodes:
+            for node in nodes[:count]:
+                node.clients.pop()
+            count -= len(nodes[:count])
+            nodes = [node for node in nodes if node.clients]
+
     def restart_operator(self) -> None:
         """Forget everything that the operator remembers."""
         self._watch = Watch()
@@ -264,6 +286,7 @@ class SimulatedCluster:
         snapshot = self.snapshot()
         plan = decide(snapshot, self.now)
         self._watch.decided(plan.scaling, self.spec)
+        self.judge(snapshot, plan)
         before, after = self.status.autoscaling, plan.status.autoscaling
         if after and (before is None or before.desired != after.desired):
             self._tell_people(plan)  # before it is acted upon

@@ -161,7 +161,8 @@ class _Autoscaler:
         if nodes.is_rolling:
             reason = f"{len(nodes.old)} nodes of an old revision are left"
             yield Limitation(Limit.ROLLOUT, reason)
-        if going := _names(sorted({pod.name for pod in [*nodes.leaving, *nodes.moving]})):
+        shut = [pod for pod in nodes.live if pod.status and not pod.status.accepting]
+        if going := _names(sorted({pod.name for pod in [*nodes.leaving, *nodes.moving, *shut]})):
             yield Limitation(Limit.DRAIN, f"{going} is on its way out already")
         if shedding := _names([pod.name for pod in nodes.shedding]):
             yield Limitation(Limit.REBALANCE, f"{shedding} sends clients elsewhere")

@@ -103,7 +103,7 @@ def decide(snapshot: Snapshot, now: float) -> Plan:
         actions=actions,
         status=status,
         events=() if is_idle else tuple(events),
-        wake_after_s=_wake_after_s(fleet, steps),
+        wake_after_s=_wake_after_s(fleet, steps, is_rebalancing=rebalance.is_active),
         scaling=fleet.scaling,
     )
 
@@ -176,11 +176,10 @@ def _budgets(fleet: Fleet) -> Iterator[SetBudget]:
             return
 
 
-def _wake_after_s(fleet: Fleet, steps: Mapping[str, Step]) -> float:
+def _wake_after_s(fleet: Fleet, steps: Mapping[str, Step], *, is_rebalancing: bool) -> float:
     """When something may change that no event tells: a wait that ends, or just the next round."""
     states = {each.after for each in steps.values()}
-    is_busy = bool(states & _TRANSIENT) or len(fleet.live) != fleet.desired.nodes
-    is_busy = is_busy or bool(fleet.shedding)
+    is_busy = bool(states & _TRANSIENT) or len(fleet.live) != fleet.desired.nodes or is_rebalancing
     instants = [fleet.now + (BUSY_ROUND_S if is_busy else QUIET_ROUND_S)]
     if fleet.scaling.mode != "Disabled":
         instants.append(fleet.now + fleet.spec.autoscaling.metrics.interval_seconds)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from typing import Final, NamedTuple
 
-SMOOTHED_OVER_S: Final = 20.0
-"""Time constant by which growth is smoothed."""
+SMOOTHED_OVER_S: Final = 60.0
+"""Time constant by which growth is smoothed. Looked ahead for as long, a burst counts once again;
+one that goes on counts more and more."""
 
 RETURN_WITHIN_S: Final = 60.0
 """Time constant by which clients that were sent away are no longer expected back."""

@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from realtime_operator.crd.status import (
     AutoscalingStatus,
@@ -264,6 +266,24 @@ def test_nothing_changes_in_between() -> None:
     assert (plan.scaling.raw, plan.scaling.desired) == (4, 5)
     assert not plan.scaling.limits
     assert "not fewer" in plan.scaling.reason
+
+
+@given(
+    clients=st.lists(st.integers(0, 100), min_size=1, max_size=12),
+    more=st.integers(0, 100),
+    number=st.integers(0, 11),
+)
+@settings(deadline=None)
+def test_more_load_never_means_fewer_nodes(clients: list[int], more: int, number: int) -> None:
+    """The number is monotone in what every node carries."""
+    fuller = list(clients)
+    fuller[number % len(clients)] += more
+
+    def wanted(counts: list[int]) -> int:
+        pods = [loaded(f"chat-{n}", count) for n, count in enumerate(counts)]
+        return planned(scaled(*pods)).scaling.desired
+
+    assert wanted(fuller) >= wanted(clients)
 
 
 # --- down ---------------------------------------------------------------------------------------

@@ -59,6 +59,10 @@ class Watcher:
         """Growth as it is known now."""
         return self.watched.growth_per_s
 
+    def since(self) -> float | None:
+        """Since when all has been known."""
+        return self.watched.since
+
     def needs(self, nodes: int | None) -> None:
         """Tell the watch of a decision."""
         scaling = Scaling("Internal", self.now, 3, 3, 3, "", needed_to_shrink=nodes)
@@ -113,13 +117,13 @@ def test_growth_is_what_comes_more_than_goes(watcher: Watcher) -> None:
     """It is smoothed, known from the second look on, and falls when nobody comes any more."""
     watcher.look(a=said(10, connects_total=10))
     assert watcher.growth() is None
-    for clients in (20, 30, 40, 50, 60, 70, 80):
+    for clients in range(20, 310, 10):
         watcher.look(a=said(clients, connects_total=clients))
     assert watcher.growth() == pytest.approx(1.0, rel=0.05)
-    for _ in range(10):
-        watcher.look(a=said(80, connects_total=80))
+    for _ in range(30):
+        watcher.look(a=said(300, connects_total=300))
     assert watcher.growth() == pytest.approx(0.0, abs=0.01)
-    watcher.look(a=said(0, connects_total=80))
+    watcher.look(a=said(0, connects_total=300))
     assert (watcher.growth() or 0.0) < 0.0
 
 
@@ -131,7 +135,7 @@ def test_clients_that_we_sent_away_are_no_growth(watcher: Watcher) -> None:
     watcher.look(a=said(20, connects_total=50, closed=30), b=said(75, connects_total=75))
     assert watcher.growth() == pytest.approx(0.0, abs=0.01)
     watcher.look(a=said(20, connects_total=50, closed=30), b=said(99, connects_total=99))
-    assert (watcher.growth() or 0.0) > 0.8
+    assert (watcher.growth() or 0.0) > 0.3
 
 
 def test_clients_of_a_node_that_was_lost_are_no_growth(watcher: Watcher) -> None:
@@ -149,7 +153,7 @@ def test_who_does_not_come_back_is_not_waited_for(watcher: Watcher) -> None:
     for _ in range(30):
         watcher.look(a=said(0, connects_total=90, closed=90))
     watcher.look(a=said(50, connects_total=140, closed=90))
-    assert (watcher.growth() or 0.0) > 1.5
+    assert (watcher.growth() or 0.0) > 0.7
 
 
 def test_a_silent_node_has_what_it_had(watcher: Watcher) -> None:
@@ -162,24 +166,25 @@ def test_a_silent_node_has_what_it_had(watcher: Watcher) -> None:
     assert watcher.pods[0].load.clients == 50
     assert watcher.pods[0].load.seen_at == watcher.now - 90
     watcher.look(a=said(60, connects_total=60), b=said(0))
-    assert watcher.growth() == pytest.approx(0.04, abs=0.02)
+    assert watcher.growth() == pytest.approx(0.015, abs=0.005)
 
 
 def test_a_node_that_was_never_heard_has_no_load(watcher: Watcher) -> None:
     """Nothing is made up for it."""
     watcher.look(a=None)
     assert watcher.pods[0].load is None
-    assert watcher.watched.since is None
+    assert watcher.since() is None
 
 
 def test_absurd_numbers_are_no_answer(watcher: Watcher) -> None:
     """A node that says it has many times what it can hold is as silent as one that hangs."""
-    watcher.look(a=said(1000))
-    assert watcher.pods[0].status
-    watcher.look(a=said(1001))
-    assert watcher.pods[0].status is None
-    assert watcher.pods[0].load
-    assert watcher.pods[0].load.clients == 1000
+    watcher.look(a=said(1000), b=said(1001, boot="2"))
+    believed, absurd = watcher.pods
+    assert believed.status
+    assert absurd.status is None
+    watcher.look(a=said(1001), b=None)
+    assert [pod.status for pod in watcher.pods] == [None, None]
+    assert [pod.load and pod.load.clients for pod in watcher.pods] == [1000, None]
 
 
 @pytest.mark.parametrize(
@@ -207,17 +212,17 @@ def test_numbers_that_cannot_be_make_the_answer_worthless(wrong: dict[str, Any])
 def test_the_watch_begins_anew_when_something_was_missed(watcher: Watcher) -> None:
     """Every node has to be known without a gap; one that was silent for long ends the watch."""
     watcher.look(a=said(1), b=said(1, boot="2"))
-    begun = watcher.watched.since
+    begun = watcher.since()
     assert begun == watcher.now
     watcher.look(a=said(1), b=None)
     watcher.look(a=said(1), b=None, passed_s=20)
-    assert watcher.watched.since == begun
+    assert watcher.since() == begun
     watcher.look(a=said(1), b=None)
-    assert watcher.watched.since is None
+    assert watcher.since() is None
     watcher.look(a=said(1), b=said(1, boot="2"))
-    assert watcher.watched.since == watcher.now
+    assert watcher.since() == watcher.now
     watcher.look(a=said(1), b=said(1, boot="2"), passed_s=31)
-    assert watcher.watched.since == watcher.now
+    assert watcher.since() == watcher.now
 
 
 def test_a_clock_that_is_set_back_begins_all_anew(watcher: Watcher) -> None:
@@ -226,7 +231,7 @@ def test_a_clock_that_is_set_back_begins_all_anew(watcher: Watcher) -> None:
     watcher.look(a=said(90, deliveries_total=900), passed_s=-3600)
     assert watcher.rate() is None
     assert watcher.growth() is None
-    assert watcher.watched.since == watcher.now
+    assert watcher.since() == watcher.now
 
 
 def test_two_looks_at_once_are_one(watcher: Watcher) -> None:
