@@ -22,10 +22,16 @@ class SpecError(OperatorError):
 class ApiServerError(OperatorError):
     """The API server refused a call, or did not answer it."""
 
-    def __init__(self, what: str, *, status: int | None = None, message: str = "") -> None:
-        """Say what was tried; `status` is the HTTP status, None where there was no answer."""
+    def __init__(
+        self, what: str, *, status: int | None = None, reason: str = "", message: str = ""
+    ) -> None:
+        """Say what was tried; `status` is the HTTP status, None where there was no answer.
+
+        `reason` is the API server's word for it, such as `AlreadyExists`, if it has one.
+        """
         super().__init__(f"{what}: {status or 'no answer'} {message}".rstrip())
         self.status = status
+        self.reason = reason
         self.message = message
 
 

@@ -71,10 +71,30 @@ async def pod_changed(
 
 @kopf.on.event("v1", "services", labels=_OURS, registry=registry)
 @kopf.on.event("v1", "configmaps", labels=_OURS, registry=registry)
-@kopf.on.event("policy", "v1", "poddisruptionbudgets", labels=_OURS, registry=registry)
 @kopf.on.event("networking.k8s.io", "v1", "networkpolicies", labels=_OURS, registry=registry)
 async def child_changed(
     *, labels: Mapping[str, str], namespace: str | None, memo: kopf.Memo, **_: object
 ) -> None:
     """An object that the operator made was changed or deleted: it is applied anew."""
+    memo.keepers.wake(namespace or "", labels[CLUSTER], children=True)
+
+
+@kopf.on.event("policy", "v1", "poddisruptionbudgets", labels=_OURS, registry=registry)
+async def budget_changed(
+    *,
+    type: str | None,  # noqa: A002 - as kopf names it
+    meta: Mapping[str, Any],
+    labels: Mapping[str, str],
+    namespace: str | None,
+    memo: kopf.Memo,
+    **_: object,
+) -> None:
+    """As any object that the operator made; that Kubernetes counts Pods in its status is no change.
+
+    Kubernetes does so whenever a Pod comes or goes. `memo` is kopf's own for each object.
+    """
+    now_is = (meta.get("generation"), dict(labels), meta.get("ownerReferences"))
+    if type == "MODIFIED" and memo.get("seen") == now_is:
+        return
+    memo["seen"] = now_is
     memo.keepers.wake(namespace or "", labels[CLUSTER], children=True)

@@ -16,7 +16,8 @@ from aiohttp import web
 from realtime_operator.telemetry.metrics import CONTENT_TYPE, Metrics
 
 STALE_AFTER_S: Final = 120.0
-"""Longer than any round may take: every call in it has a timeout of its own."""
+"""Longer than any step of a round may take: every call has a timeout of its own. A round beats with
+each of its actions, so one that has many of them is no sign of being stuck."""
 
 
 class Heartbeats:

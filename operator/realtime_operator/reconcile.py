@@ -18,7 +18,7 @@ from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from realtime_operator.apply.events import EventTeller
-from realtime_operator.apply.executor import Executor
+from realtime_operator.apply.executor import CarriedOut, Executor
 from realtime_operator.apply.kube_client import KubeClient
 from realtime_operator.crd.status import RealtimeClusterStatus
 from realtime_operator.decide.decision import Plan, decide
@@ -73,7 +73,7 @@ class Keeper:
         self._wall_clock = wall_clock
         self._woken = asyncio.Event()
         self._written_at = float("-inf")
-        self._refusals: tuple[str, ...] = ()
+        self._last = CarriedOut()
 
     def wake(self, *, children: bool = False) -> None:
         """Have a round soon; `children`: an object that the operator made may have been touched."""
@@ -83,11 +83,10 @@ class Keeper:
 
     async def run(self) -> None:
         """Look after the cluster until it is gone. Raises `LeaseLostError`."""
-        loop = "/".join(self._place)
         failures = 0
         try:
             while True:
-                self._parts.heartbeats.beat(loop)
+                self._beat()
                 self._woken.clear()
                 with self._parts.metrics.round_seconds.time():
                     outcome = await self._guarded_round()
@@ -103,7 +102,7 @@ class Keeper:
                 await asyncio.sleep(BETWEEN_ROUNDS_S)
                 await self._wait(wait_s - BETWEEN_ROUNDS_S)
         finally:
-            self._parts.heartbeats.ended(loop)
+            self._parts.heartbeats.ended("/".join(self._place))
             self._parts.metrics.forget(*self._place)
 
     async def round(self) -> float | Outcome:
@@ -111,7 +110,7 @@ class Keeper:
         snapshot = await self._parts.observer.look(*self._place)
         if snapshot is None:
             return Outcome.GONE
-        snapshot = replace(snapshot, refusals=self._refusals)
+        snapshot = replace(snapshot, **self._last._asdict())
         now = self._wall_clock()
         plan = decide(snapshot, now)
         self._parts.observer.watch.decided(plan.scaling, snapshot.spec)
@@ -119,12 +118,15 @@ class Keeper:
             # Written down before it is acted upon: a number that was lost in between would be found
             # anew by the next round, and maybe another.
             await self._tell(snapshot, plan, now)
-            self._refusals = await self._parts.executor.carry_out(snapshot, plan.actions)
+            await self._act(snapshot, plan)
         else:
-            self._refusals = await self._parts.executor.carry_out(snapshot, plan.actions)
+            await self._act(snapshot, plan)
             await self._tell(snapshot, plan, now)
         self._measure(plan)
         return plan.wake_after_s
+
+    def _beat(self) -> None:
+        self._parts.heartbeats.beat("/".join(self._place))
 
     async def _guarded_round(self) -> float | Outcome:
         """A round that may fail: a lost lease ends everything, anything else is tried again."""
@@ -150,10 +152,14 @@ class Keeper:
         except TimeoutError:
             pass
 
+    async def _act(self, snapshot: Snapshot, plan: Plan) -> None:
+        self._last = await self._parts.executor.carry_out(snapshot, plan.actions, beat=self._beat)
+
     async def _tell(self, snapshot: Snapshot, plan: Plan, now: float) -> None:
         """Tell people, by events and the status."""
+        self._parts.executor.demand_lease()  # a plan may have had nothing to do
         # Events first: what they tell is found by comparing with the status as it was written.
-        await self._parts.events.tell(snapshot.owner, plan.events, now)
+        await self._parts.events.tell(snapshot.owner, plan.events, now, beat=self._beat)
         await self._write_status(snapshot, plan.status, now)
 
     async def _write_status(
@@ -162,6 +168,7 @@ class Keeper:
         written_s_ago = now - self._written_at
         if not worth_writing(snapshot.status, status, written_s_ago=written_s_ago):
             return
+        self._parts.executor.demand_lease()
         body = status.model_dump(by_alias=True, exclude_none=True, mode="json")
         await self._parts.kube.write_status(snapshot.owner, body)
         self._written_at = now
@@ -172,6 +179,7 @@ class Keeper:
         for state in NodeState:
             metrics.nodes.labels(*self._place, state).set(states[state])
         metrics.desired.labels(*self._place).set(status.desired_replicas)
+        metrics.accepting.labels(*self._place).set(status.accepting_replicas)
         metrics.connections.labels(*self._place).set(status.connections.total)
         metrics.silent.labels(*self._place).set(status.metrics.missing)
 

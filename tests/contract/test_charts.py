@@ -95,3 +95,22 @@ def test_every_alert_says_what_to_do() -> None:
     book = (CHARTS.parent / "docs/kubernetes.md").read_text(encoding="utf-8")
     for rule in alerts["groups"][0]["rules"]:
         assert f"`{rule['alert']}`" in book
+
+
+@pytest.mark.parametrize("monitor", ["pod-monitor", "service-monitor"])
+def test_a_clusters_labels_survive_the_scrape(monitor: str) -> None:
+    """Metrics have a label `namespace`; Prometheus would put the operator's own in its place."""
+    path = CHARTS / f"realtime-operator/templates/monitoring/{monitor}.yaml"
+    [endpoint] = re.findall(r"- {(.*path: /metrics.*)}$", path.read_text("utf-8"), re.MULTILINE)
+    assert "honorLabels: true" in endpoint
+
+
+def test_a_cluster_that_never_had_a_good_round_is_told() -> None:
+    """Rounds that were done are none where there is no such series, and not unknown."""
+    alerts = yaml.safe_load((CHARTS / "realtime-operator/files/alerts.yaml").read_text("utf-8"))
+    [rule] = [
+        each
+        for each in alerts["groups"][0]["rules"]
+        if each["alert"] == "RealtimeClusterRoundsFail"
+    ]
+    assert "or 0 * sum by (namespace, cluster) (realtime_operator_rounds_total)" in rule["expr"]

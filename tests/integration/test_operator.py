@@ -194,6 +194,21 @@ async def test_a_rollout_goes_on_after_the_operator_was_killed(world: World) -> 
     assert await second.stop() == 0
 
 
+async def test_a_pod_that_lost_its_label_is_replaced(world: World) -> None:
+    """Its name is taken: its replacement gets another number, and an Event says why."""
+    await world.start_operator()
+    await world.until(lambda: len(world.accepting()) == 2, "two nodes accept")
+    lost = world.accepting()[0]
+    path = f"{TEAM}/pods/{lost['metadata']['name']}"
+    world.api.put(path, {**lost, "metadata": {**lost["metadata"], "labels": {}}})
+    await world.until(lambda: len(world.accepting()) == 2, "another node accepts")
+    assert path in world.api.objects
+    await world.until(
+        lambda: any(event["reason"] == "NameTaken" for event in world.api.of_kind("events")),
+        "it is told",
+    )
+
+
 async def test_an_operator_that_lost_the_lease_ends(world: World) -> None:
     """It does nothing more and exits with an error, so that it is started anew."""
     operator = await world.start_operator()

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from realtime_operator.apply.admin_key import read_admin_key
-from realtime_operator.apply.drain_client import DrainClient
+from realtime_operator.apply.admin_key import AdminKeys
+from realtime_operator.apply.drain_client import DrainClient, Order
 from realtime_operator.apply.events import EventTeller
-from realtime_operator.apply.executor import Executor
+from realtime_operator.apply.executor import CarriedOut, Executor
 from realtime_operator.apply.kube_client import KubeClient
+from realtime_operator.apply.orders import AT_ONCE, Orders
 from realtime_operator.build import names
+from realtime_operator.build.network_policy import network_policy
 from realtime_operator.build.node_settings import config_map
 from realtime_operator.build.workload import pod as pod_manifest
+from realtime_operator.crd.realtime_cluster import SecretKeyRef
 from realtime_operator.crd.scaling import ScrapeSpec
 from realtime_operator.decide.actions import (
     AbortDrain,
@@ -26,6 +32,7 @@ from realtime_operator.decide.actions import (
     CordonNode,
     CreatePod,
     DeletePod,
+    DeletePolicy,
     DeleteSettings,
     DrainNode,
     PatchPod,
@@ -45,6 +52,7 @@ from realtime_operator.health import HealthServer, Heartbeats
 from realtime_operator.lease import Lease
 from realtime_operator.observe.node_metrics import StatusReader
 from realtime_operator.observe.observer import Machines, Observer
+from realtime_operator.reconcile import Keeper, Parts
 from realtime_operator.telemetry.metrics import Metrics
 from tests.support.fake_api_server import FakeApiServer
 from tests.support.fake_node import KEY, FakeNode
@@ -206,6 +214,10 @@ async def test_what_is_gone_or_another_by_now_is_no_error(
     manifest = creation("chat-0").manifest
     assert await kube.create(manifest)
     assert await kube.create(manifest) is None
+    api.failing = {("POST", "/pods"): 409}  # with another reason, as a quota has
+    with pytest.raises(ApiServerError):
+        await kube.create(manifest)
+    api.failing = {}
     path = f"{TEAM}/pods/chat-0"
     await kube.patch_pod(OWNER, "chat-0", "another uid", {"labels": {"a": "b"}})
     await kube.delete("v1", "Pod", OWNER, "chat-0", "another uid")
@@ -249,11 +261,13 @@ async def test_a_plan_is_carried_out(
 ) -> None:
     """Every kind of action does what it says."""
     node = await start_node()
-    api.put(f"{TEAM}/pods/old", {"metadata": {"uid": "u-old", "labels": {}}})
+    theirs = {"uid": "theirs", "kind": "ConfigMap"}
+    orphan = {"uid": "u-old", "labels": {}, "ownerReferences": [theirs]}
+    api.put(f"{TEAM}/pods/old", {"metadata": orphan})
     api.put(f"{TEAM}/pods/gone", {"metadata": {"uid": "u-gone"}})
     api.put(f"{TEAM}/configmaps/chat-old", {})
     where = (node.ip, node.ip)
-    refusals = await make_executor(kube, session, node.port).carry_out(
+    outcome = await make_executor(kube, session, node.port).carry_out(
         make_snapshot(),
         (
             SetFinalizer(present=True),
@@ -269,7 +283,7 @@ async def test_a_plan_is_carried_out(
             DeleteSettings("old"),
         ),
     )
-    assert refusals == ()
+    assert outcome == CarriedOut()
     assert api.objects[CLUSTER]["metadata"]["finalizers"] == [names.FINALIZER]
     assert f"{TEAM}/configmaps/chat-rev" in api.objects
     assert f"{TEAM}/configmaps/chat-old" not in api.objects
@@ -277,7 +291,7 @@ async def test_a_plan_is_carried_out(
     assert f"{TEAM}/pods/gone" not in api.objects
     old = api.objects[f"{TEAM}/pods/old"]["metadata"]
     assert (old["labels"]["a"], old["annotations"]["c"]) == ("b", "d")
-    assert old["ownerReferences"][0]["uid"] == OWNER.uid
+    assert old["ownerReferences"] == [theirs, names.owner_reference(OWNER)]
     assert [body.get("phase") for _, body in node.told] == ["cordon", "drain", "abort", None]
 
 
@@ -293,9 +307,90 @@ async def test_an_action_that_fails_does_not_stop_the_others(
         CordonNode("x", "127.0.0.99", "why"),
         ApplyChild(manifest),
     )
-    refusals = await make_executor(kube, session).carry_out(make_snapshot(), actions)
+    outcome = await make_executor(kube, session).carry_out(make_snapshot(), actions)
     assert f"{TEAM}/configmaps/chat-rev" in api.objects
-    assert refusals == ("a Pod cannot be made: as the test wants it",)
+    assert outcome.refusals == ("a Pod cannot be made: as the test wants it",)
+
+
+async def test_nodes_are_told_at_once_and_each_in_order(
+    kube: KubeClient,
+    start_node: Callable[[], Awaitable[FakeNode]],
+    session: aiohttp.ClientSession,
+) -> None:
+    """No node waits for another one's answer; what one is told arrives in the order of the plan."""
+    nodes = [await start_node() for _ in range(4)]
+    gate = asyncio.Barrier(len(nodes))
+    for node in nodes:
+        node.gate = gate
+    beats: list[None] = []
+    actions = [
+        order
+        for node in nodes
+        for order in (
+            CordonNode(node.ip, node.ip, "why"),
+            DrainNode(node.ip, node.ip, "why", 1.0, 1.0, 1.0),
+        )
+    ]
+    executor = make_executor(kube, session, nodes[0].port)
+    async with asyncio.timeout(4):  # less than one order may take
+        await executor.carry_out(make_snapshot(), tuple(actions), beat=lambda: beats.append(None))
+    for node in nodes:
+        assert [body["phase"] for _, body in node.told] == ["cordon", "drain"]
+    assert len(beats) == len(actions)
+
+
+async def test_no_more_nodes_are_told_at_once_than_may_be() -> None:
+    """The others wait for their turn, and an end of the round ends them."""
+    under_way = 0
+    most = 0
+    told: list[str] = []
+
+    async def give(order: Order) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        told.append(order.name)
+        under_way -= 1
+
+    orders = Orders(give)
+    for number in range(3 * AT_ONCE):
+        orders.begin(AbortDrain(f"chat-{number}", "", "why"))
+    await orders.finish()
+    assert (most, len(told)) == (AT_ONCE, 3 * AT_ONCE)
+    orders.begin(AbortDrain("chat-0", "", "why"))
+    await orders.cancel()
+    assert len(told) == 3 * AT_ONCE
+
+
+async def test_a_node_is_not_told_what_could_not_be_written(
+    api: FakeApiServer,
+    kube: KubeClient,
+    start_node: Callable[[], Awaitable[FakeNode]],
+    session: aiohttp.ClientSession,
+) -> None:
+    """Any operator goes on from what the Pod's annotations say: they come first, or nothing."""
+    node, other = await start_node(), await start_node()
+    api.put(f"{TEAM}/pods/{node.ip}", {"metadata": {"uid": "u"}})
+    api.failing = {("PATCH", f"/pods/{node.ip}"): 500}
+    actions = (
+        PatchPod(node.ip, "u", {}, {"a": "b"}),
+        CordonNode(node.ip, node.ip, "why"),
+        CordonNode(other.ip, other.ip, "why"),
+    )
+    await make_executor(kube, session, node.port).carry_out(make_snapshot(), actions)
+    assert (len(node.told), len(other.told)) == (0, 1)
+
+
+async def test_a_name_that_is_taken_is_told_to_the_next_round(
+    api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
+) -> None:
+    """A create that meets a Pod is no error; the round after that sees whose it is."""
+    api.put(f"{TEAM}/pods/chat-0", {"metadata": {"labels": {}}})
+    executor = make_executor(kube, session)
+    outcome = await executor.carry_out(make_snapshot(), (creation("chat-0"), creation("chat-1")))
+    assert outcome == CarriedOut(taken_names=frozenset({"chat-0"}))
+    assert await executor.carry_out(make_snapshot(), ()) == CarriedOut()
 
 
 async def test_nothing_is_written_without_the_lease(
@@ -306,6 +401,30 @@ async def test_nothing_is_written_without_the_lease(
     with pytest.raises(LeaseLostError):
         await executor.carry_out(make_snapshot(), (creation("chat-0"),))
     assert f"{TEAM}/pods/chat-0" not in api.objects
+
+
+async def test_a_round_with_nothing_to_do_needs_the_lease_too(
+    api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
+) -> None:
+    """Neither status nor Events of a paused cluster are written by who may have lost it."""
+    resource = api.objects[CLUSTER]
+    api.put(CLUSTER, {**resource, "spec": {**resource["spec"], "paused": True}})
+    reader = StatusReader(session, port=1)
+    metrics = Metrics()
+    parts = Parts(
+        observer=Observer(kube, reader, Machines(kube), operator_namespace="operators"),
+        executor=make_executor(kube, session, may_write=False),
+        events=EventTeller(kube, instance="a"),
+        kube=kube,
+        metrics=metrics,
+        heartbeats=Heartbeats(),
+    )
+    with pytest.raises(LeaseLostError):
+        await Keeper("team", "chat", parts).round()
+    assert {method for method, _ in api.calls} == {"GET"}
+    parts = parts._replace(executor=make_executor(kube, session))
+    await Keeper("team", "chat", parts).round()
+    assert api.objects[CLUSTER]["status"]["observedGeneration"]
 
 
 async def test_what_has_not_changed_is_applied_once(
@@ -383,6 +502,33 @@ async def test_a_look_brings_everything_together(
     assert snapshot.kubernetes_nodes["a"].is_cordoned
     assert snapshot.settings_revisions == {"rev"}
     assert await observer.look("team", "another") is None
+
+
+async def test_a_policy_that_is_not_wanted_goes_if_it_is_ours(
+    api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
+) -> None:
+    """What somebody labelled like ours stays; ours is made again if it is wanted again at once."""
+    policies = "/apis/networking.k8s.io/v1/namespaces/team/networkpolicies"
+    ours = ApplyChild(network_policy(OWNER, make_spec(), "operators"))
+    executor = make_executor(kube, session)
+    await executor.carry_out(make_snapshot(), (ours,))
+    api.put(f"{policies}/theirs", {"metadata": {"labels": names.cluster_labels("chat")}})
+    reader = StatusReader(session, port=1)
+    observer = Observer(kube, reader, Machines(kube), operator_namespace="operators")
+    wanted = await observer.look("team", "chat")
+    assert wanted
+    assert wanted.policies == {}
+    resource = api.objects[CLUSTER]
+    off = {**resource["spec"], "networkPolicy": {"enabled": False}}
+    api.put(CLUSTER, {**resource, "spec": off})
+    snapshot = await observer.look("team", "chat")
+    assert snapshot
+    [(name, uid)] = snapshot.policies.items()
+    await executor.carry_out(snapshot, (DeletePolicy(name, uid),))
+    assert set(api.objects) >= {f"{policies}/theirs"}
+    assert f"{policies}/chat" not in api.objects
+    await executor.carry_out(snapshot, (ours,))
+    assert f"{policies}/chat" in api.objects
 
 
 async def test_a_look_without_the_right_to_see_machines(
@@ -509,10 +655,35 @@ async def test_health_tells_a_stuck_loop(session: aiohttp.ClientSession) -> None
 
 async def test_an_admin_key_that_is_missing_is_told(api: FakeApiServer, kube: KubeClient) -> None:
     """Nodes cannot be drained without it: the error says which Secret lacks what."""
-    assert await read_admin_key(kube, make_snapshot()) == KEY
+    assert await AdminKeys(kube, make_snapshot()).of("chat-0") == KEY
     named = make_snapshot(secrets={"adminKeySecretRef": {"name": "mine", "key": "k"}})
     with pytest.raises(OperatorError, match="team/mine"):
-        await read_admin_key(kube, named)
+        await AdminKeys(kube, named).of("chat-0")
     api.put(f"{TEAM}/secrets/mine", {"data": {"k": "not base64!"}})
     with pytest.raises(OperatorError, match="'k'"):
-        await read_admin_key(kube, named)
+        await AdminKeys(kube, named).of("chat-0")
+    api.put(f"{TEAM}/secrets/mine", {"data": {"k": base64.b64encode(b"two\nlines").decode()}})
+    with pytest.raises(OperatorError, match="one line"):
+        await AdminKeys(kube, named).of("chat-0")
+    api.put(f"{TEAM}/secrets/mine", {"data": {"k": base64.b64encode(b"one line\n").decode()}})
+    assert await AdminKeys(kube, named).of("chat-0") == "one line"
+
+
+async def test_each_node_is_told_with_the_key_that_it_knows(
+    api: FakeApiServer,
+    kube: KubeClient,
+    start_node: Callable[[], Awaitable[FakeNode]],
+    session: aiohttp.ClientSession,
+) -> None:
+    """Old ones obey while another Secret replaces theirs; each is read once a round."""
+    old, other, new = [await start_node() for _ in range(3)]
+    new.key = "another key"
+    api.put(f"{TEAM}/secrets/mine", {"data": {"k": "YW5vdGhlciBrZXk="}})
+    reference = {"name": "mine", "key": "k"}
+    own = SecretKeyRef(name="chat-admin", key="key")
+    pods = (make_pod(old, admin_key=own), make_pod(other, admin_key=own), make_pod(new))
+    snapshot = replace(make_snapshot(secrets={"adminKeySecretRef": reference}), pods=pods)
+    orders = tuple(CordonNode(node.ip, node.ip, "why") for node in (old, other, new))
+    await make_executor(kube, session, old.port).carry_out(snapshot, orders)
+    assert [len(node.told) for node in (old, other, new)] == [1, 1, 1]
+    assert api.calls.count(("GET", f"{TEAM}/secrets/chat-admin")) == 1

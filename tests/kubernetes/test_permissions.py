@@ -18,7 +18,7 @@ OF_CLUSTERS = {
     "configmaps": KEPT | {"delete"},
     "services": KEPT,
     "poddisruptionbudgets.policy": KEPT,
-    "networkpolicies.networking.k8s.io": KEPT,
+    "networkpolicies.networking.k8s.io": KEPT | {"delete"},
     "secrets": {"get", "create"},
     "events": {"create"},
     "nodes": {"list"},

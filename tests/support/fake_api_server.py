@@ -119,6 +119,8 @@ class FakeApiServer:
         if request.method == "GET":
             return self._read(path, request.query.get("labelSelector", ""))
         body = await request.json() if request.can_read_body else {}
+        if "strategic" in request.content_type and path in self.objects:
+            _keep_other_owners(self.objects[path]["metadata"], body.get("metadata", {}))
         applies = "apply" in request.content_type
         return self._write(request.method, path, body, applies=applies)
 
@@ -127,7 +129,7 @@ class FakeApiServer:
             case "POST":
                 path = f"{path}/{body['metadata']['name']}"
                 if path in self.objects:
-                    return _refusal(409, "it is there already")
+                    return _refusal(409, "it is there already", reason="AlreadyExists")
                 return web.json_response(self.put(path, body), status=201)
             case "PUT":
                 return self._replace(path, body)
@@ -221,6 +223,14 @@ def _matches(manifest: Object, selector: str) -> bool:
     return all(labels.get(key) == value if is_ else key in labels for key, is_, value in wanted)
 
 
+def _keep_other_owners(kept: Object, changed: Object) -> None:
+    """Owners are a list that a strategic merge joins by their uid."""
+    if given := changed.get("ownerReferences"):
+        new = {each["uid"] for each in given}
+        before = [each for each in kept.get("ownerReferences", ()) if each["uid"] not in new]
+        changed["ownerReferences"] = [*before, *given]
+
+
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Object:
     result = dict(below)
     for key, value in above.items():
@@ -233,8 +243,9 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Object:
     return result
 
 
-def _refusal(status: int, message: str) -> web.Response:
-    return web.json_response({"kind": "Status", "code": status, "message": message}, status=status)
+def _refusal(status: int, message: str, *, reason: str = "") -> web.Response:
+    said = {"kind": "Status", "code": status, "reason": reason, "message": message}
+    return web.json_response(said, status=status)
 
 
 def _discovery(path: str) -> Object | None:

@@ -23,8 +23,11 @@ class FakeNode:
         self.port = 0
         self.status: Any = {"boot_id": f"boot of {ip}", "num_clients": 0, "unknown_field": []}
         self.told: list[tuple[str, Any]] = []
+        self.key = KEY
         self.refuses = 0
         """The status that orders are refused with; 0: they are not."""
+        self.gate: asyncio.Barrier | None = None
+        """If there is one, an order is taken when as many have come as it is for."""
         self.is_hung = False
         self.pauses_s = 0.0
         """Between the two parts in which the status is sent; 0: it is sent as one."""
@@ -71,10 +74,12 @@ class FakeNode:
         return response
 
     async def _order(self, request: web.Request) -> web.Response:
-        if request.headers.get("Authorization") != f"Bearer {KEY}":
+        if request.headers.get("Authorization") != f"Bearer {self.key}":
             return web.Response(status=401, text="send the admin key")
         if self.refuses:
             return web.Response(status=self.refuses, text="not now")
+        if self.gate:
+            await self.gate.wait()
         body = await request.json()
         self.told.append((request.path, body))
         if isinstance(self.status, dict) and request.path == "/drain":

@@ -30,6 +30,7 @@ from realtime_operator.decide.actions import (
     CordonNode,
     CreatePod,
     DeletePod,
+    DeletePolicy,
     DeleteSettings,
     DrainNode,
     PatchPod,
@@ -339,6 +340,7 @@ class SimulatedCluster:
             deleted_at=self.deleted_at,
             has_finalizer=self.has_finalizer,
             settings_revisions=frozenset(self.settings_revisions),
+            policies=self._policies,
             watched=watched,
         )
 
@@ -355,6 +357,10 @@ class SimulatedCluster:
             for each in self.status.conditions
         ]
         return "\n".join([f"at {self.now - START:.0f} s", *nodes, *conditions])
+
+    @property
+    def _policies(self) -> dict[str, str]:
+        return {name: f"uid-of-{name}" for kind, name in self.children if kind == "NetworkPolicy"}
 
     # --- Kubernetes -------------------------------------------------------------------------
 
@@ -378,6 +384,9 @@ class SimulatedCluster:
                     self.settings_revisions.add(name.removeprefix(f"{OWNER.name}-"))
             case DeleteSettings(revision):
                 self.settings_revisions.discard(revision)
+            case DeletePolicy(name, uid):
+                if self._policies.get(name) == uid:
+                    del self.children["NetworkPolicy", name]
             case SetFinalizer(present):
                 self.has_finalizer = present
             case SetBudget():

@@ -67,7 +67,7 @@ capabilities: {drop: [ALL]}
   verbs: [list, watch, create, patch]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [list, watch, create, patch]
+  verbs: [list, watch, create, patch, delete]
 # The admin key: made where the spec names none, and read by name.
 - apiGroups: [""]
   resources: [secrets]

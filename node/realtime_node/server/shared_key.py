@@ -11,7 +11,8 @@ class SharedKey:
     """What callers have to know; nobody does if it is empty."""
 
     def __init__(self, key: SecretStr) -> None:
-        self._key = key.get_secret_value().encode()
+        # As what callers send is: a key from a file often ends in a line break, and no header can.
+        self._key = key.get_secret_value().strip().encode()
 
     def __bool__(self) -> bool:
         """Whether there is a key at all."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -33,9 +34,20 @@ class EventTeller:
         self._instance = instance
         self._told: OrderedDict[str, None] = OrderedDict()
 
-    async def tell(self, owner: Owner, events: tuple[Event, ...], now: float) -> None:
-        """Tell what was not told yet; what cannot be told is logged, since it decides nothing."""
+    async def tell(
+        self,
+        owner: Owner,
+        events: tuple[Event, ...],
+        now: float,
+        *,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Tell what was not told yet; what cannot be told is logged, since it decides nothing.
+
+        `beat` is called before each.
+        """
         for event in events:
+            beat()
             name = event_name(owner, event)
             if name in self._told:
                 continue

@@ -1,4 +1,8 @@
-"""Carries out the actions of a plan, in their order, one at a time.
+"""Carries out the actions of a plan, in their order, one at a time, but for orders to nodes.
+
+Those are given to many nodes at once (`orders`), each after all that the plan has for its Pod
+before it: the state is written before the node is told, and if it could not be written the node is
+not.
 
 An action that fails is counted and logged, and the others go on: the next round sees what is there
 and asks again. Only a lost lease ends the round, before the next write. Objects that have not
@@ -12,12 +16,15 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, NamedTuple
 
-from realtime_operator.apply.admin_key import ensure_admin_secret, read_admin_key
+from realtime_operator.apply.admin_key import AdminKeys, ensure_admin_secret
 from realtime_operator.apply.drain_client import DrainClient, Order
 from realtime_operator.apply.kube_client import KubeClient
-from realtime_operator.build.names import owner_reference, settings_name
+from realtime_operator.apply.orders import Orders
+from realtime_operator.build.names import Owner, settings_name
 from realtime_operator.decide.actions import (
     AbortDrain,
     Action,
@@ -26,6 +33,7 @@ from realtime_operator.decide.actions import (
     CordonNode,
     CreatePod,
     DeletePod,
+    DeletePolicy,
     DeleteSettings,
     DrainNode,
     PatchPod,
@@ -42,6 +50,28 @@ logger = logging.getLogger(__name__)
 AGAIN_AFTER_S: Final = 60.0
 REFUSED: Final = (400, 403, 422)
 """What the API server answers to what it will not take however often it is asked."""
+
+
+class CarriedOut(NamedTuple):
+    """What the next round has to know of this one."""
+
+    refusals: tuple[str, ...] = ()
+    """What the API server would not take, in its words."""
+    taken_names: frozenset[str] = frozenset()
+    """Pods that were not created, since there are some of their names."""
+
+
+@dataclass(frozen=True)
+class _Round:
+    """What one call of `carry_out` is about, and what has come of it so far."""
+
+    snapshot: Snapshot
+    keys: AdminKeys
+    beat: Callable[[], None]
+    refusals: dict[str, None] = field(default_factory=dict)
+    taken_names: set[str] = field(default_factory=set)
+    unwritten: set[str] = field(default_factory=set)
+    """Pods whose state could not be written: their nodes are told nothing of it."""
 
 
 class Executor:
@@ -63,64 +93,96 @@ class Executor:
         self._may_write = may_write
         self._monotonic = monotonic
         self._done: dict[str, tuple[str, float]] = {}
-        self._admin_key = ""
+
+    def demand_lease(self) -> None:
+        """Raise `LeaseLostError` if another replica may be acting by now."""
+        if not self._may_write():
+            raise LeaseLostError("the lease is not held any more")
 
     def forget(self) -> None:
         """Somebody has touched an object of the cluster: apply all of them again."""
         self._done.clear()
 
-    async def carry_out(self, snapshot: Snapshot, actions: tuple[Action, ...]) -> tuple[str, ...]:
-        """Do all of it; what the API server will not take is returned, each thing once."""
-        self._admin_key = ""
-        self._forget_old()
-        refusals: dict[str, None] = {}
-        for action in actions:
-            if not self._may_write():
-                raise LeaseLostError("the lease is not held any more")
-            kind = type(action).__name__
-            try:
-                await self._do(snapshot, action)
-            except OperatorError as error:
-                self._metrics.actions.labels(kind, "failed").inc()
-                logger.warning("%s/%s: %s: %s", *snapshot.owner[1::-1], kind, error)
-                if refusal := _refusal(action, error):
-                    refusals[refusal] = None
-            else:
-                self._metrics.actions.labels(kind, "done").inc()
-        return tuple(refusals)
+    async def carry_out(
+        self,
+        snapshot: Snapshot,
+        actions: tuple[Action, ...],
+        *,
+        beat: Callable[[], None] = lambda: None,
+    ) -> CarriedOut:
+        """Do all of it; what the API server will not take is returned, each thing once.
 
-    async def _do(self, snapshot: Snapshot, action: Action) -> None:
-        owner = snapshot.owner
+        `beat` is called after each action, done or failed: a round may be long.
+        """
+        self._forget_old()
+        this = _Round(snapshot, AdminKeys(self._kube, snapshot), beat)
+        orders = Orders(partial(self._attempt, this))
+        try:
+            for action in actions:
+                if not isinstance(action, Order):
+                    await orders.wait_for(getattr(action, "name", ""))
+                    await self._attempt(this, action)
+                elif action.name not in this.unwritten:
+                    orders.begin(action)
+            await orders.finish()
+        finally:
+            await orders.cancel()
+        return CarriedOut(tuple(this.refusals), frozenset(this.taken_names))
+
+    async def _attempt(self, this: _Round, action: Action) -> None:
+        """Try an action, and note how it went. Raises `LeaseLostError` before it."""
+        self.demand_lease()
+        kind = type(action).__name__
+        try:
+            await self._do(this, action)
+        except OperatorError as error:
+            self._metrics.actions.labels(kind, "failed").inc()
+            logger.warning("%s/%s: %s: %s", *this.snapshot.owner[1::-1], kind, error)
+            if refusal := _refusal(action, error):
+                this.refusals[refusal] = None
+            if isinstance(action, PatchPod):
+                this.unwritten.add(action.name)
+        else:
+            self._metrics.actions.labels(kind, "done").inc()
+        this.beat()
+
+    async def _do(self, this: _Round, action: Action) -> None:
+        owner = this.snapshot.owner
         match action:
             case ApplyChild(manifest):
                 await self._apply(manifest)
-            case CreatePod(manifest=manifest):
-                await ensure_admin_secret(self._kube, snapshot)
-                await self._kube.create(manifest)
+            case CreatePod(name, manifest=manifest):
+                await ensure_admin_secret(self._kube, this.snapshot)
+                if await self._kube.create(manifest) is None:
+                    this.taken_names.add(name)
             case PatchPod(name, uid, labels, annotations):
                 changed = {"labels": dict(labels), "annotations": dict(annotations)}
                 await self._kube.patch_pod(owner, name, uid, changed)
             case AdoptPod(name, uid):
-                adopted = {"ownerReferences": [owner_reference(owner)]}
-                await self._kube.patch_pod(owner, name, uid, adopted)
+                await self._kube.adopt_pod(owner, name, uid)
+            case DeletePod() | DeleteSettings() | DeletePolicy():
+                await self._delete(owner, action)
+            case SetFinalizer(present):
+                await self._kube.set_finalizer(owner, present=present)
+            case CordonNode() | DrainNode() | AbortDrain() | ShedNode() | SetBudget():
+                await self._nodes.tell(action, await this.keys.of(action.name))
+
+    async def _delete(
+        self, owner: Owner, action: DeletePod | DeleteSettings | DeletePolicy
+    ) -> None:
+        match action:
             case DeletePod(name, uid, reason):
                 logger.info("%s/%s: delete %s: %s", owner.namespace, owner.name, name, reason)
                 await self._kube.delete("v1", "Pod", owner, name, uid)
             case DeleteSettings(revision):
                 name = settings_name(owner.name, revision)
                 await self._kube.delete("v1", "ConfigMap", owner, name, "")
-            case SetFinalizer(present):
-                await self._kube.set_finalizer(owner, present=present)
-            case CordonNode() | DrainNode() | AbortDrain() | ShedNode() | SetBudget():
-                await self._tell(snapshot, action)
-
-    async def _tell(self, snapshot: Snapshot, order: Order) -> None:
-        if not self._admin_key:  # once a round
-            self._admin_key = await read_admin_key(self._kube, snapshot)
-        await self._nodes.tell(order, self._admin_key)
+            case DeletePolicy(name, uid):
+                await self._kube.delete("networking.k8s.io/v1", "NetworkPolicy", owner, name, uid)
+                self._done.pop(_place_of("NetworkPolicy", name), None)
 
     async def _apply(self, manifest: Mapping[str, Any]) -> None:
-        place = f"{manifest['kind']} {manifest['metadata']['name']}"
+        place = _place_of(manifest["kind"], manifest["metadata"]["name"])
         text = json.dumps(manifest, sort_keys=True)
         content = hashlib.sha256(text.encode()).hexdigest()
         if self._is_new(place, content):
@@ -138,6 +200,10 @@ class Executor:
         """Bounds what is remembered to a minute's work, and mends what was changed unseen."""
         oldest = self._monotonic() - AGAIN_AFTER_S
         self._done = {what: (c, at) for what, (c, at) in self._done.items() if at > oldest}
+
+
+def _place_of(kind: str, name: str) -> str:
+    return f"{kind} {name}"
 
 
 def _refusal(action: Action, error: OperatorError) -> str:

@@ -16,7 +16,14 @@ from typing import Any, Final, Self
 import aiohttp
 from kubernetes.aio import client, config
 
-from realtime_operator.build.names import API_VERSION, CLUSTER, FIELD_MANAGER, FINALIZER, Owner
+from realtime_operator.build.names import (
+    API_VERSION,
+    CLUSTER,
+    FIELD_MANAGER,
+    FINALIZER,
+    Owner,
+    owner_reference,
+)
 from realtime_operator.crd.realtime_cluster import GROUP, KIND, PLURAL, VERSION
 from realtime_operator.errors import ApiServerError
 
@@ -33,6 +40,7 @@ INVALID: Final = 422
 
 _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
+_STRATEGIC: Final = "application/strategic-merge-patch+json"
 _FINALIZER_MANAGER: Final = f"{FIELD_MANAGER}-finalizer"
 
 _PLACES: Final[Mapping[tuple[str, str], str]] = {
@@ -98,6 +106,11 @@ class KubeClient:
         place = _place("v1", "ConfigMap", owner.namespace)
         return await self._list(place, f"{CLUSTER}={owner.name}")
 
+    async def list_network_policies(self, owner: Owner) -> list[Object]:
+        """All NetworkPolicies with a cluster's label."""
+        place = _place("networking.k8s.io/v1", "NetworkPolicy", owner.namespace)
+        return await self._list(place, f"{CLUSTER}={owner.name}")
+
     async def list_kubernetes_nodes(self) -> list[Object]:
         """All machines."""
         return await self._list("/api/v1/nodes", "")
@@ -110,13 +123,16 @@ class KubeClient:
         return await self._call("PATCH", _place_of(manifest), query, manifest, _APPLY)
 
     async def create(self, manifest: Mapping[str, Any]) -> Object | None:
-        """Create an object; None if one of its name is there."""
+        """Create an object; None if one of its name is there.
+
+        A quota that somebody else has just drawn on is a conflict too, and raised like any error.
+        """
         metadata = manifest["metadata"]
         place = _place(manifest["apiVersion"], manifest["kind"], metadata["namespace"])
         try:
             return await self._call("POST", place, {"fieldManager": FIELD_MANAGER}, manifest)
         except ApiServerError as error:
-            if error.status == CONFLICT:
+            if error.status == CONFLICT and error.reason == "AlreadyExists":
                 return None
             raise
 
@@ -136,6 +152,16 @@ class KubeClient:
         body = {"metadata": {"uid": uid, **changed}}
         place = f"{_place('v1', 'Pod', owner.namespace)}/{name}"
         call = self._call("PATCH", place, {"fieldManager": FIELD_MANAGER}, body, _MERGE)
+        await self._unless_gone(call, or_another=True)
+
+    async def adopt_pod(self, owner: Owner, name: str, uid: str) -> None:
+        """Add the cluster to the owners of exactly this Pod, as its controller.
+
+        Nothing happens if it is gone; that it has got another controller since is an error.
+        """
+        body = {"metadata": {"uid": uid, "ownerReferences": [owner_reference(owner)]}}
+        place = f"{_place('v1', 'Pod', owner.namespace)}/{name}"
+        call = self._call("PATCH", place, {"fieldManager": FIELD_MANAGER}, body, _STRATEGIC)
         await self._unless_gone(call, or_another=True)
 
     async def delete(self, api_version: str, kind: str, owner: Owner, name: str, uid: str) -> None:
@@ -209,7 +235,10 @@ class KubeClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiServerError(f"{method} {path}", message=repr(error)) from error
         if response.status >= 400:  # noqa: PLR2004 - HTTP
-            raise ApiServerError(f"{method} {path}", status=response.status, message=_said(text))
+            reason, message = _said(text)
+            raise ApiServerError(
+                f"{method} {path}", status=response.status, reason=reason, message=message
+            )
         answer: Object = json.loads(text)
         return answer
 
@@ -239,9 +268,10 @@ def _is_another(error: ApiServerError) -> bool:
     return error.status == CONFLICT or is_uid
 
 
-def _said(text: bytes) -> str:
-    """What the API server says about a refusal."""
+def _said(text: bytes) -> tuple[str, str]:
+    """What the API server says about a refusal: in a word, and in a sentence."""
     try:
-        return str(json.loads(text).get("message", ""))[:1000]
+        said = json.loads(text)
+        return str(said.get("reason", "")), str(said.get("message", ""))[:1000]
     except (ValueError, AttributeError):
-        return text[:200].decode(errors="replace")
+        return "", text[:200].decode(errors="replace")

@@ -12,15 +12,25 @@ from realtime_operator.build.service import services
 from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
 
 
-def children(
-    owner: Owner, spec: RealtimeClusterSpec, revision: str, *, pods: int, operator_namespace: str
+def children(  # noqa: PLR0913 - what the objects are made of
+    owner: Owner,
+    spec: RealtimeClusterSpec,
+    revision: str,
+    *,
+    pods: int,
+    operator_namespace: str,
+    grace_s: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Manifests for server-side apply; `pods` is how many the disruption budget covers."""
+    """Manifests for server-side apply.
+
+    `pods` is how many the disruption budget covers, `grace_s` the least grace period of the Pods
+    that run, None if it is the spec's.
+    """
     policy = (
         [network_policy(owner, spec, operator_namespace)] if spec.network_policy.enabled else []
     )
     return [
-        config_map(owner, spec, revision),
+        config_map(owner, spec, revision, grace_s),
         *services(owner, spec),
         disruption_budget(owner, spec, pods),
         *policy,

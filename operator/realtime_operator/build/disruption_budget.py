@@ -1,7 +1,8 @@
 """The PodDisruptionBudget: Kubernetes evicts one node at a time, cordoned ones included.
 
-During a rollout the cordoned Pods hold the clients, so the budget covers all Pods of the cluster,
-by a number that the operator keeps: a percentage would need a controller that can be scaled.
+During a rollout the cordoned Pods hold the clients, so the budget covers all Pods of the cluster
+but those that cannot start (`decide.supply.kept_from_eviction`), by a number that the operator
+keeps: a percentage would need a controller that can be scaled.
 """
 
 from __future__ import annotations

@@ -33,7 +33,11 @@ DRAIN_BOOT_ID: Final = f"{GROUP}/drain-boot-id"
 DRAIN_CORDONED_AT: Final = f"{GROUP}/drain-cordoned-at"
 DRAIN_DEADLINE: Final = f"{GROUP}/drain-deadline"
 
+
 FINALIZER: Final = f"{GROUP}/drain-on-delete"
+
+CONTAINER: Final = "node"
+"""The container of a Pod that the node runs in, beside those that others may add."""
 
 
 class Owner(NamedTuple):
@@ -42,6 +46,11 @@ class Owner(NamedTuple):
     name: str
     namespace: str
     uid: str
+
+
+def is_own_annotation(name: str) -> bool:
+    """Whether an annotation is for the operator to write: there it keeps what it has to know."""
+    return name.startswith(f"{GROUP}/")
 
 
 def cluster_labels(cluster: str) -> dict[str, str]:

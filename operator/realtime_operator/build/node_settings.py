@@ -44,12 +44,14 @@ def grace_period_s(spec: RealtimeClusterSpec) -> int:
     return spec.drain.propagation_seconds + spec.drain.window_seconds + SPARE_S
 
 
-def settings_document(spec: RealtimeClusterSpec) -> dict[str, Any]:
+def settings_document(spec: RealtimeClusterSpec, grace_s: int | None = None) -> dict[str, Any]:
     """The settings as the node reads them.
 
     They are the user's, above what the rest of the spec suggests, and below what Pods, Services and
-    drains build on.
+    drains build on. `grace_s` is the least grace period of the Pods that read them, the spec's if
+    None: one that runs keeps its own, and would be killed in the middle of a longer drain.
     """
+    ends_within_s = grace_period_s(spec) if grace_s is None else min(grace_s, grace_period_s(spec))
     suggested = {
         "engine": {"type": "redis"},
         "admission": {"max_connections": spec.capacity.max_connections},
@@ -57,16 +59,18 @@ def settings_document(spec: RealtimeClusterSpec) -> dict[str, Any]:
     per_node = spec.reconnect_budget.connections_per_second_per_node
     owned = {
         "http_server": {"port": PUBLIC_PORT, "internal_port": INTERNAL_PORT},
-        "shutdown": {"timeout": f"{grace_period_s(spec) - SPARE_S // 3}s"},
+        "shutdown": {"timeout": f"{max(1, ends_within_s - SPARE_S // 3)}s"},
         "drain": {"propagation": f"{spec.drain.propagation_seconds}s"},
         "reconnect_budget": {"connections_per_second_per_node": per_node},
     }
     return _merged(_merged(suggested, spec.node), owned)
 
 
-def config_map(owner: Owner, spec: RealtimeClusterSpec, revision: str) -> dict[str, Any]:
-    """The ConfigMap with the settings of a revision."""
-    document = json.dumps(settings_document(spec), indent=1, sort_keys=True)
+def config_map(
+    owner: Owner, spec: RealtimeClusterSpec, revision: str, grace_s: int | None = None
+) -> dict[str, Any]:
+    """The ConfigMap with the settings of a revision, whose Pods have `grace_s` to end at least."""
+    document = json.dumps(settings_document(spec, grace_s), indent=1, sort_keys=True)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -11,9 +11,11 @@ from typing import Any, Final
 
 from realtime_operator.build.names import (
     ACCEPTING,
+    CONTAINER,
     REVISION,
     Owner,
     cluster_labels,
+    is_own_annotation,
     metadata,
     settings_name,
 )
@@ -31,6 +33,8 @@ SETTINGS_DIRECTORY: Final = "/etc/realtime"
 GONE_NODE_SECONDS: Final = 30
 """How long a Pod is waited for whose Kubernetes node does not answer; five minutes by default."""
 SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+"""Whether the Cluster Autoscaler may take away the machine below a Pod: users know better, if they
+say so. It passes the disruption budget and the Pod's drain either way."""
 
 
 def pod(owner: Owner, spec: RealtimeClusterSpec, revision: str, name: str) -> dict[str, Any]:
@@ -43,7 +47,9 @@ def pod(owner: Owner, spec: RealtimeClusterSpec, revision: str, name: str) -> di
         REVISION: revision,
         ACCEPTING: "false",
     }
-    about["annotations"] = {SAFE_TO_EVICT: "true", **template.annotations}
+    about["annotations"] = {SAFE_TO_EVICT: "true"} | {
+        name: value for name, value in template.annotations.items() if not is_own_annotation(name)
+    }
     optional = {
         "nodeSelector": template.node_selector,
         "affinity": template.affinity,
@@ -88,7 +94,7 @@ def _container(owner: Owner, spec: RealtimeClusterSpec) -> dict[str, Any]:
     ]
     own_name = {"fieldRef": {"fieldPath": "metadata.name"}}
     return {
-        "name": "node",
+        "name": CONTAINER,
         "image": spec.image,
         "imagePullPolicy": spec.image_pull_policy,
         "args": ["serve", "--config", f"{SETTINGS_DIRECTORY}/{FILE}"],

@@ -94,7 +94,9 @@ class TemplateSpec(Part):
     """Labels; those of the operator win."""
 
     annotations: dict[str, str] = Field(default_factory=dict)
-    """Annotations; those of the operator win."""
+    """Annotations; those of the operator, `realtimecluster.dev/…`, stay its own. Unless it is given
+    here, `cluster-autoscaler.kubernetes.io/safe-to-evict` is `true`; `false` keeps the Cluster
+    Autoscaler from removing a machine with a node on it."""
 
     resources: Passthrough = Field(default_factory=dict)
     """Requests and limits of the node's container. A node uses one core."""
@@ -155,7 +157,9 @@ class DrainSpec(Part):
 
     window_seconds: Annotated[Seconds, Field(ge=1, le=21_600)] = 300
     """Time in which a node's clients are sent elsewhere, evenly. Longer where `reconnectBudget`
-    asks for it."""
+    asks for it. A change counts at once for the operator's drains. Where Kubernetes ends a Pod
+    (eviction, deletion) the drain takes no longer than the Pod was given when it was made: a longer
+    window counts there for Pods made since."""
 
     deadline_policy: Literal["Force", "Wait"] = "Force"
     """What happens to clients that are left at the end: `Force` closes them in batches, `Wait`
@@ -231,8 +235,9 @@ class NetworkPolicySpec(Part):
     """Who reaches the internal port: the HTTP API, metrics, and what drains nodes."""
 
     enabled: bool = True
-    """Make a NetworkPolicy. The operator, and Pods in the cluster's namespace with the label
-    `realtimecluster.dev/api-client: "true"`, always reach the port."""
+    """Make a NetworkPolicy; `false` deletes the one that was made. The operator, and Pods in the
+    cluster's namespace with the label `realtimecluster.dev/api-client: "true"`, always reach the
+    port."""
 
     internal_from: list[Passthrough] = Field(default_factory=list)
     """Others that reach it, as peers of a NetworkPolicy, e.g. the namespace of Prometheus."""
@@ -267,7 +272,7 @@ class RealtimeClusterSpec(Part):
 
     paused: bool = False
     """Leave everything as it is: nothing is created, drained or deleted. Drains that nodes have
-    begun go on."""
+    begun go on, and a RealtimeCluster that is deleted goes as it would without a pause."""
 
     image: Annotated[str, Field(min_length=1, max_length=1024)]
     """Image of the node."""

@@ -25,6 +25,14 @@ class DeleteSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DeletePolicy:
+    """Delete exactly this NetworkPolicy of ours: the spec wants none any more."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class CreatePod:
     """Create a Pod; that it is there already is fine."""
 
@@ -121,6 +129,7 @@ class SetFinalizer:
 Action = (
     ApplyChild
     | DeleteSettings
+    | DeletePolicy
     | CreatePod
     | DeletePod
     | AdoptPod

@@ -47,10 +47,7 @@ def admit_drains(fleet: Fleet, wants: Wants, rollout: Rollout) -> Mapping[str, V
     slots = fleet.spec.update.max_concurrent_drains - len(fleet.moving)
     coming = 0
     for pod in _in_order(fleet, wants, NodeState.CORDONED):
-        want = wants[pod.name]
-        verdict = _may_drain(fleet, pod, want, rollout, slots, coming)
-        if want.reason == DrainReason.SCALE_DOWN and (unknown := _unknown(fleet, pod)):
-            verdict = Verdict(is_granted=False, reason=unknown)
+        verdict = _may_drain(fleet, pod, wants[pod.name], rollout, slots, coming)
         verdicts[pod.name] = verdict
         if verdict.is_granted:
             slots -= 1
@@ -113,8 +110,8 @@ def _against_scale_down(fleet: Fleet, pod: Pod, leaving: int) -> str:
     """Why there may be no fewer nodes now: one goes at a time, and on knowledge only."""
     if leaving >= fleet.spec.update.max_concurrent_drains:
         return f"{leaving} nodes are on their way out already"
-    if unknown := _unknown(fleet):
-        return unknown
+    if refusal := _without_knowledge(fleet):
+        return refusal
     if not fleet.desired.nodes:
         return ""
     others = [each for each in fleet.accepting if each.name != pod.name]
@@ -124,10 +121,11 @@ def _against_scale_down(fleet: Fleet, pod: Pod, leaving: int) -> str:
     return ""
 
 
-def _unknown(fleet: Fleet, but: Pod | None = None) -> str:
-    """Why too little is known to do with fewer nodes; what `but` has does not matter."""
-    silent = [each.name for each in fleet.silent if each.is_ready and each is not but]
-    return f"how many clients {', '.join(silent)} has is not known" if silent else ""
+def _without_knowledge(fleet: Fleet) -> str:
+    """Why nobody may be moved who could as well stay: a node does not say how full it is."""
+    if unknown := [each.name for each in fleet.live if each.is_ready and each.status is None]:
+        return f"how many clients {', '.join(unknown)} has is not known"
+    return ""
 
 
 def _may_drain(  # noqa: PLR0913, PLR0917 - what was granted before counts
@@ -135,8 +133,8 @@ def _may_drain(  # noqa: PLR0913, PLR0917 - what was granted before counts
 ) -> Verdict:
     if want.reason == DrainReason.DELETE:
         return Verdict(is_granted=True, reason=want.message)
-    if want.reason == DrainReason.ROLLOUT and not rollout.may_drain:
-        return Verdict(is_granted=False, reason=rollout.reason)
+    if refusal := _against_moving(fleet, want, rollout):
+        return Verdict(is_granted=False, reason=refusal)
     if not has_propagated(pod, fleet.spec, fleet.now):
         return Verdict(is_granted=False, reason="clients may still come to it")
     if slots <= 0:
@@ -148,3 +146,10 @@ def _may_drain(  # noqa: PLR0913, PLR0917 - what was granted before counts
         reason = f"the others have room for {max(0, room)} clients, it has {pod.clients}"
         return Verdict(is_granted=False, reason=reason)
     return Verdict(is_granted=True, reason=want.message)
+
+
+def _against_moving(fleet: Fleet, want: Want, rollout: Rollout) -> str:
+    """Why this is no time to drain anybody for such a reason."""
+    if want.reason == DrainReason.ROLLOUT and not rollout.may_drain:
+        return rollout.reason
+    return _without_knowledge(fleet) if want.reason == DrainReason.SCALE_DOWN else ""

@@ -23,6 +23,7 @@ from realtime_operator.decide import admission
 from realtime_operator.decide.actions import (
     Action,
     ApplyChild,
+    DeletePolicy,
     DeleteSettings,
     SetBudget,
     SetFinalizer,
@@ -49,7 +50,7 @@ from realtime_operator.decide.rollout import Rollout, plan_rollout
 from realtime_operator.decide.scaling import Scaling
 from realtime_operator.decide.snapshot import NodeState, Pod, Snapshot
 from realtime_operator.decide.status import describe
-from realtime_operator.decide.supply import creations, housekeeping
+from realtime_operator.decide.supply import creations, housekeeping, kept_from_eviction
 from realtime_operator.decide.wants import Want, who_has_to_go
 
 BUSY_ROUND_S: Final = 5.0
@@ -97,7 +98,7 @@ def decide(snapshot: Snapshot, now: float) -> Plan:
     ]
     events += fleet_events(fleet, snapshot.status, status, wants, granted)
     events += rebalance_events(fleet, rebalance)
-    is_idle = snapshot.spec.paused or _goes_by_itself(snapshot)
+    is_idle = _is_idle(snapshot)
     actions = () if is_idle else (*_actions(fleet, wants, steps), *rebalance.orders)
     return Plan(
         actions=actions,
@@ -124,9 +125,14 @@ def _wishes(
             yield pod, Wish(is_wanted_away=True, may_cordon=may, may_drain=may, reason=want.message)
 
 
-def _goes_by_itself(snapshot: Snapshot) -> bool:
-    """Whether the cluster is deleted and nobody asked for a drain: Kubernetes deletes it all."""
-    return snapshot.deleted_at is not None and not snapshot.has_finalizer
+def _is_idle(snapshot: Snapshot) -> bool:
+    """Whether nothing is to be done: in a pause, or if Kubernetes deletes it all by itself.
+
+    A deleted cluster that is kept for its drain is drained, paused or not: nobody else lets it go.
+    """
+    if snapshot.deleted_at is not None:
+        return not snapshot.has_finalizer
+    return snapshot.spec.paused
 
 
 def _actions(
@@ -140,8 +146,9 @@ def _actions(
             snapshot.owner,
             fleet.spec,
             fleet.revision,
-            pods=len(fleet.live) + len(created),
+            pods=kept_from_eviction(fleet, created),
             operator_namespace=snapshot.operator_namespace,
+            grace_s=_least_grace_s(fleet),
         ):
             yield ApplyChild(manifest)
     yield from housekeeping(fleet)
@@ -152,6 +159,15 @@ def _actions(
     needed = {fleet.revision} | {pod.revision for pod in snapshot.pods}
     for revision in sorted(snapshot.settings_revisions - needed):
         yield DeleteSettings(revision)
+    if not fleet.spec.network_policy.enabled:
+        for name, uid in snapshot.policies.items():
+            yield DeletePolicy(name, uid)
+
+
+def _least_grace_s(fleet: Fleet) -> int | None:
+    """The least grace period of the Pods that read the settings of the spec's revision."""
+    of_pods = [pod.grace_s for pod in fleet.live if pod.revision == fleet.revision]
+    return min((grace_s for grace_s in of_pods if grace_s is not None), default=None)
 
 
 def _finalizer(fleet: Fleet) -> Iterator[SetFinalizer]:

@@ -20,7 +20,7 @@ from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
-from realtime_operator.decide.snapshot import NodeState, Pod
+from realtime_operator.decide.snapshot import RECORDED, NodeState, Pod
 
 QUIET_S: Final = 5.0
 """A cordoned node that let nobody in for so long has left every load balancer."""
@@ -47,7 +47,7 @@ class Signal(Enum):
     EXTENDED = auto()
     """Time is up, and they get as long again."""
     GIVEN_UP = auto()
-    """Forcing does not come to an end."""
+    """It does nothing of what it is told: its Pod goes, and SIGTERM tells it."""
 
 
 _S = NodeState
@@ -63,6 +63,7 @@ TABLE: Final[Mapping[tuple[NodeState, Signal], NodeState]] = {
     (_S.DRAINING, Signal.EMPTY): _S.DRAINED,
     (_S.DRAINING, Signal.DEADLINE): _S.FORCING,
     (_S.DRAINING, Signal.EXTENDED): _S.DRAINING,
+    (_S.DRAINING, Signal.GIVEN_UP): _S.DRAINED,
     (_S.FORCING, Signal.EMPTY): _S.DRAINED,
     (_S.FORCING, Signal.GIVEN_UP): _S.DRAINED,
 }
@@ -70,8 +71,8 @@ TABLE: Final[Mapping[tuple[NodeState, Signal], NodeState]] = {
 MOVING: Final = frozenset({_S.DRAINING, _S.FORCING})
 """Clients are being sent away."""
 
-LEAVING: Final = MOVING | {_S.CORDONED, _S.DRAINED}
-"""States that stand in a record."""
+LEAVING: Final = RECORDED
+"""On the way out, as its record says."""
 
 
 class Wish(NamedTuple):
@@ -145,6 +146,16 @@ def has_propagated(pod: Pod, spec: RealtimeClusterSpec, now: float) -> bool:
     return waited_s >= 2 * QUIET_S and not pod.status.accepting
 
 
+def takes_no_orders(pod: Pod, spec: RealtimeClusterSpec) -> bool:
+    """Whether a node has been told to drain for a whole window, and has not begun.
+
+    An operator that has just started has not told it yet.
+    """
+    if pod.status is None or pod.status.drain_phase not in ("serving", "cordoned"):
+        return False
+    return pod.status.phase_s >= spec.drain.window_seconds
+
+
 def is_empty(pod: Pod) -> str:
     """Why nobody is left on a node; empty if somebody may be."""
     if pod.status is None:
@@ -192,6 +203,12 @@ def _draining(
         return Signal.DEADLINE, f"{pod.clients} clients were left, and the node forces them"
     if now < (pod.drain.deadline or now):
         return None, ""
+    return _at_the_deadline(pod, spec)
+
+
+def _at_the_deadline(pod: Pod, spec: RealtimeClusterSpec) -> tuple[Signal, str]:
+    if takes_no_orders(pod, spec):
+        return Signal.GIVEN_UP, "it takes no orders and drains itself as its Pod is deleted"
     if spec.drain.deadline_policy == "Wait" and pod.status:
         return Signal.EXTENDED, f"{pod.clients} clients are left, and drain.deadlinePolicy is Wait"
     left = "it does not answer" if pod.clients is None else f"{pod.clients} clients are left"

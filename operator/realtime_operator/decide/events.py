@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from realtime_operator.build.names import CLUSTER
 from realtime_operator.crd.status import RealtimeClusterStatus
 from realtime_operator.decide.admission import Verdict
 from realtime_operator.decide.drain import Signal, Step
@@ -54,8 +55,10 @@ def drain_events(pod: Pod, step: Step, want: Want | None) -> Iterator[Event]:
         case Signal.DEADLINE:
             message = f"{pod.name}: time is up, {step.reason}, they are closed now"
             yield Event("DrainForced", message, key, is_warning=True)
-        case Signal.EMPTY | Signal.GIVEN_UP:
+        case Signal.EMPTY:
             yield Event("DrainCompleted", f"{pod.name}: {step.reason}", key)
+        case Signal.GIVEN_UP:
+            yield Event("DrainGivenUp", f"{pod.name}: {step.reason}", key, is_warning=True)
         case Signal.WITHDRAWN:
             yield Event("DrainAborted", f"{pod.name} goes on: {step.reason}", key)
         case _:
@@ -80,6 +83,12 @@ def fleet_events(
     ]
     if refused and NodeState.ACTIVE in fleet.states.values():
         yield Event("ScalingLimited", f"fewer nodes have to wait: {refused[0]}", key)
+    for name in fleet.snapshot.strangers:
+        message = (
+            f"there is a Pod {name} already that does not belong to this cluster: another number is"
+            f" taken. Delete it, or give it back its label {CLUSTER} and its owner"
+        )
+        yield Event("NameTaken", message, name + key, is_warning=True)
     for refusal in fleet.snapshot.refusals:
         yield Event("CreateFailed", refusal, refusal + key, is_warning=True)
     if fleet.silent and fleet.accepting:

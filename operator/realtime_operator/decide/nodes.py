@@ -117,6 +117,4 @@ class Nodes:
     def _moves(self, pod: Pod) -> bool:
         if not pod.is_deleted:
             return self.states[pod.name] in MOVING
-        if pod.drain and pod.drain.state == NodeState.DRAINED:
-            return False
         return bool(pod.clients) and self.now < (pod.deleted_until or 0.0)

@@ -13,10 +13,17 @@ better than a new one that does not. A broken image is never ready, and so costs
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from realtime_operator.decide.fleet import Fleet
 from realtime_operator.decide.snapshot import NodeState, Pod
+
+DEAF_SHUT_S: Final = 120.0
+"""How long, beyond `drain.propagationSeconds`, an old node has to be out of the Service that goes
+on letting in whoever comes: load balancers slower than was thought have followed by then."""
+
+DEAF_QUIET_S: Final = 60.0
+"""For how long nobody may have come to it."""
 
 
 class Rollout(NamedTuple):
@@ -61,21 +68,32 @@ def _all_at_once(fleet: Fleet, ready: int) -> Rollout:
 
 
 def _is_shut(fleet: Fleet, pod: Pod) -> bool:
-    """Whether nobody can come to an old node any more: it was told so, or was never open."""
-    state = fleet.states[pod.name]
-    if state in (NodeState.PENDING, NodeState.WARMING):
+    """Whether nobody comes to an old node any more: it says that it is shut, or was never open.
+
+    One that takes no orders (another Secret may have replaced the one with its key) goes on letting
+    clients in. It left the Service all the same: it counts as shut when nobody has come for long.
+    """
+    if fleet.states[pod.name] in (NodeState.PENDING, NodeState.WARMING):
         return True
-    return fleet.is_leaving(pod) and (pod.status is None or not pod.status.accepting)
+    if not fleet.is_leaving(pod):
+        return False
+    if pod.status is None or not pod.status.accepting:
+        return True
+    waits_s = fleet.spec.drain.propagation_seconds + DEAF_SHUT_S
+    is_long_out = pod.drain is not None and fleet.now >= pod.drain.cordoned_at + waits_s
+    return is_long_out and pod.status.quiet_s >= DEAF_QUIET_S
 
 
 def stuck(fleet: Fleet) -> list[Pod]:
     """New Pods that should have been ready for long: the deadline of progress has passed."""
-    patience_s = fleet.spec.update.progress_deadline_seconds
     return [
         pod
         for pod in fleet.live
-        if not pod.is_ready
-        and pod.revision == fleet.revision
-        and not fleet.is_leaving(pod)
-        and fleet.now >= max(pod.created_at, pod.ready_changed_at) + patience_s
+        if is_late(fleet, pod) and pod.revision == fleet.revision and not fleet.is_leaving(pod)
     ]
+
+
+def is_late(fleet: Fleet, pod: Pod) -> bool:
+    """Whether a Pod has not been ready for longer than any takes to start."""
+    since = max(pod.created_at, pod.ready_changed_at)
+    return not pod.is_ready and fleet.now >= since + fleet.spec.update.progress_deadline_seconds

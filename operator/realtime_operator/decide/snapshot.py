@@ -6,15 +6,16 @@ missing: `status` is then None, and every rule says what that means for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Self
+from typing import Final, Self
 
 from realtime_operator.build import names
 from realtime_operator.build.names import Owner
-from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
+from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec, SecretKeyRef
 from realtime_operator.crd.status import RealtimeClusterStatus
 
 
@@ -29,6 +30,12 @@ class NodeState(StrEnum):
     FORCING = "Forcing"
     DRAINED = "Drained"
     TERMINATING = "Terminating"
+
+
+RECORDED: Final = frozenset(
+    {NodeState.CORDONED, NodeState.DRAINING, NodeState.FORCING, NodeState.DRAINED}
+)
+"""States that stand in a record; the others follow from the Pod itself."""
 
 
 class DrainReason(StrEnum):
@@ -65,6 +72,8 @@ class NodeStatus:
     """The reconnect budget of one node, as it knows it; None if it knows of none."""
     quiet_s: float = 0.0
     """For how long it has let in nobody, as far as the operator has watched."""
+    phase_s: float = 0.0
+    """For how long `drain_phase` has been what it is, as far as the operator has watched."""
     shed_remaining: int | None = None
     """Clients that it still sends elsewhere while it serves; None if it does not."""
 
@@ -117,7 +126,7 @@ class DrainRecord:
         """The record in a Pod's annotations; None if there is none, or none that makes sense."""
         try:
             deadline = annotations.get(names.DRAIN_DEADLINE)
-            return cls(
+            record = cls(
                 id=annotations[names.DRAIN_ID],
                 state=NodeState(annotations[names.DRAIN_STATE]),
                 reason=DrainReason(annotations[names.DRAIN_REASON]),
@@ -127,6 +136,8 @@ class DrainRecord:
             )
         except (KeyError, ValueError):
             return None
+        is_sound = math.isfinite(record.cordoned_at) and math.isfinite(record.deadline or 0.0)
+        return record if is_sound and record.state in RECORDED else None
 
     def annotations(self) -> dict[str, str | None]:
         """The annotations that hold this record."""
@@ -179,6 +190,10 @@ class Pod:
     active_since: float | None = None
     """When it first became active."""
     drain: DrainRecord | None = None
+    grace_s: int | None = None
+    """What its manifest gives it to end; None if that does not say."""
+    admin_key: SecretKeyRef | None = None
+    """Where the key is that its node was started with; None if its manifest does not say."""
     status: NodeStatus | None = None
     """What its node said in this round; None if it did not, or nothing that makes sense."""
     load: NodeLoad | None = None
@@ -228,8 +243,13 @@ class Snapshot:
     has_finalizer: bool = False
     settings_revisions: frozenset[str] = frozenset()
     """Revisions for which there is a ConfigMap."""
+    policies: Mapping[str, str] = field(default_factory=dict)
+    """NetworkPolicies that the operator made, by name, with their uid; only looked for where the
+    spec wants none."""
     refusals: tuple[str, ...] = ()
     """What the API server would not take in the last round, in its words."""
+    taken_names: frozenset[str] = frozenset()
+    """Names of Pods that could not be created in the last round, since there are some already."""
     operator_namespace: str = "default"
     watched: Watched = field(default_factory=Watched)
 
@@ -237,6 +257,11 @@ class Snapshot:
     def by_name(self) -> Mapping[str, Pod]:
         """The Pods by name."""
         return {pod.name: pod for pod in self.pods}
+
+    @property
+    def strangers(self) -> list[str]:
+        """Pods in the way of ours: they have such a name, and are not the cluster's."""
+        return sorted(self.taken_names - self.by_name.keys())
 
     def zone_of(self, pod: Pod) -> str:
         """The zone that a Pod runs in; empty if it is not known."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from realtime_operator.build import names
 from realtime_operator.build.workload import pod as pod_manifest
 from realtime_operator.decide.actions import Action, AdoptPod, CreatePod, DeletePod
 from realtime_operator.decide.fleet import Fleet
+from realtime_operator.decide.rollout import is_late
+from realtime_operator.decide.snapshot import NodeState
 from realtime_operator.decide.wants import Want
 
 CREATES_PER_ROUND: Final = 10
@@ -33,11 +35,28 @@ def creations(fleet: Fleet, wants: Mapping[str, Want]) -> list[CreatePod]:
         allowed = max(fleet.desired.nodes, len(wants)) + surge
         missing = min(missing, allowed - len(fleet.live) - len(fleet.failed))
     count = max(0, min(missing, CREATES_PER_ROUND))
-    new = names.pod_names(snapshot.owner.name, fleet.revision, count, snapshot.by_name)
+    taken = snapshot.taken_names | snapshot.by_name.keys()
+    new = names.pod_names(snapshot.owner.name, fleet.revision, count, taken)
     return [
         CreatePod(name, fleet.revision, pod_manifest(snapshot.owner, spec, fleet.revision, name))
         for name in new
     ]
+
+
+def kept_from_eviction(fleet: Fleet, created: Sequence[CreatePod]) -> int:
+    """How many Pods have to be ready before Kubernetes may evict one that is.
+
+    Every Pod counts, since cordoned ones hold clients and new ones get them next. One that starts
+    counts as if it were ready: it may be so before the next round, and would else give leave to
+    evict another. Only those that are not about to be ready do not: a broken rollout must not
+    forbid the evictions that its old nodes can bear.
+    """
+    broken = sum(
+        1
+        for pod in fleet.live
+        if fleet.states[pod.name] == NodeState.PENDING and (pod.problem or is_late(fleet, pod))
+    )
+    return max(fleet.desired.nodes, len(fleet.live) + len(created) - broken)
 
 
 def housekeeping(fleet: Fleet) -> list[Action]:

@@ -63,36 +63,45 @@ class ReportedStatus(BaseModel):
     budget: ReportedBudget = ReportedBudget()
 
 
-class _Quiet(NamedTuple):
+class _Watched(NamedTuple):
+    """What a node said last, and since when it has said so."""
+
     accepted_total: int
-    since: float
+    quiet_since: float
+    phase: str
+    phase_since: float
 
 
 class Quietness:
-    """Since when nodes have let in nobody: one entry for each boot that answered last.
+    """Since when nodes have let in nobody, and have been in their phase of a drain.
 
-    It may be lost: a node that was just met counts as one that has just let in somebody.
+    There is one entry for each boot that answered last. They may be lost: a node that was just met
+    counts as one that has just let in somebody, and has just come into its phase.
     """
 
     def __init__(self) -> None:
         """Begin without knowing anybody."""
-        self._by_boot: dict[str, _Quiet] = {}
+        self._by_boot: dict[str, _Watched] = {}
 
     def seen(self, report: ReportedStatus, now: float) -> NodeStatus:
         """What the operator knows of a node after this answer."""
-        before = self._by_boot.get(report.boot_id)
-        if before is None or before.accepted_total != report.accepted_total:
-            before = _Quiet(report.accepted_total, now)
-            self._by_boot[report.boot_id] = before
+        accepted, phase = report.accepted_total, report.drain.phase
+        known = self._by_boot.get(report.boot_id, _Watched(accepted, now, phase, now))
+        if known.accepted_total != accepted:
+            known = known._replace(accepted_total=accepted, quiet_since=now)
+        if known.phase != phase:
+            known = known._replace(phase=phase, phase_since=now)
+        self._by_boot[report.boot_id] = known
         return NodeStatus(
             boot_id=report.boot_id,
             num_clients=report.num_clients,
             accepting=report.accepting,
             backplane_available=report.backplane_available,
-            drain_phase=report.drain.phase,
+            drain_phase=phase,
             eta_s=report.drain.eta_s,
             budget_per_s=report.budget.connections_per_second_per_node,
-            quiet_s=now - before.since,
+            quiet_s=now - known.quiet_since,
+            phase_s=now - known.phase_since,
             shed_remaining=report.shed.remaining if report.shed else None,
         )
 

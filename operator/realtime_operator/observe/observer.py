@@ -97,6 +97,9 @@ class Observer:
         )
         pods = [pod for each in listed if (pod := read_pod(each, owner.uid))]
         spec, status = _parsed(resource)
+        policies: list[dict[str, Any]] = []
+        if not spec.network_policy.enabled:
+            policies = await self._kube.list_network_policies(owner)
         deleted = metadata.get("deletionTimestamp")
         reports = await self._nodes.read_all(pods, spec.autoscaling.metrics)
         completed, watched = self.watch.look(pods, reports, spec, self._wall_clock())
@@ -110,6 +113,11 @@ class Observer:
             deleted_at=seconds(deleted) if deleted else None,
             has_finalizer=FINALIZER in metadata.get("finalizers", ()),
             settings_revisions=frozenset(_settings_revisions(owner, config_maps)),
+            policies={
+                each["metadata"]["name"]: each["metadata"]["uid"]
+                for each in policies
+                if _is_ours(owner, each)
+            },
             operator_namespace=self._operator_namespace,
             watched=watched,
         )
@@ -132,7 +140,12 @@ def _settings_revisions(owner: Owner, config_maps: list[dict[str, Any]]) -> list
     names = [
         each["metadata"]["name"]
         for each in config_maps
-        if FILE in each.get("data", {})
-        and any(ref["uid"] == owner.uid for ref in each["metadata"].get("ownerReferences", ()))
+        if FILE in each.get("data", {}) and _is_ours(owner, each)
     ]
     return [name.removeprefix(f"{owner.name}-") for name in names]
+
+
+def _is_ours(owner: Owner, manifest: Mapping[str, Any]) -> bool:
+    """Whether an object was made for this cluster, and not only labelled like it."""
+    references = manifest["metadata"].get("ownerReferences", ())
+    return any(each["uid"] == owner.uid for each in references)

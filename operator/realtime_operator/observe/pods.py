@@ -9,7 +9,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from realtime_operator.build import names
+from realtime_operator.build.node_settings import ADMIN_KEY_VARIABLE
+from realtime_operator.crd.realtime_cluster import SecretKeyRef
 from realtime_operator.decide.snapshot import DrainRecord, KubernetesNode, Pod
 
 Object = Mapping[str, Any]
@@ -45,6 +49,8 @@ def read_pod(manifest: Object, cluster_uid: str) -> Pod | None:
         is_accepting=labels.get(names.ACCEPTING) == "true",
         active_since=_number(active_since),
         drain=DrainRecord.read(annotations),
+        grace_s=manifest.get("spec", {}).get("terminationGracePeriodSeconds"),
+        admin_key=_admin_key(manifest.get("spec", {})),
     )
 
 
@@ -68,6 +74,19 @@ def _controller(metadata: Object) -> str:
     return next((each["uid"] for each in references if each.get("controller")), "")
 
 
+def _admin_key(spec: Object) -> SecretKeyRef | None:
+    """The reference in the environment of the node's container; the last of a name counts."""
+    given: Object = {}
+    for container in spec.get("containers", ()):
+        for variable in container.get("env", ()) if container["name"] == names.CONTAINER else ():
+            if variable["name"] == ADMIN_KEY_VARIABLE:
+                given = variable.get("valueFrom", {}).get("secretKeyRef", {})
+    try:
+        return SecretKeyRef.model_validate(given)
+    except ValidationError:
+        return None
+
+
 def _number(text: str | None) -> float | None:
     try:
         return float(text) if text else None
@@ -76,8 +95,13 @@ def _number(text: str | None) -> float | None:
 
 
 def _problem(status: Object) -> str:
-    """Why a Pod does not run: of its container if it has one that does not, else of the Pod."""
+    """Why a node does not run: of its own container if that does not, else of the Pod.
+
+    Containers that others have put beside it say nothing about it and its clients.
+    """
     for container in status.get("containerStatuses", ()):
+        if container.get("name", names.CONTAINER) != names.CONTAINER:
+            continue
         state = container.get("state", {})
         for kind in ("waiting", "terminated"):
             detail = state.get(kind)

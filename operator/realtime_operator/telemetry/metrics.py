@@ -52,6 +52,12 @@ class Metrics:
             _CLUSTER,
             registry=self._registry,
         )
+        self.accepting = Gauge(
+            "realtime_operator_accepting_nodes",
+            "Nodes that take new clients.",
+            _CLUSTER,
+            registry=self._registry,
+        )
         self.connections = Gauge(
             "realtime_operator_connections",
             "Clients connected to a cluster's nodes.",
@@ -68,7 +74,8 @@ class Metrics:
     def forget(self, namespace: str, cluster: str) -> None:
         """Tell nothing of a cluster any more that is gone."""
         labels = {"namespace": namespace, "cluster": cluster}
-        for instrument in (self.rounds, self.nodes, self.desired, self.connections, self.silent):
+        counted = (self.desired, self.accepting, self.connections, self.silent)
+        for instrument in (self.rounds, self.nodes, *counted):
             instrument.remove_by_labels(labels)
 
     def expose(self) -> bytes:

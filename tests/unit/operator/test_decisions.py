@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from realtime_operator.build import names
+from realtime_operator.build.node_settings import FILE
 from realtime_operator.crd.status import RealtimeClusterStatus
 from realtime_operator.decide.actions import (
     AbortDrain,
@@ -24,7 +28,14 @@ from realtime_operator.decide.decision import Plan, decide
 from realtime_operator.decide.drain import FORCING_GRACE_S
 from realtime_operator.decide.moves import NODE_PATIENCE_S
 from realtime_operator.decide.replicas import victims_first
-from realtime_operator.decide.snapshot import DrainReason, KubernetesNode, NodeState, Snapshot
+from realtime_operator.decide.rollout import DEAF_QUIET_S, DEAF_SHUT_S
+from realtime_operator.decide.snapshot import (
+    DrainReason,
+    KubernetesNode,
+    NodeState,
+    Pod,
+    Snapshot,
+)
 from realtime_operator.decide.status import worth_writing
 from tests.unit.operator.fleets import (
     NEW,
@@ -112,6 +123,24 @@ def test_a_scale_down_waits_for_what_nodes_say() -> None:
     assert {"ScalingLimited", "MetricsUnavailable"} <= set(told(plan))
 
 
+def test_a_scale_down_under_way_waits_for_what_nodes_say() -> None:
+    """A cordoned node keeps its clients while another one, or itself, does not say how full it is.
+
+    Whoever answers has room; the silent one would have to be taken for empty.
+    """
+    victim = leaving("a", NodeState.CORDONED, clients=50, reason=DrainReason.SCALE_DOWN)
+    full = {**ONE, "capacity": FULL}
+    for pods in (
+        [victim, make_pod("b", status=None)],
+        [replace(victim, status=None), make_pod("b")],
+    ):
+        plan = planned(make_snapshot(*pods, spec=full))
+        assert not [each for each in of(plan, PatchPod) if each.name == "a"]
+        assert not of(plan, DrainNode)
+        assert "is not known" in condition(plan, "ScalingLimited")[2]
+    assert of(planned(make_snapshot(victim, make_pod("b"), spec=full)), DrainNode)
+
+
 def test_a_scale_down_waits_for_room() -> None:
     """The others have to have room below the soft limit."""
     pods = [make_pod("a", status=make_status(60)), make_pod("b", status=make_status(50))]
@@ -186,6 +215,28 @@ def test_nobody_is_drained_while_clients_may_come_to_an_old_node() -> None:
     assert [action.name for action in of(plan, DeletePod)] == ["old-1"]
 
 
+@pytest.mark.parametrize(
+    ("out_s", "quiet_s", "accepting", "drains"),
+    [
+        (30, 10, False, True),
+        (30, 10, True, False),
+        (5 + DEAF_SHUT_S, DEAF_QUIET_S, True, True),
+        (5 + DEAF_SHUT_S, DEAF_QUIET_S - 1, True, False),
+        (5 + DEAF_SHUT_S - 1, DEAF_QUIET_S, True, False),
+    ],
+)
+def test_a_node_that_takes_no_orders_is_shut_when_nobody_has_come_for_long(
+    out_s: float, quiet_s: float, accepting: bool, drains: bool
+) -> None:
+    """It cannot hold up a rollout for ever, but while clients come to it it does."""
+    shut = leaving("old-0", NodeState.CORDONED, clients=9, revision=OLD)
+    record = make_record(NodeState.CORDONED, cordoned_at=NOW - out_s)
+    deaf = leaving("old-1", NodeState.CORDONED, revision=OLD, drain=record)
+    deaf = replace(deaf, status=make_status(5, accepting=accepting, quiet_s=quiet_s))
+    plan = planned(make_snapshot(shut, deaf, make_pod("n"), make_pod("m"), spec=TWO))
+    assert bool(of(plan, DrainNode)) == drains
+
+
 def test_drains_wait_for_a_place() -> None:
     """As many nodes drain as update.maxConcurrentDrains says, evicted ones counted in."""
     evicted = make_pod("evicted", deleted_until=NOW + 60, status=make_status(5))
@@ -196,7 +247,9 @@ def test_drains_wait_for_a_place() -> None:
     over = replace(evicted, deleted_until=NOW)
     plan = planned(make_snapshot(over, cordoned, *new, spec=TWO))
     assert [action.name for action in of(plan, DrainNode)] == ["old-0"]
-    drained = replace(evicted, drain=make_record(NodeState.DRAINED))
+    given_up = replace(evicted, drain=make_record(NodeState.DRAINED))
+    assert not of(planned(make_snapshot(given_up, cordoned, *new, spec=TWO)), DrainNode)
+    drained = replace(given_up, status=make_status(0))
     plan = planned(make_snapshot(drained, cordoned, *new, spec=TWO))
     assert [action.name for action in of(plan, DrainNode)] == ["old-0"]
 
@@ -313,9 +366,89 @@ def test_a_name_is_not_used_twice() -> None:
     assert [action.name for action in of(plan, CreatePod)] == [f"chat-{NEW}-1"]
 
 
+def test_a_name_that_a_stranger_has_is_passed_over() -> None:
+    """A Pod that lost its label keeps its name: another number is taken, and people are told."""
+    first, second = f"chat-{NEW}-0", f"chat-{NEW}-1"
+    taken = frozenset({first})
+    plan = planned(make_snapshot(spec=ONE, taken_names=taken))
+    assert [action.name for action in of(plan, CreatePod)] == [second]
+    assert [event.reason for event in plan.events if first in event.message] == ["NameTaken"]
+    again = planned(make_snapshot(make_pod(first), spec=ONE, taken_names=taken))
+    assert "NameTaken" not in told(again)  # it was our own, created before the operator died
+
+
 def test_pods_are_created_in_batches() -> None:
     """A large cluster does not begin all at once."""
     assert len(of(planned(make_snapshot(spec={"replicas": 50})), CreatePod)) == 10
+
+
+NEVER_READY: dict[str, Any] = {"is_ready": False, "active_since": None, "status": None}
+STARTING: dict[str, Any] = {**NEVER_READY, "created_at": NOW - 9, "ready_changed_at": NOW - 9}
+
+
+def pods_of(count: int, name: str, **changed: Any) -> list[Pod]:
+    """Some Pods that are alike."""
+    return [make_pod(f"{name}-{number}", **changed) for number in range(count)]
+
+
+def cordoned_of(count: int) -> list[Pod]:
+    """Old nodes that are cordoned, and hold all clients."""
+    return [leaving(f"old-{n}", NodeState.CORDONED, clients=9, revision=OLD) for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("pods", "evictable"),
+    [
+        pytest.param(pods_of(3, "a"), 1, id="steady"),
+        pytest.param(pods_of(2, "a"), 0, id="one-is-missing"),
+        pytest.param(pods_of(2, "a") + pods_of(1, "b", is_ready=False), 0, id="one-has-crashed"),
+        pytest.param(pods_of(2, "a", revision=OLD), 0, id="one-is-missing-before-a-rollout"),
+        pytest.param(
+            pods_of(3, "old", revision=OLD) + pods_of(3, "new", **STARTING),
+            0,  # they may be ready before the next round
+            id="new-ones-start",
+        ),
+        pytest.param(
+            pods_of(3, "old", revision=OLD) + pods_of(3, "new", **STARTING, problem="no image"),
+            1,
+            id="new-ones-are-broken",
+        ),
+        pytest.param(
+            pods_of(3, "old", revision=OLD) + pods_of(3, "new", **NEVER_READY),
+            1,
+            id="new-ones-are-never-ready",
+        ),
+        pytest.param(
+            pods_of(2, "old", revision=OLD) + pods_of(3, "new", **NEVER_READY),
+            0,
+            id="new-ones-are-never-ready-and-an-old-one-was-evicted",
+        ),
+        pytest.param(
+            pods_of(3, "old", revision=OLD) + pods_of(3, "new", active_since=None),
+            1,
+            id="new-ones-warm-up",
+        ),
+        pytest.param(cordoned_of(3) + pods_of(3, "new"), 1, id="old-ones-are-cordoned"),
+        pytest.param(cordoned_of(1) + pods_of(3, "new"), 1, id="one-old-one-is-left"),
+        pytest.param(
+            cordoned_of(3) + pods_of(2, "new") + pods_of(1, "bad", is_ready=False),
+            0,
+            id="a-new-one-has-crashed",
+        ),
+        pytest.param(pods_of(5, "a"), 1, id="two-too-many"),
+    ],
+)
+def test_kubernetes_may_evict_one_at_a_time(pods: list[Pod], evictable: int) -> None:
+    """Ready Pods above what the budget asks for: of all that hold clients, or are about to."""
+    spec = {"replicas": 3, "update": {"progressDeadlineSeconds": 60}}
+    plan = planned(make_snapshot(*pods, spec=spec))
+    budget = next(
+        each.manifest["spec"]
+        for each in of(plan, ApplyChild)
+        if each.manifest["kind"] == "PodDisruptionBudget"
+    )
+    ready = sum(1 for pod in pods if pod.is_ready)
+    assert max(0, ready - budget["minAvailable"]) == evictable
 
 
 # --- the rest -----------------------------------------------------------------------------------
@@ -344,6 +477,28 @@ def test_the_budget_is_told_where_it_is_another() -> None:
     told_already = [make_pod(name, status=make_status(budget_per_s=50)) for name in "ab"]
     assert not of(planned(make_snapshot(*told_already, spec=spec)), SetBudget)
     assert not of(planned(make_snapshot(make_pod("a", status=None), spec=spec)), SetBudget)
+
+
+def test_a_longer_window_asks_no_node_for_more_than_its_pod_has() -> None:
+    """Running Pods keep their grace period, and so do their settings; a shorter window counts."""
+
+    def shutdown(window_s: int, *graces_s: int | None) -> str:
+        pods = [make_pod(f"a-{n}", grace_s=grace_s) for n, grace_s in enumerate(graces_s)]
+        other = make_pod("old", revision=OLD, grace_s=9)
+        drain = {"propagationSeconds": 5, "windowSeconds": window_s}
+        plan = planned(make_snapshot(*pods, other, spec={"replicas": 3, "drain": drain}))
+        [settings] = [
+            json.loads(each.manifest["data"][FILE])
+            for each in of(plan, ApplyChild)
+            if each.manifest["kind"] == "ConfigMap"
+        ]
+        return str(settings["shutdown"]["timeout"])
+
+    assert shutdown(100, None) == "115s"
+    assert shutdown(100, 120, 120) == "115s"
+    assert shutdown(500, 120, 520) == "115s"
+    assert shutdown(500, 520) == "515s"
+    assert shutdown(50, 120) == "65s"
 
 
 def test_settings_of_revisions_that_are_gone_are_deleted() -> None:

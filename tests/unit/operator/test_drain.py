@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -114,6 +115,19 @@ def test_time_is_up() -> None:
     assert taken(early, AWAY, drain=WAIT).signal is Signal.DEADLINE
 
 
+@pytest.mark.parametrize("policy", ["Force", "Wait"])
+def test_a_node_that_takes_no_orders_is_not_waited_for(policy: str) -> None:
+    """At the deadline its Pod goes, and SIGTERM drains it; if it was told at all until then."""
+    late = make_record(NodeState.DRAINING, deadline=NOW)
+    drain = {"windowSeconds": 30, "deadlinePolicy": policy}
+    for phase in ("serving", "cordoned"):
+        deaf = leaving("x", NodeState.DRAINING, drain=late)
+        deaf = replace(deaf, status=make_status(3, drain_phase=phase, phase_s=30))
+        assert taken(deaf, AWAY, drain=drain).signal is Signal.GIVEN_UP
+        just_met = replace(deaf, status=make_status(3, drain_phase=phase, phase_s=29))
+        assert taken(just_met, AWAY, drain=drain).signal is not Signal.GIVEN_UP
+
+
 def test_forcing_ends() -> None:
     """A node that does not get rid of its clients goes all the same."""
     over = make_record(NodeState.FORCING, deadline=NOW - FORCING_GRACE_S)
@@ -157,7 +171,19 @@ def test_a_record_survives_in_annotations() -> None:
     assert DrainRecord.read({k: v for k, v in cordoned.annotations().items() if v}) == cordoned
 
 
-@pytest.mark.parametrize("broken", [{names.DRAIN_STATE: "Lost"}, {names.DRAIN_CORDONED_AT: "now"}])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {names.DRAIN_STATE: "Lost"},
+        {names.DRAIN_STATE: "Pending"},
+        {names.DRAIN_STATE: "Warming"},
+        {names.DRAIN_STATE: "Active"},
+        {names.DRAIN_STATE: "Terminating"},
+        {names.DRAIN_CORDONED_AT: "now"},
+        {names.DRAIN_CORDONED_AT: "nan"},
+        {names.DRAIN_DEADLINE: "inf"},
+    ],
+)
 def test_a_record_that_makes_no_sense_is_none(broken: dict[str, str]) -> None:
     """Annotations that somebody has spoiled are no drain: it begins anew."""
     good = {k: v for k, v in make_record(NodeState.CORDONED).annotations().items() if v}

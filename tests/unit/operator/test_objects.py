@@ -119,6 +119,17 @@ def test_what_users_add_to_pods_stands_beside_ours() -> None:
     assert made["spec"]["containers"][0]["env"][-1]["name"] == "TZ"
 
 
+def test_users_say_whether_a_machine_may_be_removed() -> None:
+    """It may unless they say otherwise; what the operator remembers they cannot write."""
+    key = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+    made = pod(OWNER, make_spec(), "rev", "p")["metadata"]["annotations"]
+    assert made == {key: "true"}
+    given = {key: "false", names.DRAIN_STATE: "Drained", "note": "b"}
+    spec = make_spec(template={"annotations": given})
+    made = pod(OWNER, spec, "rev", "p")["metadata"]["annotations"]
+    assert made == {key: "false", "note": "b"}
+
+
 def test_secrets_reach_a_node_as_references() -> None:
     """A variable of the container names the Secret; its content is nowhere."""
     reference = {"name": "redis", "key": "url"}

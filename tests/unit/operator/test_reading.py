@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from realtime_operator.build import names
-from realtime_operator.observe.node_status import Quietness, ReportedStatus
+from realtime_operator.build.workload import pod as pod_manifest
+from realtime_operator.crd.realtime_cluster import SecretKeyRef
+from realtime_operator.observe.node_status import Quietness, ReportedDrain, ReportedStatus
 from realtime_operator.observe.pods import read_kubernetes_node, read_pod, seconds
+from tests.support.simulated_cluster import OWNER, make_spec
 
 CREATED = "2026-01-01T00:00:00Z"
 
@@ -47,6 +50,21 @@ def test_what_was_spoiled_by_hand_is_passed_over() -> None:
     assert (pod.active_since, pod.drain) == (None, None)
 
 
+def test_a_pod_says_what_it_was_made_with() -> None:
+    """The reference to its key, and its grace, count; not what the spec has come to say since."""
+    reference = SecretKeyRef(name="mine", key="k")
+    spec = make_spec(secrets={"adminKeySecretRef": reference.model_dump()})
+    made = {**manifest(), "spec": pod_manifest(OWNER, spec, "rev", "chat-0")["spec"]}
+    pod = read_pod(made, "c")
+    assert pod
+    assert pod.admin_key == reference
+    assert pod.grace_s == 50
+    made["spec"]["containers"][0]["name"] = "sidecar"
+    other = read_pod(made, "c")
+    assert other
+    assert other.admin_key is None
+
+
 @pytest.mark.parametrize(
     ("status", "problem"),
     [
@@ -57,6 +75,15 @@ def test_what_was_spoiled_by_hand_is_passed_over() -> None:
             "A: b c",
         ),
         ({"containerStatuses": [{"state": {"terminated": {"reason": "Error"}}}]}, "Error"),
+        (
+            {
+                "containerStatuses": [
+                    {"name": "mesh", "state": {"terminated": {"reason": "Error"}}},
+                    {"name": "node", "state": {"running": {}}},
+                ]
+            },
+            "",
+        ),
         ({"phase": "Failed", "reason": "Evicted", "message": "no disk"}, "Evicted: no disk"),
         (
             {
@@ -99,3 +126,16 @@ def test_quiet_is_counted_from_the_last_change() -> None:
     quietness.keep_only(["another", "never seen"])
     assert seen(6, 30.0) == 0.0
     assert seen(6, 30.0, boot="another") == 10.0
+
+
+def test_a_phase_is_counted_from_when_it_was_first_seen() -> None:
+    """A node has been in its phase since it came into it, as far as anybody watched."""
+    quietness = Quietness()
+
+    def seen(phase: str, now: float) -> float:
+        drain = ReportedDrain(phase=phase)
+        report = ReportedStatus(boot_id="b", num_clients=1, accepted_total=int(now), drain=drain)
+        return quietness.seen(report, now).phase_s
+
+    assert [seen("serving", 10.0), seen("serving", 13.0)] == [0.0, 3.0]
+    assert [seen("cordoned", 14.0), seen("cordoned", 20.0)] == [0.0, 6.0]

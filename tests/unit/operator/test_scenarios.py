@@ -132,6 +132,19 @@ def test_a_node_that_cannot_be_told_is_not_waited_for_without_end() -> None:
 
 
 @pytest.mark.parametrize("policy", ["Force", "Wait"])
+def test_nodes_that_take_no_orders_are_replaced(policy: str) -> None:
+    """Their key may have been replaced: their Pods go one by one, and every client moves once."""
+    drain = {"propagationSeconds": 5, "windowSeconds": 30, "deadlinePolicy": policy}
+    cluster = guarded(settled(drain=drain))
+    for node in cluster.live:
+        node.hears = False
+    cluster.change(image="node:2")
+    cluster.run_until(lambda: cluster.is_settled, within_s=900)
+    assert max(cluster.reconnects.values()) == 1
+    assert cluster.told("DrainGivenUp")
+
+
+@pytest.mark.parametrize("policy", ["Force", "Wait"])
 def test_clients_that_are_left_at_the_deadline(policy: str) -> None:
     """Force closes them, and Wait gives them as long again."""
     drain = {"propagationSeconds": 5, "windowSeconds": 30, "deadlinePolicy": policy}
@@ -144,14 +157,28 @@ def test_clients_that_are_left_at_the_deadline(policy: str) -> None:
     assert max(cluster.reconnects.values()) == 1
 
 
-def test_a_drain_on_deletion_ends_with_the_resource() -> None:
-    """All nodes are drained, and then nothing holds the resource any more."""
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_drain_on_deletion_ends_with_the_resource(*, paused: bool) -> None:
+    """All nodes are drained, even in a pause, and then nothing holds the resource any more."""
     drain = {"propagationSeconds": 5, "windowSeconds": 30, "onDelete": "Drain"}
     cluster = settled(drain=drain)
     assert cluster.has_finalizer
+    cluster.change(paused=paused)
     cluster.deleted_at = cluster.now
     cluster.run_until(lambda: not cluster.has_finalizer)
     assert not cluster.nodes
+
+
+def test_a_network_policy_that_is_not_wanted_any_more_goes() -> None:
+    """It is deleted when it is switched off, and made again when it is switched on."""
+    cluster = settled()
+    assert ("NetworkPolicy", "chat") in cluster.children
+    cluster.change(networkPolicy={"enabled": False})
+    cluster.run(20)
+    assert ("NetworkPolicy", "chat") not in cluster.children
+    cluster.change(networkPolicy={"enabled": True})
+    cluster.run(20)
+    assert ("NetworkPolicy", "chat") in cluster.children
 
 
 def test_a_paused_cluster_waits() -> None:

@@ -1,0 +1,47 @@
+"""What the handlers make of events: who has a round, and whether objects are made anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kopf
+
+from realtime_operator.build import names
+from realtime_operator.handlers import budget_changed
+
+LABELS = {names.CLUSTER: "chat"}
+
+
+class FakeKeepers:
+    """Records who was woken."""
+
+    def __init__(self) -> None:
+        """Nobody was."""
+        self.woken: list[tuple[str, str, bool]] = []
+
+    def wake(self, namespace: str, name: str, *, children: bool = False) -> None:
+        """Record it."""
+        self.woken.append((namespace, name, children))
+
+
+async def test_a_disruption_budget_whose_status_changes_is_as_it_was() -> None:
+    """Only a change of what it asks for, of its labels or owners, or its deletion, is one."""
+    keepers = FakeKeepers()
+    memo = kopf.Memo(keepers=keepers)
+    handler: Any = budget_changed  # kopf types all that it could be called with
+
+    async def event(kind: str | None, generation: int, **labels: str) -> int:
+        before = len(keepers.woken)
+        meta: dict[str, Any] = {"generation": generation, "ownerReferences": [{"uid": "u"}]}
+        await handler(
+            type=kind, meta=meta, labels={**LABELS, **labels}, namespace="team", memo=memo
+        )
+        return len(keepers.woken) - before
+
+    assert await event(None, 1) == 1
+    assert await event("MODIFIED", 1) == 0
+    assert await event("MODIFIED", 2) == 1
+    assert await event("MODIFIED", 2) == 0
+    assert await event("MODIFIED", 2, added="by hand") == 1
+    assert await event("DELETED", 2, added="by hand") == 1
+    assert set(keepers.woken) == {("team", "chat", True)}
