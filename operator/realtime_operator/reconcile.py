@@ -113,11 +113,15 @@ class Keeper:
         snapshot = replace(snapshot, **self._last._asdict())
         now = self._wall_clock()
         plan = decide(snapshot, now)
-        self._last = await self._parts.executor.carry_out(snapshot, plan.actions, beat=self._beat)
-        self._parts.executor.demand_lease()  # a plan may have had nothing to do
-        # Events first: what they tell is found by comparing with the status as it was written.
-        await self._parts.events.tell(snapshot.owner, plan.events, now, beat=self._beat)
-        await self._write_status(snapshot, plan.status, now)
+        self._parts.observer.watch.decided(plan.scaling, snapshot.spec)
+        if _is_scaled(snapshot, plan):
+            # Written down before it is acted upon: a number that was lost in between would be found
+            # anew by the next round, and maybe another.
+            await self._tell(snapshot, plan, now)
+            await self._act(snapshot, plan)
+        else:
+            await self._act(snapshot, plan)
+            await self._tell(snapshot, plan, now)
         self._measure(plan)
         return plan.wake_after_s
 
@@ -148,6 +152,16 @@ class Keeper:
         except TimeoutError:
             pass
 
+    async def _act(self, snapshot: Snapshot, plan: Plan) -> None:
+        self._last = await self._parts.executor.carry_out(snapshot, plan.actions, beat=self._beat)
+
+    async def _tell(self, snapshot: Snapshot, plan: Plan, now: float) -> None:
+        """Tell people, by events and the status."""
+        self._parts.executor.demand_lease()  # a plan may have had nothing to do
+        # Events first: what they tell is found by comparing with the status as it was written.
+        await self._parts.events.tell(snapshot.owner, plan.events, now, beat=self._beat)
+        await self._write_status(snapshot, plan.status, now)
+
     async def _write_status(
         self, snapshot: Snapshot, status: RealtimeClusterStatus, now: float
     ) -> None:
@@ -168,6 +182,11 @@ class Keeper:
         metrics.accepting.labels(*self._place).set(status.accepting_replicas)
         metrics.connections.labels(*self._place).set(status.connections.total)
         metrics.silent.labels(*self._place).set(status.metrics.missing)
+
+
+def _is_scaled(snapshot: Snapshot, plan: Plan) -> bool:
+    before, after = snapshot.status.autoscaling, plan.status.autoscaling
+    return after is not None and (before is None or before.desired != after.desired)
 
 
 class Keepers:

@@ -9,10 +9,16 @@ import pytest
 from pydantic import BaseModel
 
 from realtime_node.drain.plan import Phase
-from realtime_node.server.admin_api import BudgetRequest, DrainRequest
+from realtime_node.server.admin_api import BudgetRequest, DrainRequest, ShedRequest
 from realtime_node.server.health import Status
-from realtime_operator.apply.drain_client import request_of
-from realtime_operator.decide.actions import AbortDrain, CordonNode, DrainNode, SetBudget
+from realtime_operator.apply.drain_client import Order, request_of
+from realtime_operator.decide.actions import (
+    AbortDrain,
+    CordonNode,
+    DrainNode,
+    SetBudget,
+    ShedNode,
+)
 from realtime_operator.decide.drain import LEAVING
 from realtime_operator.decide.moves import UNTOLD_DEADLINE_S
 from realtime_operator.observe.node_status import ReportedStatus
@@ -31,11 +37,21 @@ def test_types_agree() -> None:
 
 def _compare(theirs: dict[str, object], ours: type[BaseModel]) -> None:
     for name, field in ours.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            _compare(typing.get_type_hints(theirs[name]), field.annotation)
+        if section := _section(field.annotation):
+            kinds = [theirs[name], *typing.get_args(theirs[name])]
+            their_section = next(each for each in kinds if isinstance(each, type))
+            _compare(typing.get_type_hints(their_section), section)
         else:
             accepted = {field.annotation, *typing.get_args(field.annotation)}
             assert theirs[name] in accepted, name
+
+
+def _section(annotation: object) -> type[BaseModel] | None:
+    """The model of a section, also of one that may be missing."""
+    for each in (annotation, *typing.get_args(annotation)):
+        if isinstance(each, type) and issubclass(each, BaseModel):
+            return each
+    return None
 
 
 def test_what_a_node_says_is_understood() -> None:
@@ -73,11 +89,13 @@ def _value(hint: object) -> object:
         (DrainNode("n", "ip", "why", 100.0, 0.0, 0.0), DrainRequest),
         (DrainNode("n", "ip", "why", 100.0, 270.0, UNTOLD_DEADLINE_S), DrainRequest),
         (AbortDrain("n", "ip", "why"), DrainRequest),
+        (ShedNode("n", "ip", "why", 100, 2.5), ShedRequest),
+        (ShedNode("n", "ip", "why", 0, 1.0), ShedRequest),
         (SetBudget("n", "ip", 100), BudgetRequest),
     ],
 )
 def test_nodes_understand_what_they_are_told(
-    order: CordonNode | DrainNode | AbortDrain | SetBudget, request_kind: type[msgspec.Struct]
+    order: Order, request_kind: type[msgspec.Struct]
 ) -> None:
     """Every order is a request of the node's internal API, within the bounds it sets."""
     _, body = request_of(order)

@@ -24,6 +24,7 @@ from realtime_operator.build.network_policy import network_policy
 from realtime_operator.build.node_settings import config_map
 from realtime_operator.build.workload import pod as pod_manifest
 from realtime_operator.crd.realtime_cluster import SecretKeyRef
+from realtime_operator.crd.scaling import ScrapeSpec
 from realtime_operator.decide.actions import (
     AbortDrain,
     AdoptPod,
@@ -57,6 +58,7 @@ from tests.support.fake_api_server import FakeApiServer
 from tests.support.fake_node import KEY, FakeNode
 from tests.support.simulated_cluster import OWNER, make_spec
 
+SCRAPE = ScrapeSpec()
 TEAM = "/api/v1/namespaces/team"
 CLUSTER = "/apis/realtimecluster.dev/v1alpha1/namespaces/team/realtimeclusters/chat"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/operators/leases/operator"
@@ -162,7 +164,7 @@ async def test_nodes_are_asked_at_once_and_bad_answers_are_missing(
     other.status = {"num_clients": "many"}
     pods = [make_pod(node) for node in (good, hung, odd, other)]
     pods += [make_pod(good, name="no address", ip=""), make_pod(good, name="away", ip="127.0.0.99")]
-    reports = await StatusReader(session, port=good.port).read_all(pods)
+    reports = await StatusReader(session, port=good.port).read_all(pods, SCRAPE)
     assert list(reports) == [good.ip]
     assert reports[good.ip].boot_id == f"boot of {good.ip}"
 
@@ -173,7 +175,7 @@ async def test_an_answer_may_come_in_parts(
     """A status that the network cuts in two is read whole."""
     node = await start_node()
     node.pauses_s = 0.1
-    reports = await StatusReader(session, port=node.port).read_all([make_pod(node)])
+    reports = await StatusReader(session, port=node.port).read_all([make_pod(node)], SCRAPE)
     assert reports[node.ip].boot_id == f"boot of {node.ip}"
 
 

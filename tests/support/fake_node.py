@@ -40,6 +40,7 @@ class FakeNode:
             [
                 web.get("/status", self._status),
                 web.post("/drain", self._order),
+                web.post("/shed", self._order),
                 web.post("/budget", self._order),
             ]
         )

@@ -12,9 +12,11 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
+
+from pydantic import ValidationError
 
 from realtime_operator.apply.drain_client import Order
 from realtime_operator.build import names
@@ -35,17 +37,19 @@ from realtime_operator.decide.actions import (
     PatchPod,
     SetBudget,
     SetFinalizer,
+    ShedNode,
 )
 from realtime_operator.decide.decision import Plan, decide
 from realtime_operator.decide.events import Event
 from realtime_operator.decide.snapshot import KubernetesNode, Snapshot
 from realtime_operator.observe.node_status import (
-    Quietness,
     ReportedBudget,
     ReportedDrain,
+    ReportedShed,
     ReportedStatus,
 )
 from realtime_operator.observe.pods import read_pod
+from realtime_operator.observe.watch import Watch
 
 START: Final = 1_800_000_000.0
 OWNER: Final = Owner("chat", "team", "uid-of-the-cluster")
@@ -90,6 +94,13 @@ class SimulatedNode:
     """How many times longer than planned it takes to send clients away."""
     forces_at: float | None = None
     accepted_total: int = 0
+    closed_total: int = 0
+    deliveries: float = 0.0
+    """Publications written to clients since it started."""
+    to_shed: int = 0
+    shed_rate_per_s: float = 0.0
+    lies: dict[str, Any] = field(default_factory=dict)
+    """What it says instead of what is true."""
     answers: bool = True
     hears: bool = True
     """Whether orders reach it."""
@@ -138,14 +149,21 @@ class SimulatedCluster:
         self.start_s = 3
         self.budget = 100
         self.watch: Callable[[], None] = lambda: None
+        """Called every second."""
+        self.judge: Callable[[Snapshot, Plan], None] = lambda _snapshot, _plan: None
+        """Called with every decision."""
         self.faults: Iterator[Fault] = iter(())
         self.waiting = list(range(clients))
         self.lag_s = lag_s
         self._routes: list[tuple[float, list[str]]] = []
         self._uids = itertools.count(1)
         self._next_client = clients
-        self._quietness = Quietness()
+        self._watch = Watch()
         self._next_round = self.now
+        self.deliveries_per_client_s = 0.0
+        self.busy_per_client = 0.0
+        self.idle_busy = 0.0
+        self.sheds: Counter[int] = Counter()
 
     # --- what tests look at -----------------------------------------------------------------
 
@@ -174,6 +192,16 @@ class SimulatedCluster:
         return [
             node for node in self.live if node.phase in ("draining", "forcing") and node.clients
         ]
+
+    @property
+    def desired(self) -> int:
+        """How many nodes are wanted at the moment."""
+        return self.status.desired_replicas
+
+    @property
+    def connected(self) -> int:
+        """Clients that are connected."""
+        return sum(len(node.clients) for node in self.nodes.values())
 
     @property
     def is_settled(self) -> bool:
@@ -212,7 +240,8 @@ class SimulatedCluster:
         self._lose(node, node.clients)
         node.boot += 1
         node.phase = "serving"
-        node.accepted_total = 0
+        node.accepted_total = node.closed_total = node.to_shed = 0
+        node.deliveries = 0.0
         self._set_ready(node, ready=False)
         node.ready_at = self.now + self.start_s
 
@@ -225,9 +254,18 @@ class SimulatedCluster:
         self.waiting += range(self._next_client, self._next_client + count)
         self._next_client += count
 
+    def remove_clients(self, count: int) -> None:
+        """Let clients go for good, of all nodes in turn."""
+        nodes = [node for node in self.nodes.values() if node.clients]
+        while count and nodes:
+            for node in nodes[:count]:
+                node.clients.pop()
+            count -= len(nodes[:count])
+            nodes = [node for node in nodes if node.clients]
+
     def restart_operator(self) -> None:
         """Forget everything that the operator remembers."""
-        self._quietness = Quietness()
+        self._watch = Watch()
         self._next_round = self.now
 
     def run_until(self, done: Callable[[], bool], *, within_s: int = 600) -> None:
@@ -247,7 +285,13 @@ class SimulatedCluster:
 
     def round(self, fault: Fault = FAULTLESS) -> Plan:
         """Let the operator look, decide and act, as well as the fault lets it."""
-        plan = decide(self.snapshot(), self.now)
+        snapshot = self.snapshot()
+        plan = decide(snapshot, self.now)
+        self._watch.decided(plan.scaling, self.spec)
+        self.judge(snapshot, plan)
+        before, after = self.status.autoscaling, plan.status.autoscaling
+        if after and (before is None or before.desired != after.desired):
+            self._tell_people(plan)  # before it is acted upon
         unwritten = set()
         for index, action in enumerate(plan.actions):
             if index >= fault.dies_after:
@@ -259,11 +303,14 @@ class SimulatedCluster:
                 continue  # as the executor does
             for _ in range(0 if index in fault.lost else 2 if index in fault.doubled else 1):
                 self._carry_out(action)
+        self._tell_people(plan)
+        self._next_round = self.now + plan.wake_after_s
+        return plan
+
+    def _tell_people(self, plan: Plan) -> None:
         self.status = plan.status
         known = {(event.reason, event.key) for event in self.events}
         self.events += [event for event in plan.events if (event.reason, event.key) not in known]
-        self._next_round = self.now + plan.wake_after_s
-        return plan
 
     def pass_second(self) -> None:
         """Let a second pass in everything but the operator."""
@@ -280,22 +327,27 @@ class SimulatedCluster:
             pod = read_pod(node.manifest, OWNER.uid)
             assert pod is not None
             pods.append(pod)
-        statuses = {
-            name: self._quietness.seen(self._report(node), self.now)
+        reports = {
+            name: report
             for name, node in self.nodes.items()
-            if node.answers and node.ready_at <= self.now and not node.is_broken
+            if node.answers
+            and node.ready_at <= self.now
+            and not node.is_broken
+            and (report := self._report(node))
         }
+        completed, watched = self._watch.look(pods, reports, self.spec, self.now)
         return Snapshot(
             owner=OWNER,
             generation=self.generation,
             spec=self.spec,
             status=self.status,
-            pods=tuple(replace(pod, status=statuses.get(pod.name)) for pod in pods),
+            pods=completed,
             kubernetes_nodes=self.machines,
             deleted_at=self.deleted_at,
             has_finalizer=self.has_finalizer,
             settings_revisions=frozenset(self.settings_revisions),
             policies=self._policies,
+            watched=watched,
         )
 
     def describe(self) -> str:
@@ -327,7 +379,7 @@ class SimulatedCluster:
                 node = self.nodes.get(action.name)
                 if node and node.manifest["metadata"]["uid"] == action.uid:
                     self._change(node, action)
-            case CordonNode() | DrainNode() | AbortDrain():
+            case CordonNode() | DrainNode() | AbortDrain() | ShedNode():
                 node = self.nodes.get(action.name)
                 if node and node.answers and node.hears:
                     self._tell(node, action)
@@ -399,18 +451,32 @@ class SimulatedCluster:
 
     # --- nodes ------------------------------------------------------------------------------
 
-    def _report(self, node: SimulatedNode) -> ReportedStatus:
-        return ReportedStatus(
+    def _report(self, node: SimulatedNode) -> ReportedStatus | None:
+        """What a node answers; None if that is nothing the operator can read."""
+        busy = self.idle_busy + len(node.clients) * self.busy_per_client
+        said = ReportedStatus(
             boot_id=f"{node.manifest['metadata']['uid']}-{node.boot}",
             num_clients=len(node.clients),
             accepting=node.phase == "serving",
             backplane_available=node.backplane_available,
             accepted_total=node.accepted_total,
-            drain=ReportedDrain(phase=node.phase),
+            connects_total=node.accepted_total,
+            deliveries_total=int(node.deliveries),
+            loop_busy=min(1.0, busy),
+            drain=ReportedDrain(phase=node.phase, closed_total=node.closed_total),
+            shed=ReportedShed(remaining=node.to_shed) if node.to_shed else None,
             budget=ReportedBudget(connections_per_second_per_node=self.budget),
         )
+        if not node.lies:
+            return said
+        try:
+            return ReportedStatus.model_validate({**said.model_dump(), **node.lies})
+        except ValidationError:
+            return None
 
-    def _tell(self, node: SimulatedNode, action: CordonNode | DrainNode | AbortDrain) -> None:
+    def _tell(
+        self, node: SimulatedNode, action: CordonNode | DrainNode | AbortDrain | ShedNode
+    ) -> None:
         if node.deleted_until is not None:
             return
         match action:
@@ -423,12 +489,21 @@ class SimulatedCluster:
                 wanted = len(node.clients) / max(action.window_s, 1.0)
                 node.rate_per_s = min(action.rate_per_s, max(wanted, 0.1))
                 node.forces_at = self.now + action.deadline_s
+            case ShedNode() if node.phase == "serving":
+                node.to_shed, node.shed_rate_per_s = action.count, action.rate_per_s
+            case ShedNode():
+                pass  # a node that is to be empty refuses it
+        if node.phase != "serving":
+            node.to_shed = 0
 
     def _age(self, node: SimulatedNode) -> None:
         if node.is_broken:
             self._wait_for_image(node)
         elif not node.is_ready and self.now >= node.ready_at:
             self._set_ready(node, ready=True)
+        node.deliveries += len(node.clients) * self.deliveries_per_client_s
+        if node.to_shed:
+            self._shed(node)
         if node.phase in ("draining", "forcing"):
             if node.forces_at is not None and self.now >= node.forces_at:
                 node.phase = "forcing"
@@ -436,11 +511,21 @@ class SimulatedCluster:
             node.owed += node.rate_per_s / node.slowness if is_paced else len(node.clients)
             count = min(int(node.owed), len(node.clients))
             node.owed -= int(node.owed)
+            node.closed_total += count
             self._lose(node, node.clients[:count])
         is_done = not node.clients or self.now >= (node.deleted_until or 0)
         if node.deleted_until is not None and is_done:
             self._lose(node, node.clients)
             del self.nodes[node.name]
+
+    def _shed(self, node: SimulatedNode) -> None:
+        node.owed += node.shed_rate_per_s
+        count = min(int(node.owed), node.to_shed, len(node.clients))
+        node.owed -= int(node.owed)
+        node.to_shed = min(node.to_shed - count, len(node.clients) - count)
+        node.closed_total += count
+        self.sheds.update(node.clients[:count])
+        self._lose(node, node.clients[:count])
 
     def _wait_for_image(self, node: SimulatedNode) -> None:
         waiting = {"reason": "ImagePullBackOff", "message": "there is no such image"}
@@ -449,7 +534,8 @@ class SimulatedCluster:
     def _lose(self, node: SimulatedNode, clients: list[int]) -> None:
         self.waiting += clients
         self.reconnects.update(clients)
-        node.clients = [each for each in node.clients if each not in clients]
+        lost = set(clients)
+        node.clients = [each for each in node.clients if each not in lost]
 
     # --- clients ----------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The nodes' internal API: cordon, drain, abort, budget.
+"""The nodes' internal API: cordon, drain, abort, shed, budget.
 
 Only who has the admin key is listened to; the key is in the cluster's Secret.
 """
@@ -10,14 +10,20 @@ from typing import Any, Final
 
 import aiohttp
 
-from realtime_operator.decide.actions import AbortDrain, CordonNode, DrainNode, SetBudget
+from realtime_operator.decide.actions import (
+    AbortDrain,
+    CordonNode,
+    DrainNode,
+    SetBudget,
+    ShedNode,
+)
 from realtime_operator.errors import NodeUnreachableError
 
 TIMEOUT_S: Final = 5.0
 LONGEST_REASON: Final = 200
 """Characters that a node takes."""
 
-Order = CordonNode | DrainNode | AbortDrain | SetBudget
+Order = CordonNode | DrainNode | AbortDrain | ShedNode | SetBudget
 
 
 class DrainClient:
@@ -63,6 +69,8 @@ def request_of(order: Order) -> tuple[str, Mapping[str, Any]]:
                 "deadline_s": order.deadline_s,
                 "reason": _short(order.reason),
             }
+        case ShedNode():
+            return "/shed", {"count": order.count, "rate_per_s": order.rate_per_s}
         case SetBudget():
             per_node = order.connections_per_second_per_node
             return "/budget", {"connections_per_second_per_node": per_node}

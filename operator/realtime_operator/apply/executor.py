@@ -39,6 +39,7 @@ from realtime_operator.decide.actions import (
     PatchPod,
     SetBudget,
     SetFinalizer,
+    ShedNode,
 )
 from realtime_operator.decide.snapshot import Snapshot
 from realtime_operator.errors import ApiServerError, LeaseLostError, OperatorError
@@ -163,7 +164,7 @@ class Executor:
                 await self._delete(owner, action)
             case SetFinalizer(present):
                 await self._kube.set_finalizer(owner, present=present)
-            case CordonNode() | DrainNode() | AbortDrain() | SetBudget():
+            case CordonNode() | DrainNode() | AbortDrain() | ShedNode() | SetBudget():
                 await self._nodes.tell(action, await this.keys.of(action.name))
 
     async def _delete(

@@ -12,13 +12,13 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import ConfigDict, Field
 
 from realtime_operator.crd.model import Part, Passthrough, Percent, Rule, Seconds, rules
+from realtime_operator.crd.scaling import MAX_REPLICAS, AutoscalingSpec, RebalanceSpec
 
 GROUP: Final = "realtimecluster.dev"
 VERSION: Final = "v1alpha1"
 KIND: Final = "RealtimeCluster"
 PLURAL: Final = "realtimeclusters"
 SHORT_NAME: Final = "rtc"
-MAX_REPLICAS: Final = 1000
 
 ROOT_RULES: Final = (
     Rule(
@@ -144,6 +144,9 @@ class CapacitySpec(Part):
     soft_limit_percent: Percent = 90
     """How full nodes may get by a scale-down; the rest is for clients yet to come."""
 
+    max_deliveries_per_second: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    """Publications that one node can write to its clients per second."""
+
 
 class DrainSpec(Part):
     """How clients are moved off a node before it goes."""
@@ -247,9 +250,10 @@ class RealtimeClusterSpec(Part):
         json_schema_extra=rules(
             Rule(
                 "!has(self.node.engine) || !has(self.node.engine.type)"
-                " || self.node.engine.type != 'memory' || self.replicas <= 1",
+                " || self.node.engine.type != 'memory' || (self.autoscaling.mode == 'Disabled'"
+                " ? self.replicas <= 1 : self.autoscaling.maxReplicas <= 1)",
                 "with node.engine.type memory every node is a cluster by itself: set replicas to 1,"
-                " or use redis",
+                " with autoscaling.mode Disabled, or use redis",
             ),
             Rule(
                 "has(self.engine.redis.addressSecretRef) || (has(self.node.engine)"
@@ -264,7 +268,7 @@ class RealtimeClusterSpec(Part):
     )
 
     replicas: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 2
-    """Nodes that take clients."""
+    """Nodes that take clients. With `autoscaling.mode: Internal` it is ignored."""
 
     paused: bool = False
     """Leave everything as it is: nothing is created, drained or deleted. Drains that nodes have
@@ -287,6 +291,10 @@ class RealtimeClusterSpec(Part):
     template: TemplateSpec = TemplateSpec()
 
     capacity: CapacitySpec = CapacitySpec()
+
+    autoscaling: AutoscalingSpec = AutoscalingSpec()
+
+    rebalance: RebalanceSpec = RebalanceSpec()
 
     drain: DrainSpec = DrainSpec()
 

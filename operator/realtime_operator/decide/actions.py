@@ -100,6 +100,17 @@ class AbortDrain:
 
 
 @dataclass(frozen=True, slots=True)
+class ShedNode:
+    """Tell a node to send so many of its clients elsewhere and go on serving; 0 ends that."""
+
+    name: str
+    ip: str
+    reason: str
+    count: int
+    rate_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class SetBudget:
     """Tell the cluster its reconnect budget, through one of its nodes."""
 
@@ -126,6 +137,7 @@ Action = (
     | CordonNode
     | DrainNode
     | AbortDrain
+    | ShedNode
     | SetBudget
     | SetFinalizer
 )

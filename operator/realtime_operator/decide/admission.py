@@ -94,7 +94,7 @@ def _may_cordon(  # noqa: PLR0913, PLR0917 - what was granted before counts
 ) -> Verdict:
     if want.reason == DrainReason.DELETE:
         return Verdict(is_granted=True, reason=want.message)
-    if rollout.may_cordon and fleet.goes_for_one_reconnect and pod in fleet.old:
+    if rollout.may_cordon and fleet.goes_for_one_reconnect and pod.revision != fleet.revision:
         return Verdict(is_granted=True, reason=rollout.reason)
     if want.reason == DrainReason.ROLLOUT and not rollout.may_cordon:
         return Verdict(is_granted=False, reason=rollout.reason)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from realtime_operator.crd.status import Condition
 from realtime_operator.decide.admission import Verdict
-from realtime_operator.decide.drain import LEAVING
 from realtime_operator.decide.events import why_stuck
 from realtime_operator.decide.fleet import Fleet
+from realtime_operator.decide.instants import timestamp
 from realtime_operator.decide.rollout import Rollout, stuck
 from realtime_operator.decide.snapshot import DrainReason
 from realtime_operator.decide.wants import Want
@@ -35,16 +34,12 @@ def conditions(
         _progressing(fleet, rollout),
         _degraded(fleet),
         _metrics(fleet),
-        _limited(wants, verdicts),
+        _scaling_active(fleet),
+        _limited(fleet, wants, verdicts),
         _draining(fleet),
         Aspect("Paused", fleet.spec.paused, "Spec", "spec.paused"),
     )
     return list(_with_times(fleet, aspects))
-
-
-def timestamp(seconds: float) -> str:
-    """A time as Kubernetes writes it."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _with_times(fleet: Fleet, aspects: tuple[Aspect, ...]) -> Iterator[Condition]:
@@ -105,17 +100,30 @@ def _degraded(fleet: Fleet) -> Aspect:
 
 
 def _metrics(fleet: Fleet) -> Aspect:
-    running = [pod for pod in fleet.live if pod.is_ready]
-    unknown = [pod.name for pod in running if pod.status is None]
-    if not running:
-        return Aspect("MetricsAvailable", None, "NoNodes", "no node is ready")
-    if unknown:
-        message = f"{', '.join(unknown[:3])} of {len(running)} nodes do not answer on their port"
+    serving = len(fleet.serving)
+    if not serving:
+        return Aspect("MetricsAvailable", None, "NoNodes", "no node serves")
+    if fleet.silent:
+        silent = ", ".join(pod.name for pod in fleet.silent[:3])
+        message = f"{silent} of {serving} nodes do not answer on their port"
         return Aspect("MetricsAvailable", False, "NodesSilent", message)  # noqa: FBT003
-    return Aspect("MetricsAvailable", True, "AllAnswer", f"{len(running)} nodes answer")  # noqa: FBT003
+    return Aspect("MetricsAvailable", True, "AllAnswer", f"{serving} nodes answer")  # noqa: FBT003
 
 
-def _limited(wants: Mapping[str, Want], verdicts: Mapping[str, Verdict]) -> Aspect:
+def _scaling_active(fleet: Fleet) -> Aspect:
+    """Whether the number of nodes follows something, and nothing is in the way of knowing it."""
+    mode, missing = fleet.scaling.mode, fleet.scaling.inputs.missing
+    if mode == "Disabled":
+        return Aspect("ScalingActive", False, "Disabled", "autoscaling.mode is Disabled")  # noqa: FBT003
+    if missing:
+        message = f"the load of {missing} nodes is not known: no node is taken away meanwhile"
+        return Aspect("ScalingActive", False, "MetricsUnavailable", message)  # noqa: FBT003
+    return Aspect("ScalingActive", True, mode, fleet.scaling.reason)  # noqa: FBT003
+
+
+def _limited(fleet: Fleet, wants: Mapping[str, Want], verdicts: Mapping[str, Verdict]) -> Aspect:
+    for each in fleet.scaling.limits:
+        return Aspect("ScalingLimited", True, each.limit, each.reason)  # noqa: FBT003
     for name, verdict in verdicts.items():
         if wants[name].reason == DrainReason.SCALE_DOWN and not verdict.is_granted:
             return Aspect("ScalingLimited", True, "ScaleDownWaits", verdict.reason)  # noqa: FBT003
@@ -123,7 +131,7 @@ def _limited(wants: Mapping[str, Want], verdicts: Mapping[str, Verdict]) -> Aspe
 
 
 def _draining(fleet: Fleet) -> Aspect:
-    leaving = fleet.in_state(*LEAVING)
+    leaving = fleet.leaving
     if not leaving and not fleet.moving:
         return Aspect("Draining", False, "NoDrain")  # noqa: FBT003
     names = [f"{pod.name} ({pod.drain.reason if pod.drain else 'Eviction'})" for pod in leaving]

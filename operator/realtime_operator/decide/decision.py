@@ -1,7 +1,8 @@
 """One round: a snapshot and the time go in, a plan comes out.
 
-    snapshot → fleet → who has to go (`wants`) → what the rollout permits (`rollout`)
-             → who may be cordoned, drained, goes back (`admission`) → a step for each node
+    snapshot → fleet, with the number of nodes (`autoscaling`) → who has to go (`wants`)
+             → what the rollout permits (`rollout`) → who may be cordoned, drained, goes back
+             (`admission`), who moves clients and stays (`rebalance`) → a step for each node
              (`drain`) → actions (`moves`, `supply`, the objects of `build`), status, conditions,
              events
 
@@ -36,10 +37,17 @@ from realtime_operator.decide.drain import (
     Wish,
     step,
 )
-from realtime_operator.decide.events import Event, drain_events, fleet_events
+from realtime_operator.decide.events import (
+    Event,
+    drain_events,
+    fleet_events,
+    rebalance_events,
+)
 from realtime_operator.decide.fleet import Fleet
 from realtime_operator.decide.moves import moves
+from realtime_operator.decide.rebalance import plan_rebalance
 from realtime_operator.decide.rollout import Rollout, plan_rollout
+from realtime_operator.decide.scaling import Scaling
 from realtime_operator.decide.snapshot import NodeState, Pod, Snapshot
 from realtime_operator.decide.status import describe
 from realtime_operator.decide.supply import creations, housekeeping, kept_from_eviction
@@ -50,6 +58,8 @@ BUSY_ROUND_S: Final = 5.0
 QUIET_ROUND_S: Final = 15.0
 """Time to the next round while nothing happens."""
 SHORTEST_ROUND_S: Final = 1.0
+
+_UNWANTED_AWAY: Final = Wish(reason="nothing speaks against it any more")
 
 _TRANSIENT: Final = frozenset(NodeState) - {NodeState.ACTIVE}
 
@@ -62,6 +72,8 @@ class Plan:
     status: RealtimeClusterStatus
     events: tuple[Event, ...]
     wake_after_s: float
+    scaling: Scaling
+    """How the number of nodes was found."""
 
 
 def decide(snapshot: Snapshot, now: float) -> Plan:
@@ -77,20 +89,23 @@ def decide(snapshot: Snapshot, now: float) -> Plan:
         pod.name: step(pod, wish, fleet.spec, now)
         for pod, wish in _wishes(fleet, wants, rollout, granted)
     }
-    status = describe(fleet, conditions(fleet, wants, rollout, granted))
+    rebalance = plan_rebalance(fleet, wants)
+    status = describe(fleet, conditions(fleet, wants, rollout, granted), rebalance)
     events = [
         event
         for pod in fleet.live
         for event in drain_events(pod, steps[pod.name], wants.get(pod.name))
     ]
     events += fleet_events(fleet, snapshot.status, status, wants, granted)
+    events += rebalance_events(fleet, rebalance)
     is_idle = _is_idle(snapshot)
-    actions = () if is_idle else tuple(_actions(fleet, wants, steps))
+    actions = () if is_idle else (*_actions(fleet, wants, steps), *rebalance.orders)
     return Plan(
         actions=actions,
         status=status,
         events=() if is_idle else tuple(events),
-        wake_after_s=_wake_after_s(fleet, steps),
+        wake_after_s=_wake_after_s(fleet, steps, is_rebalancing=rebalance.is_active),
+        scaling=fleet.scaling,
     )
 
 
@@ -104,7 +119,7 @@ def _wishes(
         if pod.name in back:
             yield pod, Wish(reason=back[pod.name])
         elif want is None:
-            yield pod, Wish(reason="nothing speaks against it any more")
+            yield pod, _UNWANTED_AWAY
         else:
             may = verdict is not None and verdict.is_granted
             yield pod, Wish(is_wanted_away=True, may_cordon=may, may_drain=may, reason=want.message)
@@ -177,11 +192,13 @@ def _budgets(fleet: Fleet) -> Iterator[SetBudget]:
             return
 
 
-def _wake_after_s(fleet: Fleet, steps: Mapping[str, Step]) -> float:
+def _wake_after_s(fleet: Fleet, steps: Mapping[str, Step], *, is_rebalancing: bool) -> float:
     """When something may change that no event tells: a wait that ends, or just the next round."""
     states = {each.after for each in steps.values()}
-    is_busy = bool(states & _TRANSIENT) or len(fleet.live) != fleet.desired.nodes
+    is_busy = bool(states & _TRANSIENT) or len(fleet.live) != fleet.desired.nodes or is_rebalancing
     instants = [fleet.now + (BUSY_ROUND_S if is_busy else QUIET_ROUND_S)]
+    if fleet.scaling.mode != "Disabled":
+        instants.append(fleet.now + fleet.spec.autoscaling.metrics.interval_seconds)
     for pod in fleet.live:
         if fleet.states[pod.name] == NodeState.WARMING:
             instants.append(pod.ready_changed_at + fleet.spec.update.min_ready_seconds)

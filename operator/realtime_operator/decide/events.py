@@ -16,11 +16,21 @@ from realtime_operator.crd.status import RealtimeClusterStatus
 from realtime_operator.decide.admission import Verdict
 from realtime_operator.decide.drain import Signal, Step
 from realtime_operator.decide.fleet import Fleet
+from realtime_operator.decide.rebalance import Rebalance
 from realtime_operator.decide.rollout import stuck
+from realtime_operator.decide.scaling import Limit
 from realtime_operator.decide.snapshot import DrainReason, NodeState, Pod
 from realtime_operator.decide.wants import Want
 
 REMINDER_S: Final = 600.0
+
+SCALED_AGAIN_S: Final = 60.0
+"""The same change of the number of nodes is told again after so long."""
+
+_TOLD_LIMITS: Final = frozenset(
+    {Limit.MAX_REPLICAS, Limit.SCALE_UP_STEP, Limit.METRICS, Limit.CAPACITY}
+)
+"""Limits that somebody may want to do something about; others come with every change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +73,7 @@ def fleet_events(
     verdicts: Mapping[str, Verdict],
 ) -> Iterator[Event]:
     """What the round means for the cluster as a whole."""
-    generation = fleet.snapshot.generation
-    is_kept = fleet.snapshot.deleted_at is None and before.observed_generation
-    if is_kept and before.desired_replicas != after.desired_replicas:
-        grows = before.desired_replicas < after.desired_replicas
-        message = (
-            f"from {before.desired_replicas} to {after.desired_replicas} nodes"
-            f" ({fleet.desired.reason})"
-        )
-        yield Event("ScaledUp" if grows else "ScaledDown", message, f"{generation}")
+    yield from _scaling_events(fleet, before, after)
     yield from _rollout_events(fleet, before, after)
     key = _reminder(fleet)
     refused = [
@@ -89,9 +91,42 @@ def fleet_events(
         yield Event("NameTaken", message, name + key, is_warning=True)
     for refusal in fleet.snapshot.refusals:
         yield Event("CreateFailed", refusal, refusal + key, is_warning=True)
-    if after.metrics.missing and fleet.accepting:
-        message = f"{after.metrics.missing} nodes do not say how they are"
+    if fleet.silent and fleet.accepting:
+        message = f"{len(fleet.silent)} nodes do not say how they are"
         yield Event("MetricsUnavailable", message, key, is_warning=True)
+
+
+def rebalance_events(fleet: Fleet, rebalance: Rebalance) -> Iterator[Event]:
+    """What moving clients between nodes that stay means for people."""
+    if rebalance.is_active and not fleet.snapshot.status.rebalance.is_active:
+        message = f"{rebalance.shedding} nodes send clients elsewhere: {rebalance.reason}"
+        yield Event("RebalanceStarted", message, _reminder(fleet))
+
+
+def _scaling_events(
+    fleet: Fleet, before: RealtimeClusterStatus, after: RealtimeClusterStatus
+) -> Iterator[Event]:
+    if fleet.snapshot.deleted_at is not None:
+        return
+    scaling, spec = fleet.scaling, fleet.spec
+    if before.observed_generation and before.desired_replicas != after.desired_replicas:
+        grows = before.desired_replicas < after.desired_replicas
+        change = f"from {before.desired_replicas} to {after.desired_replicas} nodes"
+        key = f"{fleet.snapshot.generation}"
+        if scaling.mode == "Internal":  # it may go up and down while the spec stays
+            key += f": {change}@{int(fleet.now // SCALED_AGAIN_S)}"
+        yield Event("ScaledUp" if grows else "ScaledDown", f"{change} ({scaling.reason})", key)
+    for each in scaling.limits[:1]:
+        if each.limit in _TOLD_LIMITS:
+            message = f"{scaling.desired} nodes, for now: {each.reason}"
+            yield Event("ScalingLimited", message, each.limit + _reminder(fleet))
+    usual = type(spec).model_fields["replicas"].default
+    if scaling.mode == "Internal" and spec.replicas not in (usual, scaling.desired):
+        message = (
+            f"spec.replicas is {spec.replicas} and does not count: autoscaling.mode is Internal;"
+            " set autoscaling.minReplicas and maxReplicas, or another mode"
+        )
+        yield Event("ReplicasIgnored", message, f"{spec.replicas}")
 
 
 def _rollout_events(

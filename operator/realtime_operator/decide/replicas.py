@@ -1,26 +1,11 @@
-"""How many nodes there should be, and who goes first when there are too many."""
+"""How many nodes have to accept clients, and who goes first when there are too many."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from realtime_operator.decide.snapshot import Pod, Snapshot
-
-
-class Desired(NamedTuple):
-    """A number of nodes, and why."""
-
-    nodes: int
-    reason: str
-
-
-def desired_nodes(snapshot: Snapshot) -> Desired:
-    """How many nodes should take clients: the one place that everything else asks."""
-    if snapshot.deleted_at is not None:
-        return Desired(0, "the RealtimeCluster is deleted")
-    return Desired(snapshot.spec.replicas, "spec.replicas")
 
 
 def floor_of(snapshot: Snapshot, desired: int) -> int:
@@ -35,7 +20,9 @@ def victims_first(snapshot: Snapshot, pods: Iterable[Pod], revision: str) -> lis
     Kubernetes node, fewest clients, most company in its zone, youngest.
     """
     listed = list(pods)
-    in_zone = Counter(snapshot.zone_of(pod) for pod in listed)
+    zones = [snapshot.zone_of(pod) for pod in listed]
+    company = Counter(zones)
+    in_zone = {pod.name: company[zone] for pod, zone in zip(listed, zones, strict=True)}
 
     def missed(pod: Pod) -> tuple[bool, bool, bool, bool, int, int, float, str]:
         return (
@@ -44,7 +31,7 @@ def victims_first(snapshot: Snapshot, pods: Iterable[Pod], revision: str) -> lis
             pod.revision == revision,
             not snapshot.is_on_cordoned_node(pod),
             pod.clients or 0,
-            -in_zone[snapshot.zone_of(pod)],
+            -in_zone[pod.name],
             -pod.created_at,
             pod.name,
         )

@@ -89,7 +89,7 @@ def stuck(fleet: Fleet) -> list[Pod]:
     return [
         pod
         for pod in fleet.live
-        if pod.revision == fleet.revision and not fleet.is_leaving(pod) and is_late(fleet, pod)
+        if is_late(fleet, pod) and pod.revision == fleet.revision and not fleet.is_leaving(pod)
     ]
 
 

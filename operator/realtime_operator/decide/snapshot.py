@@ -76,6 +76,37 @@ class NodeStatus:
     """For how long it has let in nobody, as far as the operator has watched."""
     phase_s: float = 0.0
     """For how long `drain_phase` has been what it is, as far as the operator has watched."""
+    shed_remaining: int | None = None
+    """Clients that it still sends elsewhere while it serves; None if it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLoad:
+    """What a node carries, by its last answer that made sense."""
+
+    clients: int
+    deliveries_per_s: float | None = None
+    """Publications written to clients; None until two answers of one boot are known."""
+    busy: float | None = None
+    """Share of its time that its event loop works, 0 to 1; None if it does not say."""
+    seen_at: float = 0.0
+    """When it answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What was found out about the whole cluster by watching it; all of it may be lost.
+
+    With nothing known no growth is counted on, and no node is taken away.
+    """
+
+    growth_per_s: float | None = None
+    """Clients that come more than go, per second, smoothed; those whom our own drains and sheds, or
+    a node that was lost, have sent are not counted again when they are back."""
+    since: float | None = None
+    """Since when the load of all nodes has been known without a gap."""
+    most_needed: int | None = None
+    """The most nodes that were needed in any round of the stabilization window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +197,9 @@ class Pod:
     admin_key: SecretKeyRef | None = None
     """Where the key is that its node was started with; None if its manifest does not say."""
     status: NodeStatus | None = None
+    """What its node said in this round; None if it did not, or nothing that makes sense."""
+    load: NodeLoad | None = None
+    """What its node carries, by this answer or an earlier one; None if there was none."""
 
     @property
     def clients(self) -> int | None:
@@ -176,6 +210,13 @@ class Pod:
     def is_deleted(self) -> bool:
         """Whether it is on its way out for good."""
         return self.deleted_until is not None
+
+    @property
+    def may_serve(self) -> bool:
+        """Whether clients may be on its node: they could come to it, and its container runs."""
+        return (self.is_ready or self.active_since is not None) and not (
+            self.problem or self.has_failed or self.is_deleted
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +253,7 @@ class Snapshot:
     taken_names: frozenset[str] = frozenset()
     """Names of Pods that could not be created in the last round, since there are some already."""
     operator_namespace: str = "default"
+    watched: Watched = field(default_factory=Watched)
 
     @cached_property
     def by_name(self) -> Mapping[str, Pod]:

@@ -7,15 +7,19 @@ from typing import Final
 
 from realtime_operator.build.names import CLUSTER
 from realtime_operator.crd.status import (
+    AutoscalingStatus,
     Condition,
     ConnectionsStatus,
+    MessagesStatus,
     MetricsStatus,
     NodeDrainStatus,
     NodeEntry,
     RealtimeClusterStatus,
+    RebalanceStatus,
 )
-from realtime_operator.decide.drain import LEAVING
 from realtime_operator.decide.fleet import Fleet
+from realtime_operator.decide.rebalance import Rebalance
+from realtime_operator.decide.scaling_status import describe_scaling
 from realtime_operator.decide.snapshot import NodeState, Pod
 
 WRITTEN_EVERY_S: Final = 10.0
@@ -25,28 +29,34 @@ WORTH_WRITING: Final = 0.05
 """Share by which the number of connections has to change to be written."""
 
 
-def describe(fleet: Fleet, conditions: list[Condition]) -> RealtimeClusterStatus:
+def describe(
+    fleet: Fleet, conditions: list[Condition], rebalance: Rebalance
+) -> RealtimeClusterStatus:
     """The status of a fleet."""
     snapshot, before = fleet.snapshot, fleet.snapshot.status
     pods = [pod for pod in snapshot.pods if not pod.has_failed]
-    live = fleet.live
-    running = [pod for pod in live if pod.is_ready]
+    live, load = fleet.live, fleet.scaling.inputs
     rolled_out = not fleet.old and len(fleet.new_accepting) >= fleet.desired.nodes
     return RealtimeClusterStatus(
         observed_generation=snapshot.generation,
         selector=f"{CLUSTER}={snapshot.owner.name}",
         desired_replicas=fleet.desired.nodes,
         replicas=len(live),
-        ready_replicas=len(running),
+        ready_replicas=sum(1 for pod in live if pod.is_ready),
         accepting_replicas=len(fleet.accepting),
-        draining_replicas=len(fleet.in_state(*LEAVING)),
+        draining_replicas=len(fleet.leaving),
         updated_replicas=sum(1 for pod in live if pod.revision == fleet.revision),
         revision=fleet.revision,
         current_revision=fleet.revision if rolled_out else before.current_revision,
         connections=_connections(fleet),
-        metrics=MetricsStatus(
-            fresh=sum(1 for pod in running if pod.status),
-            missing=sum(1 for pod in running if pod.status is None),
+        messages=_messages(fleet),
+        metrics=MetricsStatus(fresh=load.fresh, stale=load.stale, missing=load.missing),
+        autoscaling=describe_scaling(fleet),
+        rebalance=RebalanceStatus(
+            is_active=rebalance.is_active,
+            shedding=rebalance.shedding,
+            spread_percent=rebalance.spread_percent,
+            reason=rebalance.reason,
         ),
         nodes=[_entry(fleet, pod) for pod in sorted(pods, key=lambda pod: pod.name)],
         conditions=conditions,
@@ -65,8 +75,8 @@ def worth_writing(
         return True
     if written_s_ago < WRITTEN_EVERY_S:
         return False
-    before, after = written.connections.total, now_is.connections.total
-    if abs(after - before) > max(before, 1) * WORTH_WRITING:
+    numbers = zip(_numbers(written), _numbers(now_is), strict=True)
+    if any(abs(after - before) > max(before, 1) * WORTH_WRITING for before, after in numbers):
         return True
     return _drains(written) != _drains(now_is)
 
@@ -75,7 +85,19 @@ def _connections(fleet: Fleet) -> ConnectionsStatus:
     total = sum(pod.clients or 0 for pod in fleet.snapshot.pods)
     capacity = len(fleet.accepting) * fleet.spec.capacity.max_connections
     used = f"{round(100 * total / capacity)}%" if capacity else ""
-    return ConnectionsStatus(total=total, capacity=capacity, utilization=used)
+    growth = fleet.snapshot.watched.growth_per_s
+    return ConnectionsStatus(
+        total=total,
+        capacity=capacity,
+        utilization=used,
+        growth_per_second=None if growth is None else round(growth, 1),
+    )
+
+
+def _messages(fleet: Fleet) -> MessagesStatus:
+    is_known = any(pod.load and pod.load.deliveries_per_s is not None for pod in fleet.live)
+    per_s = round(fleet.scaling.inputs.deliveries_per_s)
+    return MessagesStatus(deliveries_per_second=per_s if is_known else None)
 
 
 def _entry(fleet: Fleet, pod: Pod) -> NodeEntry:
@@ -97,14 +119,28 @@ def _entry(fleet: Fleet, pod: Pod) -> NodeEntry:
 
 
 def _without_counts(status: RealtimeClusterStatus) -> object:
-    """What has to be told at once: everything but numbers of clients and the words about them."""
+    """What has to be told at once: everything but what is counted and the words about it."""
+    scaling = status.autoscaling or AutoscalingStatus()
     return status.model_copy(
         update={
             "connections": ConnectionsStatus(),
+            "messages": MessagesStatus(),
+            "autoscaling": (scaling.mode, scaling.desired, scaling.limited_by),
+            "rebalance": status.rebalance.is_active,
             "nodes": [(node.name, node.state, node.revision) for node in status.nodes],
             "conditions": [(each.type, each.status, each.reason) for each in status.conditions],
         }
     ).model_dump(warnings=False)
+
+
+def _numbers(status: RealtimeClusterStatus) -> tuple[int, ...]:
+    """What is counted, and worth a write when it has changed by some share."""
+    return (
+        status.connections.total,
+        status.messages.deliveries_per_second or 0,
+        status.autoscaling.raw_desired if status.autoscaling else 0,
+        status.rebalance.shedding,
+    )
 
 
 def _drains(status: RealtimeClusterStatus) -> Iterable[object]:

@@ -72,7 +72,9 @@ def _surplus(fleet: Fleet, wants: Mapping[str, Want]) -> list[Pod]:
         for pod in fleet.live
         if pod.name not in wants and fleet.states[pod.name] != NodeState.DRAINED
     ]
-    count = max(0, len(staying) - fleet.desired.nodes)
+    count = len(staying) - fleet.desired.nodes
+    if count <= 0:
+        return []
     surplus = victims_first(fleet.snapshot, staying, fleet.revision)[:count]
     if fleet.is_rolling:
         early = (NodeState.PENDING, NodeState.WARMING)

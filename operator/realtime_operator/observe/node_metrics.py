@@ -1,7 +1,8 @@
 """Asks all nodes of a cluster how they are, at once, each by the IP address of its Pod.
 
-A node that does not answer within two seconds, or with anything but a status, is missing from the
-answer and counted; nothing is guessed for it, and the others are not kept waiting.
+A node that does not answer in time, or with anything but a status, is missing from the answer;
+nothing is guessed for it, and the others are not kept waiting. All of it is over before the next
+round is due, however many nodes hang.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import Final
 import aiohttp
 from pydantic import ValidationError
 
+from realtime_operator.crd.scaling import ScrapeSpec
 from realtime_operator.decide.snapshot import Pod
 from realtime_operator.observe.node_status import ReportedStatus
 
-TIMEOUT_S: Final = 2.0
 AT_ONCE: Final = 64
 """Nodes that are asked at the same time."""
 LARGEST_ANSWER: Final = 65_536
@@ -31,18 +32,26 @@ class StatusReader:
         self._session = session
         self._port = port
 
-    async def read_all(self, pods: Iterable[Pod]) -> Mapping[str, ReportedStatus]:
+    async def read_all(self, pods: Iterable[Pod], how: ScrapeSpec) -> Mapping[str, ReportedStatus]:
         """What nodes say, by name of their Pods; those that said nothing useful are missing."""
         asked = [pod for pod in pods if pod.ip and not pod.has_failed]
         gate = asyncio.Semaphore(AT_ONCE)
-        answers = await asyncio.gather(*(self._read(pod, gate) for pod in asked))
+        over_at = asyncio.get_running_loop().time() + how.interval_seconds
+        answers = await asyncio.gather(
+            *(self._read(pod, gate, how.timeout_seconds, over_at) for pod in asked)
+        )
         return {pod.name: said for pod, said in zip(asked, answers, strict=True) if said}
 
-    async def _read(self, pod: Pod, gate: asyncio.Semaphore) -> ReportedStatus | None:
+    async def _read(
+        self, pod: Pod, gate: asyncio.Semaphore, timeout_s: float, over_at: float
+    ) -> ReportedStatus | None:
         host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
         url = f"http://{host}:{self._port}/status"
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         async with gate:
+            left_s = over_at - asyncio.get_running_loop().time()
+            if left_s <= 0:
+                return None
+            timeout = aiohttp.ClientTimeout(total=min(timeout_s, left_s))
             try:
                 async with self._session.get(
                     url, timeout=timeout, allow_redirects=False

@@ -1,17 +1,21 @@
 """What a node says at `/status`, and what the operator takes from it.
 
 `ReportedStatus` is read leniently: a field that a node of another version lacks has a default, one
-that it has more is ignored. tests/contract holds it and the node's own description equal.
+that it has more is ignored. Numbers that cannot be (fewer than no clients, a loop that works more
+than always) make the whole answer worthless: who says them may say anything. tests/contract holds
+it and the node's own description equal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from realtime_operator.decide.snapshot import NodeStatus
+
+_Count = Annotated[int, Field(ge=0)]
 
 
 class ReportedDrain(BaseModel):
@@ -21,6 +25,15 @@ class ReportedDrain(BaseModel):
 
     phase: str = "serving"
     eta_s: float | None = None
+    closed_total: _Count = 0
+
+
+class ReportedShed(BaseModel):
+    """Clients that a node that serves sends elsewhere."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    remaining: _Count = 0
 
 
 class ReportedBudget(BaseModel):
@@ -37,11 +50,16 @@ class ReportedStatus(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     boot_id: str
-    num_clients: int
+    num_clients: _Count
     accepting: bool = True
     backplane_available: bool = True
-    accepted_total: int = 0
+    accepted_total: _Count = 0
+    connects_total: _Count = 0
+    deliveries_total: _Count = 0
+    loop_busy: Annotated[float | None, Field(ge=0, le=1.5, allow_inf_nan=False)] = None
+    """Measured by two clocks, it may be a little above 1."""
     drain: ReportedDrain = ReportedDrain()
+    shed: ReportedShed | None = None
     budget: ReportedBudget = ReportedBudget()
 
 
@@ -57,9 +75,8 @@ class _Watched(NamedTuple):
 class Quietness:
     """Since when nodes have let in nobody, and have been in their phase of a drain.
 
-    One entry for each boot that answered last is all the operator keeps between rounds, and it may
-    be lost: a node it has just met counts as one that has just let in somebody, and has just come
-    into its phase.
+    There is one entry for each boot that answered last. They may be lost: a node that was just met
+    counts as one that has just let in somebody, and has just come into its phase.
     """
 
     def __init__(self) -> None:
@@ -85,6 +102,7 @@ class Quietness:
             budget_per_s=report.budget.connections_per_second_per_node,
             quiet_s=now - known.quiet_since,
             phase_s=now - known.phase_since,
+            shed_remaining=report.shed.remaining if report.shed else None,
         )
 
     def keep_only(self, boot_ids: Iterable[str]) -> None:

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -21,11 +20,11 @@ from realtime_operator.build.names import FINALIZER, Owner
 from realtime_operator.build.node_settings import FILE
 from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
 from realtime_operator.crd.status import RealtimeClusterStatus
-from realtime_operator.decide.snapshot import KubernetesNode, Pod, Snapshot
+from realtime_operator.decide.snapshot import KubernetesNode, Snapshot
 from realtime_operator.errors import ApiServerError, SpecError
 from realtime_operator.observe.node_metrics import StatusReader
-from realtime_operator.observe.node_status import Quietness
 from realtime_operator.observe.pods import read_kubernetes_node, read_pod, seconds
+from realtime_operator.observe.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +79,8 @@ class Observer:
         self._machines = machines
         self._operator_namespace = operator_namespace
         self._wall_clock = wall_clock
-        self._quietness = Quietness()
+        self.watch = Watch()
+        """What was found out in earlier rounds; hears of each decision."""
 
     async def look(self, namespace: str, name: str) -> Snapshot | None:
         """Everything there is of a cluster; None if it is gone.
@@ -101,12 +101,14 @@ class Observer:
         if not spec.network_policy.enabled:
             policies = await self._kube.list_network_policies(owner)
         deleted = metadata.get("deletionTimestamp")
+        reports = await self._nodes.read_all(pods, spec.autoscaling.metrics)
+        completed, watched = self.watch.look(pods, reports, spec, self._wall_clock())
         return Snapshot(
             owner=owner,
             generation=metadata["generation"],
             spec=spec,
             status=status,
-            pods=await self._with_statuses(pods),
+            pods=completed,
             kubernetes_nodes=machines,
             deleted_at=seconds(deleted) if deleted else None,
             has_finalizer=FINALIZER in metadata.get("finalizers", ()),
@@ -117,14 +119,8 @@ class Observer:
                 if _is_ours(owner, each)
             },
             operator_namespace=self._operator_namespace,
+            watched=watched,
         )
-
-    async def _with_statuses(self, pods: list[Pod]) -> tuple[Pod, ...]:
-        reports = await self._nodes.read_all(pods)
-        now = self._wall_clock()
-        statuses = {name: self._quietness.seen(said, now) for name, said in reports.items()}
-        self._quietness.keep_only(said.boot_id for said in reports.values())
-        return tuple(replace(pod, status=statuses.get(pod.name)) for pod in pods)
 
 
 def _parsed(resource: Mapping[str, Any]) -> tuple[RealtimeClusterSpec, RealtimeClusterStatus]:

@@ -9,10 +9,12 @@ from realtime_operator.decide.fleet import Fleet
 from realtime_operator.decide.snapshot import (
     DrainReason,
     DrainRecord,
+    NodeLoad,
     NodeState,
     NodeStatus,
     Pod,
     Snapshot,
+    Watched,
 )
 from tests.support.simulated_cluster import OWNER, START, make_spec
 
@@ -50,6 +52,28 @@ def make_pod(name: str = "chat-0", **changed: Any) -> Pod:
         "status": make_status(),
     }
     return Pod(name=name, **{**pod, **changed})
+
+
+def loaded(
+    name: str,
+    clients: int = 0,
+    *,
+    deliveries: float | None = 0.0,
+    busy: float | None = 0.0,
+    **changed: Any,
+) -> Pod:
+    """An active node that has just said what it carries."""
+    load = NodeLoad(clients, deliveries, busy, seen_at=NOW)
+    status = make_status(clients, boot_id=f"boot-{name}")
+    return make_pod(name, **{"status": status, "load": load, **changed})
+
+
+def fleet_of(count: int, clients: int = 0, **changed: Any) -> list[Pod]:
+    """So many loaded nodes with as many clients each."""
+    return [loaded(f"chat-{number}", clients, **changed) for number in range(count)]
+
+
+LONG_WATCHED = Watched(growth_per_s=0.0, since=NOW - 9999, most_needed=1)
 
 
 def leaving(

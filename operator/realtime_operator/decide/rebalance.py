@@ -1,0 +1,113 @@
+"""Moves clients to where there are fewer: nodes that were added would else stay empty for hours.
+
+A node that has many more than the average *sheds*: it closes some clients and goes on serving, and
+they come back anywhere. Many more means above the threshold, and above what chance explains, or a
+small cluster would shed for ever. It sheds to half of that distance, so that the next round finds
+nothing to do; those who come back to it are found by a later one.
+
+Nobody sheds while the picture is not clear (a node does not say what it has) or about to change (a
+rollout, a drain, a scale-down), and what was begun is called off then. While the youngest node is
+young nothing is begun: new clients may do without us.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+from typing import Final, NamedTuple
+
+from realtime_operator.decide.actions import ShedNode
+from realtime_operator.decide.fleet import Fleet
+from realtime_operator.decide.snapshot import Pod
+
+CHANCE: Final = 4.0
+"""How many standard deviations of a number of clients that chance spreads count as chance."""
+
+
+class Rebalance(NamedTuple):
+    """Who sheds, and why or why not."""
+
+    orders: tuple[ShedNode, ...]
+    """What to tell nodes in this round."""
+    shedding: int
+    """Nodes that shed after it."""
+    spread_percent: int
+    """How far the fullest node is above the average."""
+    reason: str
+
+    @property
+    def is_active(self) -> bool:
+        """Whether clients are being moved."""
+        return self.shedding > 0
+
+
+def plan_rebalance(fleet: Fleet, going: Collection[str]) -> Rebalance:
+    """What to do about a spread that is too wide; `going` are the nodes that have to go."""
+    average, spread = _average_and_spread(fleet)
+    if not fleet.spec.rebalance.enabled:
+        return Rebalance((), len(fleet.shedding), spread, "rebalance.enabled is false")
+    if against := _against(fleet, going):
+        called_off = tuple(_ended(pod, against) for pod in fleet.shedding)
+        return Rebalance(called_off, 0, spread, against)
+    done = [pod for pod in fleet.shedding if (pod.clients or 0) <= average]
+    ended = tuple(_ended(pod, "it has no more than the others") for pod in done)
+    goes_on = len(fleet.shedding) - len(done)
+    if early := _too_early(fleet):
+        return Rebalance(ended, goes_on, spread, early)
+    most = average + _band(fleet, average)
+    shedding = {pod.name for pod in fleet.shedding}
+    hot = [pod for pod in fleet.accepting if pod.name not in shedding and (pod.clients or 0) > most]
+    begun = tuple(_begun(fleet, hot, average, goes_on))
+    reason = f"the fullest node is {spread} % above the average of {average:.0f} clients"
+    return Rebalance((*ended, *begun), goes_on + len(hot), spread, reason)
+
+
+def _average_and_spread(fleet: Fleet) -> tuple[float, int]:
+    counts = [pod.clients or 0 for pod in fleet.accepting]
+    average = sum(counts) / max(1, len(counts))
+    return average, round(100 * (max(counts) / average - 1)) if average else 0
+
+
+def _band(fleet: Fleet, average: float) -> float:
+    """How many clients above the average are too many."""
+    threshold = average * fleet.spec.rebalance.threshold_percent / 100
+    return max(threshold, CHANCE * math.sqrt(average))
+
+
+def _begun(fleet: Fleet, hot: list[Pod], average: float, goes_on: int) -> Iterator[ShedNode]:
+    per_minute = average * fleet.spec.rebalance.shed_percent_per_minute / 100
+    share = fleet.budget_per_s / max(1, goes_on + len(hot))
+    rate_per_s = min(per_minute / 60, share)
+    aim = average + _band(fleet, average) / 2
+    for pod in hot:
+        count = int((pod.clients or 0) - aim)
+        reason = f"{pod.clients} clients, {average:.0f} on average"
+        yield ShedNode(pod.name, pod.ip, reason, count, round(rate_per_s, 3))
+
+
+def _ended(pod: Pod, reason: str) -> ShedNode:
+    return ShedNode(pod.name, pod.ip, reason, count=0, rate_per_s=1.0)
+
+
+def _against(fleet: Fleet, going: Collection[str]) -> str:
+    """Why nobody may shed."""
+    if fleet.snapshot.deleted_at is not None:
+        return "the RealtimeCluster is deleted"
+    if fleet.silent:
+        return f"{fleet.silent[0].name} does not say how many clients it has"
+    if fleet.is_rolling:
+        return "nodes of an old revision are replaced"
+    if going or fleet.moving or fleet.leaving:
+        return "a node is on its way out"
+    if len(fleet.accepting) < 2:  # noqa: PLR2004 - somebody else to go to
+        return "there is no other node to go to"
+    return ""
+
+
+def _too_early(fleet: Fleet) -> str:
+    """Why nobody may begin to shed yet."""
+    least_s = fleet.spec.rebalance.min_node_age_seconds
+    youngest = max(pod.active_since or fleet.now for pod in fleet.accepting)
+    if fleet.now < youngest + least_s:
+        return f"the youngest node has taken clients for less than {least_s} s"
+    return ""

@@ -1,0 +1,202 @@
+"""What the operator finds out by watching: rates, growth, and how many nodes were needed lately.
+
+One object for each cluster holds all that is kept between rounds: a few numbers for each Pod, and
+sixty for the window of stabilization. It may be lost at any time, and what it says then is careful:
+no rate, no growth, and no node is taken away before the window was watched anew.
+
+Rates are made of counters that grow from a node's boot. Another boot id, or a counter that has
+become smaller, is a new beginning: it gives no rate, so that none is ever negative or huge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Self
+
+from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
+from realtime_operator.decide.scaling import Scaling
+from realtime_operator.decide.snapshot import NodeLoad, NodeStatus, Pod, Watched
+from realtime_operator.observe.growth import Growth, Moves
+from realtime_operator.observe.node_status import Quietness, ReportedStatus
+
+RATE_SPAN: Final = 0.8
+"""Share of metrics.intervalSeconds that a rate is measured over at least: rounds may come every
+second, and one broadcast within a second says little about a node's load."""
+
+ABSURD: Final = 10
+"""How many times capacity.maxConnections a node may say that it has: beyond, it is not believed."""
+
+BUCKETS: Final = 60
+"""Parts of the window of stabilization, each of which is remembered by its highest number."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The last answer of one Pod's node that was believed."""
+
+    boot_id: str
+    at: float
+    clients: int
+    connects: int
+    closed: int
+    deliveries: int
+    busy: float | None
+    rate_since: tuple[float, int]
+    """When the rate of deliveries was last measured, and the counter then."""
+    deliveries_per_s: float | None = None
+
+    @classmethod
+    def of(cls, said: ReportedStatus, now: float) -> Self:
+        """A node of which nothing is known but this answer."""
+        return cls(
+            boot_id=said.boot_id,
+            at=now,
+            clients=said.num_clients,
+            connects=said.connects_total,
+            closed=said.drain.closed_total,
+            deliveries=said.deliveries_total,
+            busy=said.loop_busy,
+            rate_since=(now, said.deliveries_total),
+        )
+
+    def is_followed_by(self, later: _Seen) -> bool:
+        """Whether a later answer is of the same boot, and its counters have gone on."""
+        return (
+            later.boot_id == self.boot_id
+            and later.connects >= self.connects
+            and later.closed >= self.closed
+            and later.deliveries >= self.deliveries
+        )
+
+    def with_rate(self, before: _Seen, least_s: float) -> _Seen:
+        """This answer with a rate, measured since `before` or taken over from it."""
+        since, counted = before.rate_since
+        passed_s = self.at - since
+        if passed_s < least_s:
+            return replace(
+                self, rate_since=before.rate_since, deliveries_per_s=before.deliveries_per_s
+            )
+        return replace(self, deliveries_per_s=(self.deliveries - counted) / passed_s)
+
+    @property
+    def load(self) -> NodeLoad:
+        """As decisions see it."""
+        return NodeLoad(self.clients, self.deliveries_per_s, self.busy, seen_at=self.at)
+
+
+class Watch:
+    """What is known of one cluster from earlier rounds."""
+
+    def __init__(self) -> None:
+        """Begin without knowing anything."""
+        self._quietness = Quietness()
+        self._seen: Mapping[str, _Seen] = {}
+        self._growth = Growth()
+        self._looked_at: float | None = None
+        self._since: float | None = None
+        self._needed: dict[int, int] = {}
+
+    def look(
+        self,
+        pods: Sequence[Pod],
+        reports: Mapping[str, ReportedStatus],
+        spec: RealtimeClusterSpec,
+        now: float,
+    ) -> tuple[tuple[Pod, ...], Watched]:
+        """The Pods with what their nodes said and carry, and what is known of them together.
+
+        `reports` are the answers of this round by name of the Pod; one that cannot be true is as if
+        it were missing.
+        """
+        most = ABSURD * spec.capacity.max_connections
+        believed = {name: said for name, said in reports.items() if said.num_clients <= most}
+        statuses = {name: self._quietness.seen(said, now) for name, said in believed.items()}
+        self._quietness.keep_only(said.boot_id for said in believed.values())
+        self._follow(pods, believed, spec, now)
+        seen = tuple(self._completed(pod, statuses.get(pod.name)) for pod in pods)
+        self._keep_watch(seen, spec, now)
+        self._looked_at = now
+        watched = Watched(self._growth.per_s, self._since, self._most_needed(spec, now))
+        return seen, watched
+
+    def decided(self, scaling: Scaling, spec: RealtimeClusterSpec) -> None:
+        """Remember how many nodes a round needed."""
+        if scaling.needed_to_shrink is not None:
+            bucket = _bucket(spec, scaling.at)
+            most = max(self._needed.get(bucket, 0), scaling.needed_to_shrink)
+            self._needed[bucket] = most
+
+    def _completed(self, pod: Pod, status: NodeStatus | None) -> Pod:
+        seen = self._seen.get(pod.uid)
+        return replace(pod, status=status, load=seen.load if seen else None)
+
+    def _follow(
+        self,
+        pods: Iterable[Pod],
+        reports: Mapping[str, ReportedStatus],
+        spec: RealtimeClusterSpec,
+        now: float,
+    ) -> None:
+        """Take in the answers, and what has moved since those before."""
+        passed_s = 0.0 if self._looked_at is None else now - self._looked_at
+        if passed_s < 0:  # the clock was set back
+            self._seen, self._growth = {}, Growth()
+        least_s = RATE_SPAN * spec.autoscaling.metrics.interval_seconds
+        following: dict[str, _Seen] = {}
+        moves = []
+        for pod in pods:
+            before, said = self._seen.get(pod.uid), reports.get(pod.name)
+            seen = _Seen.of(said, now) if said else before
+            if seen and before and said:
+                if before.is_followed_by(seen):
+                    moves.append(_moved(before, seen, passed_s))
+                    seen = seen.with_rate(before, least_s)
+                else:
+                    moves.append(Moves(lost=before.clients))
+            if seen:
+                following[pod.uid] = seen
+        gone = self._seen.keys() - following.keys()
+        moves.append(Moves(lost=sum(self._seen[uid].clients for uid in gone)))
+        self._seen = following
+        if passed_s > 0:
+            self._growth.add(Moves(*map(sum, zip(*moves, strict=True))), passed_s)
+
+    def _keep_watch(self, pods: Iterable[Pod], spec: RealtimeClusterSpec, now: float) -> None:
+        """Note since when the load of every node that may have clients has been known."""
+        stale_after_s = spec.autoscaling.metrics.stale_after_seconds
+        serving = [pod for pod in pods if pod.may_serve]
+        is_known = bool(serving) and all(
+            pod.load and now - pod.load.seen_at <= stale_after_s for pod in serving
+        )
+        gap_s = 0.0 if self._looked_at is None else now - self._looked_at
+        if not is_known or not 0 <= gap_s <= stale_after_s:
+            self._since = None
+            self._needed.clear()
+        if is_known and self._since is None:
+            self._since = now
+
+    def _most_needed(self, spec: RealtimeClusterSpec, now: float) -> int | None:
+        """The most nodes that were needed within the window; older numbers are forgotten."""
+        newest = _bucket(spec, now)
+        self._needed = {
+            bucket: most
+            for bucket, most in self._needed.items()
+            if newest - BUCKETS <= bucket <= newest
+        }
+        return max(self._needed.values(), default=None)
+
+
+def _moved(before: _Seen, seen: _Seen, passed_s: float) -> Moves:
+    """What became of a node's clients, as of this round if it was silent for longer."""
+    share = passed_s / (seen.at - before.at) if seen.at > before.at else 0.0
+    return Moves(
+        change=share * (seen.clients - before.clients),
+        closed=share * (seen.closed - before.closed),
+        arrivals=share * (seen.connects - before.connects),
+    )
+
+
+def _bucket(spec: RealtimeClusterSpec, now: float) -> int:
+    window_s = max(1, spec.autoscaling.scale_down.stabilization_seconds)
+    return int(now * BUCKETS // window_s)

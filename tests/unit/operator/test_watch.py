@@ -1,0 +1,302 @@
+"""What is found out by watching nodes, and what is not believed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from realtime_operator.decide.scaling import Scaling
+from realtime_operator.decide.snapshot import Pod, Watched
+from realtime_operator.observe.node_status import ReportedStatus
+from realtime_operator.observe.watch import Watch
+from tests.support.simulated_cluster import make_spec
+from tests.unit.operator.fleets import NOW, make_pod
+
+SPEC = make_spec(
+    capacity={"maxConnections": 100},
+    autoscaling={
+        "scaleDown": {"stabilizationSeconds": 60},
+        "metrics": {"intervalSeconds": 10, "staleAfterSeconds": 30},
+    },
+)
+
+
+def said(clients: int = 0, boot: str = "b", **counters: Any) -> ReportedStatus:
+    """A node's answer; `closed` counts clients that its drains have closed."""
+    drain = {"closed_total": counters.pop("closed", 0)}
+    known = {"boot_id": boot, "num_clients": clients, "drain": drain, **counters}
+    return ReportedStatus.model_validate(known)
+
+
+class Watcher:
+    """A watch of a few nodes, and a clock that turns ten seconds a look."""
+
+    def __init__(self) -> None:
+        """Begin at no time in particular."""
+        self.watch = Watch()
+        self.now = NOW
+        self.pods: tuple[Pod, ...] = ()
+        self.watched = Watched()
+
+    def look(self, *, passed_s: float = 10.0, **reports: ReportedStatus | None) -> None:
+        """Look at the nodes that are named; None is one that does not answer."""
+        self.now += passed_s
+        pods = [make_pod(name, status=None) for name in reports]
+        answers = {name: report for name, report in reports.items() if report}
+        self.pods, self.watched = self.watch.look(pods, answers, SPEC, self.now)
+
+    def rate(self, number: int = 0) -> float | None:
+        """The rate of deliveries of a node."""
+        load = self.pods[number].load
+        assert load
+        return load.deliveries_per_s
+
+    def growth(self) -> float | None:
+        """Growth as it is known now."""
+        return self.watched.growth_per_s
+
+    def since(self) -> float | None:
+        """Since when all has been known."""
+        return self.watched.since
+
+    def needs(self, nodes: int | None) -> None:
+        """Tell the watch of a decision."""
+        scaling = Scaling("Internal", self.now, 3, 3, 3, "", needed_to_shrink=nodes)
+        self.watch.decided(scaling, SPEC)
+
+
+@pytest.fixture
+def watcher() -> Watcher:
+    """A watch that knows nothing."""
+    return Watcher()
+
+
+def test_a_rate_needs_two_answers(watcher: Watcher) -> None:
+    """The first answer gives none, the second what was counted in between."""
+    watcher.look(a=said(deliveries_total=1000))
+    assert watcher.rate() is None
+    watcher.look(a=said(deliveries_total=1500))
+    assert watcher.rate() == 50.0
+
+
+def test_a_rate_is_measured_over_an_interval(watcher: Watcher) -> None:
+    """Rounds that follow one another by a second do not take one broadcast for a load."""
+    watcher.look(a=said(deliveries_total=0))
+    watcher.look(a=said(deliveries_total=100))
+    watcher.look(a=said(deliveries_total=9100), passed_s=1)
+    assert watcher.rate() == 10.0
+    watcher.look(a=said(deliveries_total=9100), passed_s=8)
+    assert watcher.rate() == 1000.0
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        said(5, boot="c", deliveries_total=10),
+        said(5, boot="c", deliveries_total=99_999),
+        said(5, deliveries_total=10),
+        said(5, deliveries_total=2000, connects_total=1),
+        said(5, deliveries_total=2000, connects_total=9, closed=0),
+    ],
+)
+def test_a_counter_that_begins_anew_gives_no_rate(watcher: Watcher, later: ReportedStatus) -> None:
+    """Another boot, or any counter that fell, is a new beginning: no rate, and no growth."""
+    first = said(5, deliveries_total=1000, connects_total=5, closed=3)
+    watcher.look(a=first)
+    watcher.look(a=first)
+    watcher.look(a=later)
+    assert watcher.rate() is None
+    assert watcher.growth() == 0.0
+
+
+def test_growth_is_what_comes_more_than_goes(watcher: Watcher) -> None:
+    """It is smoothed, known from the second look on, and falls when nobody comes any more."""
+    watcher.look(a=said(10, connects_total=10))
+    assert watcher.growth() is None
+    for clients in range(20, 310, 10):
+        watcher.look(a=said(clients, connects_total=clients))
+    assert watcher.growth() == pytest.approx(1.0, rel=0.05)
+    for _ in range(30):
+        watcher.look(a=said(300, connects_total=300))
+    assert watcher.growth() == pytest.approx(0.0, abs=0.01)
+    watcher.look(a=said(0, connects_total=300))
+    assert (watcher.growth() or 0.0) < 0.0
+
+
+def test_clients_that_we_sent_away_are_no_growth(watcher: Watcher) -> None:
+    """Whom a drain or a shed has closed is expected back; only who comes beyond that is new."""
+    watcher.look(a=said(50, connects_total=50), b=said(50, connects_total=50))
+    watcher.look(a=said(20, connects_total=50, closed=30), b=said(50, connects_total=50))
+    assert watcher.growth() == 0.0
+    watcher.look(a=said(20, connects_total=50, closed=30), b=said(75, connects_total=75))
+    assert watcher.growth() == pytest.approx(0.0, abs=0.01)
+    watcher.look(a=said(20, connects_total=50, closed=30), b=said(99, connects_total=99))
+    assert (watcher.growth() or 0.0) > 0.3
+
+
+def test_clients_of_a_node_that_was_lost_are_no_growth(watcher: Watcher) -> None:
+    """Neither a Pod that is gone nor a container that restarted makes its clients new ones."""
+    watcher.look(a=said(30, connects_total=30), b=said(50, connects_total=50), c=said(9, boot="1"))
+    watcher.look(b=said(50, connects_total=50), c=said(0, boot="2"))
+    watcher.look(b=said(80, connects_total=80), c=said(0, boot="2"))
+    assert watcher.growth() == pytest.approx(0.0, abs=0.05)
+
+
+def test_who_does_not_come_back_is_not_waited_for(watcher: Watcher) -> None:
+    """After some minutes whoever comes is new again."""
+    watcher.look(a=said(90, connects_total=90))
+    watcher.look(a=said(0, connects_total=90, closed=90))
+    for _ in range(30):
+        watcher.look(a=said(0, connects_total=90, closed=90))
+    watcher.look(a=said(50, connects_total=140, closed=90))
+    assert (watcher.growth() or 0.0) > 0.7
+
+
+def test_a_silent_node_has_what_it_had(watcher: Watcher) -> None:
+    """Its load stays, and is not growth when it answers again after long."""
+    watcher.look(a=said(50, connects_total=50), b=said(0))
+    for _ in range(9):
+        watcher.look(a=None, b=said(0))
+    assert watcher.pods[0].status is None
+    assert watcher.pods[0].load
+    assert watcher.pods[0].load.clients == 50
+    assert watcher.pods[0].load.seen_at == watcher.now - 90
+    watcher.look(a=said(60, connects_total=60), b=said(0))
+    assert watcher.growth() == pytest.approx(0.015, abs=0.005)
+
+
+def test_a_node_that_was_never_heard_has_no_load(watcher: Watcher) -> None:
+    """Nothing is made up for it."""
+    watcher.look(a=None)
+    assert watcher.pods[0].load is None
+    assert watcher.since() is None
+
+
+def test_absurd_numbers_are_no_answer(watcher: Watcher) -> None:
+    """A node that says it has many times what it can hold is as silent as one that hangs."""
+    watcher.look(a=said(1000), b=said(1001, boot="2"))
+    believed, absurd = watcher.pods
+    assert believed.status
+    assert absurd.status is None
+    watcher.look(a=said(1001), b=None)
+    assert [pod.status for pod in watcher.pods] == [None, None]
+    assert [pod.load and pod.load.clients for pod in watcher.pods] == [1000, None]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"num_clients": -1},
+        {"num_clients": "many"},
+        {"deliveries_total": -5},
+        {"connects_total": 0.5},
+        {"accepted_total": -1},
+        {"loop_busy": -0.1},
+        {"loop_busy": 7},
+        {"loop_busy": float("nan")},
+        {"loop_busy": float("inf")},
+        {"drain": {"closed_total": -1}},
+        {"shed": {"remaining": -1}},
+    ],
+)
+def test_numbers_that_cannot_be_make_the_answer_worthless(wrong: dict[str, Any]) -> None:
+    """Negative counts, NaN and infinity are not read."""
+    with pytest.raises(ValidationError):
+        ReportedStatus.model_validate({"boot_id": "b", "num_clients": 1, **wrong})
+
+
+def test_the_watch_begins_anew_when_something_was_missed(watcher: Watcher) -> None:
+    """Every node has to be known without a gap; one that was silent for long ends the watch."""
+    watcher.look(a=said(1), b=said(1, boot="2"))
+    begun = watcher.since()
+    assert begun == watcher.now
+    watcher.look(a=said(1), b=None)
+    watcher.look(a=said(1), b=None, passed_s=20)
+    assert watcher.since() == begun
+    watcher.look(a=said(1), b=None)
+    assert watcher.since() is None
+    watcher.look(a=said(1), b=said(1, boot="2"))
+    assert watcher.since() == watcher.now
+    watcher.look(a=said(1), b=said(1, boot="2"), passed_s=31)
+    assert watcher.since() == watcher.now
+
+
+def test_a_clock_that_is_set_back_begins_all_anew(watcher: Watcher) -> None:
+    """No rate is made over a time that did not pass."""
+    watcher.look(a=said(1, deliveries_total=5))
+    watcher.look(a=said(90, deliveries_total=900), passed_s=-3600)
+    assert watcher.rate() is None
+    assert watcher.growth() is None
+    assert watcher.since() == watcher.now
+
+
+def test_two_looks_at_once_are_one(watcher: Watcher) -> None:
+    """Nothing is divided by a time that did not pass."""
+    watcher.look(a=said(1))
+    watcher.look(a=said(9, deliveries_total=9), passed_s=0)
+    assert watcher.rate() is None
+    assert watcher.growth() is None
+
+
+def test_the_highest_need_of_the_window_is_remembered(watcher: Watcher) -> None:
+    """Until the window has passed over it; rounds in which it was not known say nothing."""
+    watcher.look(a=said(1))
+    watcher.needs(7)
+    watcher.needs(5)
+    for _ in range(6):
+        watcher.look(a=said(1))
+        watcher.needs(3)
+        watcher.needs(None)
+        assert watcher.watched.most_needed == 7
+    watcher.look(a=said(1))
+    assert watcher.watched.most_needed == 3
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=300))
+def test_no_more_is_remembered_than_the_window_has_parts(needs: list[int]) -> None:
+    """However long and often is watched, sixty numbers are kept, and one entry for each Pod."""
+    watcher = Watcher()
+    for number, nodes in enumerate(needs):
+        watcher.look(**{f"pod-{number}": said(1)}, passed_s=1)
+        watcher.needs(nodes)
+        assert len(watcher.watch._needed) <= 62
+        assert len(watcher.watch._seen) == 1
+    watcher.look(a=said(1), passed_s=1)
+    assert watcher.watched.most_needed == max(needs[-61:])
+
+
+counters = st.integers(0, 10**12)
+answers = st.one_of(
+    st.none(),
+    st.builds(
+        lambda clients, boot, deliveries, connects, closed: said(
+            clients,
+            boot,
+            deliveries_total=deliveries,
+            connects_total=connects,
+            closed=closed,
+        ),
+        st.integers(0, 10**6),
+        st.sampled_from("bc"),
+        counters,
+        counters,
+        counters,
+    ),
+)
+
+
+@given(st.lists(st.tuples(st.floats(-100, 100), answers, answers), max_size=30))
+def test_no_rate_is_ever_negative(
+    looks: list[tuple[float, ReportedStatus | None, ReportedStatus | None]],
+) -> None:
+    """Whatever nodes say, in whatever order, rates stay numbers that can be."""
+    watcher = Watcher()
+    for passed_s, one, other in looks:
+        watcher.look(passed_s=passed_s, a=one, b=other)
+        for pod in watcher.pods:
+            assert pod.load is None or (pod.load.deliveries_per_s or 0.0) >= 0.0
+            assert pod.load is None or 0 <= pod.load.clients <= 1000
