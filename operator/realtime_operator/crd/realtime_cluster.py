@@ -253,7 +253,7 @@ class RealtimeClusterSpec(Part):
                 " || self.node.engine.type != 'memory' || (self.autoscaling.mode == 'Disabled'"
                 " ? self.replicas <= 1 : self.autoscaling.maxReplicas <= 1)",
                 "with node.engine.type memory every node is a cluster by itself: set replicas to 1,"
-                " with autoscaling.mode Disabled, or use redis",
+                " or use redis; unless autoscaling.mode is Disabled, set maxReplicas to 1 instead",
             ),
             Rule(
                 "has(self.engine.redis.addressSecretRef) || (has(self.node.engine)"
