@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import ConfigDict, Field
 
 from realtime_operator.crd.model import Part, Passthrough, Percent, Rule, Seconds, rules
-from realtime_operator.crd.scaling import MAX_REPLICAS, AutoscalingSpec, RebalanceSpec
+from realtime_operator.crd.scaling import MAX_REPLICAS, RULES, AutoscalingSpec, RebalanceSpec
 
 GROUP: Final = "realtimecluster.dev"
 VERSION: Final = "v1alpha1"
@@ -264,6 +264,7 @@ class RealtimeClusterSpec(Part):
                 "say where Redis is: set engine.redis.addressSecretRef, or"
                 " node.engine.redis.address where it needs no password",
             ),
+            *RULES,
         )
     )
 
