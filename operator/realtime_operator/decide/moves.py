@@ -57,6 +57,7 @@ def _patch(fleet: Fleet, pod: Pod, step: Step, want: Want | None) -> PatchPod | 
         case NodeState.ACTIVE:
             if pod.drain:
                 annotations |= NO_RECORD
+                annotations[names.REOPENED_AT] = f"{fleet.now:.3f}"
             if pod.active_since is None:
                 annotations[names.ACTIVE_SINCE] = f"{fleet.now:.3f}"
         case NodeState.CORDONED | NodeState.DRAINING | NodeState.FORCING:

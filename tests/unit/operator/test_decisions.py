@@ -172,6 +172,7 @@ def test_raising_replicas_again_calls_a_drain_off() -> None:
     patch = of(plan, PatchPod)[0]
     assert patch.labels == {names.ACCEPTING: "true"}
     assert patch.annotations[names.DRAIN_STATE] is None
+    assert float(patch.annotations[names.REOPENED_AT]) == NOW
     assert "DrainAborted" in told(plan)
 
 
@@ -348,6 +349,8 @@ def test_a_node_that_stays_shut_is_replaced() -> None:
     assert of(plan, AbortDrain)
     assert not of(plan, CreatePod)
     late = replace(early, status=make_status(5, **shut, phase_s=REFUSES_S))
+    just_told = replace(late, reopened_at=NOW - REFUSES_S + 1)  # it was cordoned for long before
+    assert of(planned(make_snapshot(just_told, make_pod("b"), spec=TWO)), AbortDrain)
     plan = planned(make_snapshot(late, make_pod("b"), spec=TWO))
     assert len(of(plan, CreatePod)) == 1
     patch = of(plan, PatchPod)[0]
