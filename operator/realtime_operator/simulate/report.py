@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -28,7 +28,8 @@ def table(case: Case, runs: Sequence[Run]) -> str:
         ).rstrip()
         for row in rows
     ]
-    return "\n".join([*_head(case, runs), "", *lines, *_histograms(runs)]) + "\n"
+    told = [f"{run.name} told: {_events(run.events)}" for run in runs if run.events]
+    return "\n".join([*_head(case, runs), "", *lines, "", *told, *_histograms(runs)]) + "\n"
 
 
 def document(case: Case, runs: Sequence[Run]) -> str:
@@ -86,6 +87,10 @@ def _head(case: Case, runs: Sequence[Run]) -> Iterator[str]:
         f" {spec.autoscaling.max_replicas} nodes; drains within {spec.drain.window_seconds} s,"
         f" {spec.update.max_concurrent_drains} at a time; {runs[0].rounds} decisions"
     )
+
+
+def _events(events: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in sorted(events.items()))
 
 
 def _histograms(runs: Sequence[Run]) -> Iterator[str]:

@@ -22,6 +22,9 @@ from realtime_operator.errors import SpecError
 
 DEFAULT_NODES: Final = 10
 DEFAULT_CLIENTS_PER_NODE: Final = 10_000
+FILLED: Final = 0.68
+"""How full nodes are at the highest load: just below the default target, so that chance alone does
+not ask for another one."""
 LARGE: Final = 50
 """Nodes from which on a cluster drains several at a time."""
 
@@ -46,15 +49,15 @@ def fitting_spec(size: Size) -> RealtimeClusterSpec:
         {
             "replicas": min(MAX_REPLICAS, size.nodes),
             "image": "realtime-node:1",
-            "capacity": {"maxConnections": min(1_000_000, ceil(size.clients_per_node / 0.7))},
+            "capacity": {"maxConnections": min(1_000_000, ceil(size.clients_per_node / FILLED))},
             "autoscaling": {
                 "mode": "Internal",
                 "minReplicas": 2,
                 "maxReplicas": min(MAX_REPLICAS, max(4, ceil(size.nodes * 1.5))),
                 "scaleUp": {"maxNodes": max(4, size.nodes // 5)},
             },
-            "drain": {"windowSeconds": 60 if is_large else 300},
-            "update": {"maxConcurrentDrains": min(100, size.nodes // 10) if is_large else 1},
+            "drain": {"windowSeconds": 90 if is_large else 300},
+            "update": {"maxConcurrentDrains": min(50, size.nodes // 20) if is_large else 1},
         }
     )
 
