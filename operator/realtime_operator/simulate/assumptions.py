@@ -42,8 +42,8 @@ class Assumptions:
     round_s: float = 0.2
     round_s_per_pod: float = 0.001
     round_s_per_call: float = 0.01
-    """What a round of the operator takes: listing Pods and asking nodes, then acting, one call
-    after the other."""
+    """What a round of the operator takes: listing Pods and asking nodes, then a call to the API
+    server for each change of a Pod, one after the other."""
     deliveries_per_client_s: float = 0.1
     """Publications that a client is sent per second."""
     idle_busy: float = 0.02

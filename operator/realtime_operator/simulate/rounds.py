@@ -13,7 +13,6 @@ from typing import Final
 from realtime_operator.crd.status import RealtimeClusterStatus
 from realtime_operator.decide.actions import (
     AbortDrain,
-    ApplyChild,
     CordonNode,
     CreatePod,
     DeletePod,
@@ -72,8 +71,8 @@ class Rounds:
 
     @staticmethod
     def _calls(plan: Plan) -> int:
-        """Actions that somebody is called for; objects that have not changed are not applied."""
-        return sum(1 for action in plan.actions if not isinstance(action, ApplyChild))
+        """Calls to the API server for Pods; nodes are told many at once, objects seldom change."""
+        return sum(isinstance(each, CreatePod | DeletePod | PatchPod) for each in plan.actions)
 
     def _round(self, now: float) -> Plan:
         plan = decide(self._look(now), now)
