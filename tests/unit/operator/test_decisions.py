@@ -285,6 +285,22 @@ def test_a_node_is_given_longer_where_the_budget_needs_it() -> None:
     assert order.deadline_s > 900
 
 
+def test_nodes_that_drain_together_share_the_budget_and_are_given_the_time_for_it() -> None:
+    """Each of two gets half of the budget, so it needs twice as long as it would alone."""
+    cordoned = [leaving(f"old-{n}", NodeState.CORDONED, clients=5000, revision=OLD) for n in (0, 1)]
+    spec = {
+        **TWO,
+        "reconnectBudget": {"connectionsPerSecondPerNode": 10},
+        "update": {"maxConcurrentDrains": 2},
+    }
+    new = [make_pod("new-0"), make_pod("new-1")]
+    orders = of(planned(make_snapshot(*cordoned, *new, spec=spec)), DrainNode)
+    assert len(orders) == 2
+    assert all(order.deadline_s > 10_000 / 20 for order in orders)
+    alone = of(planned(make_snapshot(cordoned[0], *new, spec=spec)), DrainNode)
+    assert alone[0].deadline_s < 10_000 / 20
+
+
 def test_a_node_that_does_not_know_of_its_drain_is_told_again() -> None:
     """A lost order is given again, with what is left of the time."""
     record = make_record(NodeState.DRAINING, deadline=NOW + 10)
