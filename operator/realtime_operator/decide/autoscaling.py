@@ -44,6 +44,7 @@ def autoscale(nodes: Nodes) -> Scaling:
             wanted,
             "spec.replicas",
             inputs=load,
+            needed_to_shrink=_needed_to_shrink(nodes, load),  # for a mode that may be set next
         )
     return _Autoscaler(nodes, load).decide()
 
@@ -77,7 +78,6 @@ class _Autoscaler:
             limits += bounded
         else:
             desired, limits = wanted, bounded
-        is_known = not self._load.missing and bool(self._nodes.serving)
         return Scaling(
             mode=self._scaling.mode,
             at=self._nodes.now,
@@ -87,7 +87,7 @@ class _Autoscaler:
             reason=asked.reason,
             limits=tuple(limits),
             inputs=self._load,
-            needed_to_shrink=self._least.nodes if is_known else None,
+            needed_to_shrink=_needed_to_shrink(self._nodes, self._load),
         )
 
     def _asked(self) -> Need:
@@ -216,6 +216,13 @@ def current(nodes: Nodes) -> int:
     staying = [pod for pod in nodes.live if not nodes.is_leaving(pod)]
     old = sum(1 for pod in staying if pod.revision != nodes.revision)
     return max(old, len(staying) - old)
+
+
+def _needed_to_shrink(nodes: Nodes, load: Inputs) -> int | None:
+    """How many nodes would be enough at what a scale-down may reach; None: it is not known."""
+    if load.missing or not nodes.serving:
+        return None
+    return demand.to_shrink(nodes.spec, load).nodes
 
 
 def period_began_with(nodes: Nodes) -> int | None:

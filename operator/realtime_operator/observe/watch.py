@@ -106,6 +106,8 @@ class Watch:
         self._looked_at: float | None = None
         self._since: float | None = None
         self._needed: dict[int, int] = {}
+        self._window_s: int | None = None
+        """Of what `_needed` has the parts."""
 
     def look(
         self,
@@ -180,7 +182,10 @@ class Watch:
             pod.load and now - pod.load.seen_at <= stale_after_s for pod in serving
         )
         gap_s = 0.0 if self._looked_at is None else now - self._looked_at
-        if not is_known or not 0 <= gap_s <= stale_after_s:
+        window_s = spec.autoscaling.scale_down.stabilization_seconds
+        is_other_window = window_s != self._window_s  # its parts are others, too
+        self._window_s = window_s
+        if not is_known or is_other_window or not 0 <= gap_s <= stale_after_s:
             self._since = None
             self._needed.clear()
         if is_known and self._since is None:

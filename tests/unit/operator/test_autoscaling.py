@@ -500,6 +500,15 @@ def test_disabled_takes_replicas() -> None:
     assert plan.wake_after_s == 15
 
 
+def test_what_is_needed_is_known_before_the_operator_is_asked() -> None:
+    """In Disabled, too: with Internal set next, no node goes that was needed a moment ago."""
+    disabled = planned(scaled(*fleet_of(6, 50), mode="Disabled", spec={"replicas": 6}))
+    assert disabled.scaling.needed_to_shrink == 7
+    silent = make_pod("silent", status=None)
+    unknown_load = scaled(*fleet_of(6, 50), silent, mode="Disabled", spec={"replicas": 7})
+    assert planned(unknown_load).scaling.needed_to_shrink is None
+
+
 def test_rounds_follow_the_interval() -> None:
     """Load that came is decided on within metrics.intervalSeconds."""
     steady = {"minReplicas": 3}
