@@ -164,12 +164,19 @@ class _Autoscaler:
         shut = [pod for pod in nodes.live if pod.status and not pod.status.accepting]
         if going := _names(sorted({pod.name for pod in [*nodes.leaving, *nodes.moving, *shut]})):
             yield Limitation(Limit.DRAIN, f"{going} is on its way out already")
+        elif (too_many := self._too_many()) > 0:
+            yield Limitation(Limit.DRAIN, f"{too_many} nodes more than wanted are still there")
         if shedding := _names([pod.name for pod in nodes.shedding]):
             yield Limitation(Limit.REBALANCE, f"{shedding} sends clients elsewhere")
         if refusal := self._against_fewer():
             yield Limitation(Limit.CAPACITY, refusal)
         if not self._is_external and (refusal := self._against_so_soon()):
             yield Limitation(Limit.STABILIZATION, refusal)
+
+    def _too_many(self) -> int:
+        """Nodes that should go and have not begun to: each was granted by the load of its time."""
+        staying = [pod for pod in self._nodes.live if not self._nodes.is_leaving(pod)]
+        return len(staying) - self._current
 
     def _without_rates(self) -> list[str]:
         """Nodes whose answers do not tell yet what is steered by."""

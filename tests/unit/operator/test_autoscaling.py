@@ -347,6 +347,16 @@ def test_no_node_goes_while(mode: str, against: str) -> None:
     assert condition(plan, "ScalingLimited") == ("True", limit)
 
 
+@pytest.mark.parametrize("mode", ["Internal", "External"])
+def test_the_next_one_waits_until_the_last_has_begun_to_go(mode: str) -> None:
+    """The number was written down and nobody was cordoned: the operator died, or could not."""
+    plan = planned(scaled(*fleet_of(7, 1), desired=6, mode=mode, spec={"replicas": 2}))
+    assert plan.scaling.desired == 6
+    assert limits(plan)[0] == Limit.DRAIN
+    assert "1 nodes more than wanted" in plan.scaling.limits[0].reason
+    assert len(of(plan, CordonNode)) == 1
+
+
 def test_no_node_goes_when_none_serves() -> None:
     """Nothing is known of a cluster all of whose nodes are gone."""
     pod = make_pod("starting", is_ready=False, active_since=None, status=None)
