@@ -178,6 +178,18 @@ def test_what_does_not_run_carries_nothing() -> None:
     assert plan.scaling.inputs.connections == 20
 
 
+def test_a_pod_that_never_ends_is_not_counted_for_ever() -> None:
+    """Its machine is lost: within its grace its clients may be there, after that only if it says so."""
+    lost = loaded("lost", 90, status=None, deleted_until=NOW + 1)
+
+    def connections(pod: Pod) -> int:
+        return planned(scaled(*fleet_of(2, 10), pod)).scaling.inputs.connections
+
+    assert connections(lost) == 110
+    assert connections(replace(lost, deleted_until=NOW)) == 20
+    assert connections(loaded("slow", 90, deleted_until=NOW - 5)) == 110
+
+
 # --- up -----------------------------------------------------------------------------------------
 
 
