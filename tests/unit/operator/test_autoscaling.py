@@ -226,6 +226,9 @@ def test_no_more_come_within_a_period_than_the_step_allows() -> None:
     over = ScaleUpStatus(since=timestamp(NOW - 60), replicas_before=10)
     plan = planned(scaled(*pods, desired=12, scale_up=over, autoscaling=step))
     assert plan.scaling.desired == 13
+    set_back = ScaleUpStatus(since=timestamp(NOW + 3600), replicas_before=10)
+    plan = planned(scaled(*pods, desired=12, scale_up=set_back, autoscaling=step))
+    assert plan.scaling.desired == 13
     spoiled = ScaleUpStatus(since="yesterday", replicas_before=1)
     plan = planned(scaled(*pods, desired=12, scale_up=spoiled, autoscaling=step))
     assert plan.scaling.desired == 13

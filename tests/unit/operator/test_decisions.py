@@ -667,6 +667,7 @@ def test_states_are_written_at_once_and_numbers_rarely() -> None:
     assert not worth_writing(written, status(105), written_s_ago=99)
     assert worth_writing(written, status(106), written_s_ago=10)
     assert not worth_writing(written, status(106), written_s_ago=9)
+    assert worth_writing(written, status(106), written_s_ago=-3600)
     assert worth_writing(written, status(100, deleted_at=NOW), written_s_ago=0)
 
 
