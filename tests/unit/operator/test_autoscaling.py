@@ -577,6 +577,20 @@ def test_the_number_goes_on_from_where_it_was() -> None:
 # --- what is told -------------------------------------------------------------------------------
 
 
+def test_every_step_down_is_told() -> None:
+    """They follow one another while the spec stays as it is."""
+    steps = [
+        planned(scaled(*fleet_of(n, 1), mode="External", spec={"replicas": 2})) for n in (5, 4)
+    ]
+    told_of = {
+        (event.reason, event.key)
+        for plan in steps
+        for event in plan.events
+        if event.reason == "ScaledDown"
+    }
+    assert len(told_of) == 2
+
+
 def test_the_status_lists_the_last_decisions() -> None:
     """Those that differ in number or limit, ten at most, the present one last with its inputs."""
     pods = tuple(fleet_of(2, 30))
