@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from typing import Any, Final
 import pytest
 
 from realtime_operator.build import names
+from realtime_operator.build.node_settings import ADMIN_KEY_VARIABLE
 from tests.support.conditions import eventually
 from tests.support.fake_api_server import FakeApiServer
 from tests.support.fake_node import FakeNode
@@ -59,11 +61,22 @@ class Kubelet:
         node = FakeNode(f"127.0.0.{next(self._addresses)}")
         await node.start(self.port)
         node.status["num_clients"] = 3
+        node.key = self._admin_key(pod)
         self.nodes[pod["metadata"]["uid"]] = node
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         ready = {"type": "Ready", "status": "True", "lastTransitionTime": now}
         status = {"podIP": node.ip, "phase": "Running", "conditions": [ready]}
         self._api.put(f"{TEAM}/pods/{pod['metadata']['name']}", {**pod, "status": status})
+
+    def _admin_key(self, pod: dict[str, Any]) -> str:
+        """What the Secret holds that the Pod names, at the moment when its node starts."""
+        [source] = [
+            each["valueFrom"]["secretKeyRef"]
+            for each in pod["spec"]["containers"][0]["env"]
+            if each["name"] == ADMIN_KEY_VARIABLE
+        ]
+        secret = self._api.objects[f"{TEAM}/secrets/{source['name']}"]
+        return base64.b64decode(secret["data"][source["key"]]).decode()
 
     def node_of(self, pod: dict[str, Any]) -> FakeNode:
         """The node in a Pod."""
@@ -206,6 +219,26 @@ async def test_a_rollout_goes_on_after_the_operator_was_killed(world: World) -> 
     told = {event["reason"] for event in world.api.of_kind("events")}
     assert {"RolloutStarted", "DrainStarted", "DrainCompleted"} <= told
     assert await second.stop() == 0
+
+
+async def test_another_admin_key_replaces_the_nodes(world: World) -> None:
+    """Old nodes obey the key that they were started with, and new ones theirs."""
+    await world.start_operator()
+    await world.until(lambda: len(world.accepting()) == 2, "two nodes accept")
+    old = {pod["metadata"]["uid"]: world.kubelet.node_of(pod) for pod in world.accepting()}
+    key = base64.b64encode(b"another key").decode()
+    world.api.put(f"{TEAM}/secrets/mine", {"data": {"k": key}})
+    world.change(secrets={"adminKeySecretRef": {"name": "mine", "key": "k"}})
+    await world.until(
+        lambda: (
+            len(world.accepting()) == 2
+            and not old.keys() & {pod["metadata"]["uid"] for pod in world.api.of_kind("pods")}
+        ),
+        "only new nodes are left",
+    )
+    for node in old.values():
+        assert {"cordon", "drain"} <= {body["phase"] for _, body in node.told}
+    assert {world.kubelet.node_of(pod).key for pod in world.accepting()} == {"another key"}
 
 
 async def test_a_pod_that_lost_its_label_is_replaced(world: World) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
+from realtime_operator.apply.drain_client import Order
 from realtime_operator.build import names
 from realtime_operator.build.names import Owner
 from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
@@ -291,10 +292,15 @@ class SimulatedCluster:
         before, after = self.status.autoscaling, plan.status.autoscaling
         if after and (before is None or before.desired != after.desired):
             self._tell_people(plan)  # before it is acted upon
+        unwritten = set()
         for index, action in enumerate(plan.actions):
             if index >= fault.dies_after:
                 self.restart_operator()
                 return plan
+            if index in fault.lost and isinstance(action, PatchPod):
+                unwritten.add(action.name)
+            if isinstance(action, Order) and action.name in unwritten:
+                continue  # as the executor does
             for _ in range(0 if index in fault.lost else 2 if index in fault.doubled else 1):
                 self._carry_out(action)
         self._tell_people(plan)

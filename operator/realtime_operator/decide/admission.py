@@ -69,7 +69,12 @@ def returned(fleet: Fleet, wants: Wants, rollout: Rollout) -> Mapping[str, str]:
                 back[pod.name] = rollout.reason
     missing = fleet.floor - len(fleet.accepting) - len(back)
     useful = [
-        pod for pod in cordoned if pod.is_ready and pod.name in wants and pod.name not in back
+        pod
+        for pod in cordoned
+        if pod.is_ready
+        and pod.name in wants
+        and wants[pod.name].reason != DrainReason.REFUSES
+        and pod.name not in back
     ]
     if missing > 0:
         reason = f"{len(fleet.accepting)} nodes accept clients, {fleet.floor} have to"

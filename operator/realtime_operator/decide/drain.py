@@ -71,6 +71,9 @@ TABLE: Final[Mapping[tuple[NodeState, Signal], NodeState]] = {
 MOVING: Final = frozenset({_S.DRAINING, _S.FORCING})
 """Clients are being sent away."""
 
+MOVING_PHASES: Final = ("draining", "forcing")
+"""The same in the words of a node."""
+
 LEAVING: Final = RECORDED
 """On the way out, as its record says."""
 

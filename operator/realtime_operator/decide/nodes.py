@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from typing import Final
 
 from realtime_operator.build.revision import revision_of
-from realtime_operator.decide.drain import LEAVING, MOVING, state_of
+from realtime_operator.decide.drain import LEAVING, MOVING, MOVING_PHASES, state_of
 from realtime_operator.decide.snapshot import NodeState, Pod, Snapshot
+
+_WITH_CLIENTS: Final = MOVING | {NodeState.CORDONED}
 
 
 class Nodes:
@@ -71,6 +74,12 @@ class Nodes:
         """Nodes whose clients are being sent away, by us or because somebody deleted their Pods."""
         return [pod for pod in self.snapshot.pods if self._moves(pod)]
 
+    @cached_property
+    def drains_at_once(self) -> int:
+        """How many nodes share the budget, if all that are on their way out are let go."""
+        leaving = sum(1 for state in self.states.values() if state in _WITH_CLIENTS)
+        return max(1, min(self.spec.update.max_concurrent_drains, leaving))
+
     @property
     def is_rolling(self) -> bool:
         """Whether Pods of an old revision are left."""
@@ -116,5 +125,7 @@ class Nodes:
 
     def _moves(self, pod: Pod) -> bool:
         if not pod.is_deleted:
-            return self.states[pod.name] in MOVING
+            # One that was told and whose record was lost, or that somebody else told, counts too.
+            by_itself = pod.status is not None and pod.status.drain_phase in MOVING_PHASES
+            return self.states[pod.name] in MOVING or (by_itself and bool(pod.clients))
         return bool(pod.clients) and self.now < (pod.deleted_until or 0.0)

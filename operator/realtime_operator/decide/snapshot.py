@@ -47,6 +47,8 @@ class DrainReason(StrEnum):
     """Its Kubernetes node takes no Pods any more."""
     DELETE = "Delete"
     """The whole cluster goes."""
+    REFUSES = "RefusesClients"
+    """It lets nobody in, and does not go back to that when it is told to."""
     ROLLOUT = "Rollout"
     """It is of an old revision."""
     SCALE_DOWN = "ScaleDown"
@@ -189,6 +191,8 @@ class Pod:
     """Whether it is labelled for the public Service."""
     active_since: float | None = None
     """When it first became active."""
+    reopened_at: float = 0.0
+    """When its last drain was called off; 0 if none was."""
     drain: DrainRecord | None = None
     grace_s: int | None = None
     """What its manifest gives it to end; None if that does not say."""

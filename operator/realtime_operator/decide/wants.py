@@ -7,11 +7,14 @@ reason that has gone (replicas raised, image set back, `kubectl uncordon`) is wi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from realtime_operator.decide.fleet import Fleet
 from realtime_operator.decide.replicas import victims_first
 from realtime_operator.decide.snapshot import DrainReason, NodeState, Pod
+
+REFUSES_S: Final = 120.0
+"""After how long a node that should serve and is shut counts as lost, as far as it was watched."""
 
 
 class Want(NamedTuple):
@@ -40,9 +43,25 @@ def _own_reason(fleet: Fleet, pod: Pod) -> Want | None:
         return Want(DrainReason.NODE_CORDONED, message)
     if snapshot.deleted_at is not None:
         return Want(DrainReason.DELETE, fleet.desired.reason)
+    if _refuses_clients(fleet, pod):
+        return Want(DrainReason.REFUSES, "it lets nobody in, whatever it is told")
     if pod.revision != fleet.revision:
         return Want(DrainReason.ROLLOUT, f"revision {fleet.revision} replaces {pod.revision}")
     return None
+
+
+def _refuses_clients(fleet: Fleet, pod: Pod) -> bool:
+    """Whether a node that should serve is shut, and stays so although each round tells it to open.
+
+    Its key may be lost, or its process may be about to end without its Pod.
+    """
+    is_shut = pod.status is None or pod.status.drain_phase != "serving"
+    if pod.drain:
+        return is_shut and pod.drain.reason == DrainReason.REFUSES
+    if not is_shut or pod.status is None or fleet.states[pod.name] != NodeState.ACTIVE:
+        return False
+    told_for_s = min(pod.status.phase_s, fleet.now - pod.reopened_at)
+    return told_for_s >= REFUSES_S
 
 
 def _surplus(fleet: Fleet, wants: Mapping[str, Want]) -> list[Pod]:

@@ -37,6 +37,7 @@ from realtime_operator.decide.snapshot import (
     Snapshot,
 )
 from realtime_operator.decide.status import worth_writing
+from realtime_operator.decide.wants import REFUSES_S
 from tests.unit.operator.fleets import (
     NEW,
     NOW,
@@ -171,6 +172,7 @@ def test_raising_replicas_again_calls_a_drain_off() -> None:
     patch = of(plan, PatchPod)[0]
     assert patch.labels == {names.ACCEPTING: "true"}
     assert patch.annotations[names.DRAIN_STATE] is None
+    assert float(patch.annotations[names.REOPENED_AT]) == NOW
     assert "DrainAborted" in told(plan)
 
 
@@ -244,6 +246,8 @@ def test_drains_wait_for_a_place() -> None:
     new = [make_pod("new-0"), make_pod("new-1")]
     plan = planned(make_snapshot(evicted, cordoned, *new, spec=TWO))
     assert not of(plan, DrainNode)
+    told = replace(cordoned, name="old-1", status=make_status(5, drain_phase="draining"))
+    assert not of(planned(make_snapshot(told, cordoned, *new, spec=TWO)), DrainNode)
     over = replace(evicted, deleted_until=NOW)
     plan = planned(make_snapshot(over, cordoned, *new, spec=TWO))
     assert [action.name for action in of(plan, DrainNode)] == ["old-0"]
@@ -279,6 +283,22 @@ def test_a_node_is_given_longer_where_the_budget_needs_it() -> None:
     order = of(planned(make_snapshot(cordoned, make_pod("new-0"), spec=spec)), DrainNode)[0]
     assert order.rate_per_s == 10
     assert order.deadline_s > 900
+
+
+def test_nodes_that_drain_together_share_the_budget_and_are_given_the_time_for_it() -> None:
+    """Each of two gets half of the budget, so it needs twice as long as it would alone."""
+    cordoned = [leaving(f"old-{n}", NodeState.CORDONED, clients=5000, revision=OLD) for n in (0, 1)]
+    spec = {
+        **TWO,
+        "reconnectBudget": {"connectionsPerSecondPerNode": 10},
+        "update": {"maxConcurrentDrains": 2},
+    }
+    new = [make_pod("new-0"), make_pod("new-1")]
+    orders = of(planned(make_snapshot(*cordoned, *new, spec=spec)), DrainNode)
+    assert len(orders) == 2
+    assert all(order.deadline_s > 10_000 / 20 for order in orders)
+    alone = of(planned(make_snapshot(cordoned[0], *new, spec=spec)), DrainNode)
+    assert alone[0].deadline_s < 10_000 / 20
 
 
 def test_a_node_that_does_not_know_of_its_drain_is_told_again() -> None:
@@ -335,6 +355,37 @@ def test_a_rollout_that_fails_leaves_other_drains_alone() -> None:
     machines = {"a": KubernetesNode("a", is_cordoned=True)}
     plan = planned(make_snapshot(rolling, moved, spec=ONE, kubernetes_nodes=machines))
     assert [action.name for action in of(plan, AbortDrain)] == ["old-0"]
+
+
+def test_a_node_that_stays_shut_is_replaced() -> None:
+    """One that does not open when it is told to, for long, makes room for another one."""
+    shut = {"accepting": False, "drain_phase": "cordoned"}
+    early = make_pod("a", status=make_status(5, **shut, phase_s=REFUSES_S - 1))
+    plan = planned(make_snapshot(early, make_pod("b"), spec=TWO))
+    assert of(plan, AbortDrain)
+    assert not of(plan, CreatePod)
+    late = replace(early, status=make_status(5, **shut, phase_s=REFUSES_S))
+    just_told = replace(late, reopened_at=NOW - REFUSES_S + 1)  # it was cordoned for long before
+    assert of(planned(make_snapshot(just_told, make_pod("b"), spec=TWO)), AbortDrain)
+    plan = planned(make_snapshot(late, make_pod("b"), spec=TWO))
+    assert len(of(plan, CreatePod)) == 1
+    patch = of(plan, PatchPod)[0]
+    assert (patch.name, patch.annotations[names.DRAIN_REASON]) == ("a", "RefusesClients")
+    # It does not go back to work while there are too few: it would not.
+    record = make_record(NodeState.CORDONED, DrainReason.REFUSES)
+    given_up = replace(late, drain=record, is_accepting=False)
+    plan = planned(make_snapshot(given_up, spec=TWO))
+    assert not of(plan, AbortDrain)
+    silent = replace(given_up, status=None)
+    patch = of(planned(make_snapshot(silent, make_pod("b"), spec=TWO)), PatchPod)[0]
+    assert patch.annotations[names.DRAIN_STATE] == NodeState.DRAINING
+    opened = replace(given_up, status=make_status(5))
+    assert (
+        of(planned(make_snapshot(opened, make_pod("b"), spec=TWO)), PatchPod)[0].annotations[
+            names.DRAIN_STATE
+        ]
+        is None
+    )
 
 
 # --- supply -------------------------------------------------------------------------------------

@@ -197,6 +197,7 @@ def test_reasons_have_an_order() -> None:
         DrainReason.EVICTION,
         DrainReason.NODE_CORDONED,
         DrainReason.DELETE,
+        DrainReason.REFUSES,
         DrainReason.ROLLOUT,
         DrainReason.SCALE_DOWN,
     ]

@@ -63,6 +63,12 @@ def _silence(cluster: SimulatedCluster) -> None:
         cluster.live[0].answers = False
 
 
+def _lose_the_key(cluster: SimulatedCluster) -> None:
+    """No order reaches a node any more, for good: only SIGTERM does."""
+    if cluster.live:
+        cluster.live[0].hears = False
+
+
 def _cut_off_from_redis(cluster: SimulatedCluster) -> None:
     if cluster.live:
         cluster.live[-1].backplane_available = False
@@ -92,7 +98,9 @@ EVENTS: dict[str, Callable[[SimulatedCluster], None]] = {
     "a restart": _restart_a_container,
     "an eviction": _evict,
     "silence": _silence,
+    "a lost key": _lose_the_key,
     "no Redis": _cut_off_from_redis,
+    "no policy": lambda cluster: cluster.change(networkPolicy={"enabled": False}),
     "healing": _heal,
     "a cordon": lambda cluster: cluster.cordon_machine("a"),
     "an uncordon": lambda cluster: cluster.cordon_machine("a", is_cordoned=False),

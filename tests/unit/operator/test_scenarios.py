@@ -131,6 +131,18 @@ def test_a_node_that_cannot_be_told_is_not_waited_for_without_end() -> None:
     assert hung.name not in cluster.nodes
 
 
+def test_nodes_that_stay_shut_are_replaced() -> None:
+    """A rollout is called off, and the old nodes do not hear of it: new ones take their place."""
+    cluster = settled(drain={"propagationSeconds": 30, "windowSeconds": 30})
+    cluster.change(image="node:2")
+    cluster.run_until(lambda: any(isinstance(a, CordonNode) for _, a in cluster.actions))
+    for node in cluster.live:
+        node.hears = node.phase == "serving"
+    cluster.change(image="node:1")
+    cluster.run_until(lambda: cluster.is_settled and not cluster.waiting, within_s=1500)
+    assert all(node.hears for node in cluster.live)
+
+
 @pytest.mark.parametrize("policy", ["Force", "Wait"])
 def test_nodes_that_take_no_orders_are_replaced(policy: str) -> None:
     """Their key may have been replaced: their Pods go one by one, and every client moves once."""
