@@ -179,7 +179,7 @@ def test_what_does_not_run_carries_nothing() -> None:
 
 
 def test_a_pod_that_never_ends_is_not_counted_for_ever() -> None:
-    """Its machine is lost: within its grace its clients may be there, after that only if it says so."""
+    """Its machine is lost: its clients may be there while its grace lasts, or if it says so."""
     lost = loaded("lost", 90, status=None, deleted_until=NOW + 1)
 
     def connections(pod: Pod) -> int:
