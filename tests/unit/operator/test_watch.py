@@ -64,6 +64,10 @@ class Watcher:
         """Since when all has been known."""
         return self.watched.since
 
+    def most_needed(self) -> int | None:
+        """The most nodes that were needed within the window."""
+        return self.watched.most_needed
+
     def needs(self, nodes: int | None) -> None:
         """Tell the watch of a decision."""
         scaling = Scaling("Internal", self.now, 3, 3, 3, "", needed_to_shrink=nodes)
@@ -92,6 +96,37 @@ def test_a_rate_is_measured_over_an_interval(watcher: Watcher) -> None:
     assert watcher.rate() == 10.0
     watcher.look(a=said(deliveries_total=9100), passed_s=8)
     assert watcher.rate() == 1000.0
+
+
+def busy(watcher: Watcher) -> float | None:
+    """How busy the first node is."""
+    load = watcher.pods[0].load
+    assert load
+    return load.busy
+
+
+def test_work_is_measured_over_an_interval(watcher: Watcher) -> None:
+    """A loop that works for a moment, just as it is asked, is not a loop that always does."""
+    watcher.look(a=said(loop_busy=0.9, loop_busy_s_total=100.0))
+    assert busy(watcher) is None
+    watcher.look(a=said(loop_busy=0.9, loop_busy_s_total=100.5))
+    assert busy(watcher) == pytest.approx(0.05)
+    watcher.look(a=said(loop_busy=0.9, loop_busy_s_total=101.5), passed_s=1)
+    assert busy(watcher) == pytest.approx(0.05)
+    watcher.look(a=said(loop_busy=0.0, loop_busy_s_total=118.5), passed_s=9)
+    assert busy(watcher) == 1.0
+    watcher.look(a=said(loop_busy=0.9, loop_busy_s_total=3.0))
+    assert busy(watcher) is None
+
+
+def test_a_node_that_only_tells_of_the_moment_is_believed(watcher: Watcher) -> None:
+    """It is of an earlier version."""
+    watcher.look(a=said(loop_busy=0.4))
+    assert busy(watcher) == 0.4
+    watcher.look(a=said(loop_busy=0.6))
+    assert busy(watcher) == 0.6
+    watcher.look(a=said())
+    assert busy(watcher) is None
 
 
 @pytest.mark.parametrize(
@@ -200,6 +235,8 @@ def test_absurd_numbers_are_no_answer(watcher: Watcher) -> None:
         {"loop_busy": 7},
         {"loop_busy": float("nan")},
         {"loop_busy": float("inf")},
+        {"loop_busy_s_total": -1},
+        {"loop_busy_s_total": float("nan")},
         {"drain": {"closed_total": -1}},
         {"shed": {"remaining": -1}},
     ],
@@ -262,10 +299,10 @@ def test_another_window_is_watched_anew(watcher: Watcher) -> None:
     for _ in range(20):
         watcher.look(a=said(1))
         watcher.needs(7)
-    assert watcher.watched.most_needed == 7
+    assert watcher.most_needed() == 7
     watcher.spec = make_spec(autoscaling={"scaleDown": {"stabilizationSeconds": 600}})
     watcher.look(a=said(1))
-    assert watcher.watched.most_needed is None
+    assert watcher.most_needed() is None
     assert watcher.since() == watcher.now
     watcher.look(a=said(1))
     assert watcher.since() == watcher.now - 10
