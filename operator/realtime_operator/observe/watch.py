@@ -206,10 +206,12 @@ class Watch:
             pod.load and now - pod.load.seen_at <= stale_after_s for pod in serving
         )
         gap_s = 0.0 if self._looked_at is None else now - self._looked_at
+        # A round takes its time on top of the interval; that alone is no gap.
+        longest_gap_s = max(stale_after_s, 2 * spec.autoscaling.metrics.interval_seconds)
         window_s = spec.autoscaling.scale_down.stabilization_seconds
         is_other_window = window_s != self._window_s  # its parts are others, too
         self._window_s = window_s
-        if not is_known or is_other_window or not 0 <= gap_s <= stale_after_s:
+        if not is_known or is_other_window or not 0 <= gap_s <= longest_gap_s:
             self._since = None
             self._needed.clear()
         if is_known and self._since is None:

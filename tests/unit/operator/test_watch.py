@@ -263,6 +263,18 @@ def test_the_watch_begins_anew_when_something_was_missed(watcher: Watcher) -> No
     assert watcher.since() == watcher.now
 
 
+def test_a_round_that_takes_its_time_is_no_gap(watcher: Watcher) -> None:
+    """However short the time is after which an answer counts as old."""
+    metrics = {"intervalSeconds": 10, "staleAfterSeconds": 10}
+    watcher.spec = make_spec(autoscaling={"metrics": metrics})
+    watcher.look(a=said(1))
+    begun = watcher.now
+    watcher.look(a=said(1), passed_s=10.4)
+    assert watcher.since() == begun
+    watcher.look(a=said(1), passed_s=21)
+    assert watcher.since() == watcher.now
+
+
 def test_a_clock_that_is_set_back_begins_all_anew(watcher: Watcher) -> None:
     """No rate is made over a time that did not pass."""
     watcher.look(a=said(1, deliveries_total=5))
