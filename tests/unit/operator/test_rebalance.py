@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from realtime_operator.crd.status import RealtimeClusterStatus, RebalanceStatus
-from realtime_operator.decide.actions import ShedNode
+from realtime_operator.decide.actions import CordonNode, ShedNode
 from realtime_operator.decide.decision import Plan, decide
 from realtime_operator.decide.snapshot import DrainReason, KubernetesNode, NodeState, Pod
 from tests.unit.operator.fleets import (
@@ -125,6 +125,14 @@ def test_nobody_sheds_while(against: str) -> None:
     plan = planned(*begun, *others, **changed)
     assert sheds(plan)["hot"].count == 0
     assert not plan.status.rebalance.is_active
+
+
+def test_a_node_that_is_shut_is_not_told_to_end_its_shed() -> None:
+    """It does so by itself, and refuses the order from then on; the others are told."""
+    pods = [shedding("going", 10), shedding("hot", 6000), loaded("a", 3000), loaded("b", 3000)]
+    plan = planned(*pods, spec={"replicas": 3})
+    assert [action.name for action in plan.actions if isinstance(action, CordonNode)] == ["going"]
+    assert set(sheds(plan)) == {"hot"}
 
 
 def test_nobody_sheds_when_there_is_nowhere_to_go() -> None:
