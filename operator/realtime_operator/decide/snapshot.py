@@ -108,6 +108,8 @@ class Watched:
     """Since when the load of all nodes has been known without a gap."""
     most_needed: int | None = None
     """The most nodes that were needed in any round of the stabilization window."""
+    shed_in_vain: frozenset[str] = frozenset()
+    """Pods whose clients came back to them when they were sent elsewhere lately."""
 
 
 @dataclass(frozen=True, slots=True)

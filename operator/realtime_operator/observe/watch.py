@@ -19,6 +19,7 @@ from realtime_operator.decide.scaling import Scaling
 from realtime_operator.decide.snapshot import NodeLoad, NodeStatus, Pod, Watched
 from realtime_operator.observe.growth import Growth, Moves
 from realtime_operator.observe.node_status import Quietness, ReportedStatus
+from realtime_operator.observe.sheds import Sheds
 
 RATE_SPAN: Final = 0.8
 """Share of metrics.intervalSeconds that a rate is measured over at least: rounds may come every
@@ -127,6 +128,7 @@ class Watch:
         self._quietness = Quietness()
         self._seen: Mapping[str, _Seen] = {}
         self._growth = Growth()
+        self._sheds = Sheds()
         self._looked_at: float | None = None
         self._since: float | None = None
         self._needed: dict[int, int] = {}
@@ -153,7 +155,13 @@ class Watch:
         seen = tuple(self._completed(pod, statuses.get(pod.name)) for pod in pods)
         self._keep_watch(seen, spec, now)
         self._looked_at = now
-        watched = Watched(self._growth.per_s, self._since, self._most_needed(spec, now))
+        closed = {uid: each.closed for uid, each in self._seen.items()}
+        watched = Watched(
+            growth_per_s=self._growth.per_s,
+            since=self._since,
+            most_needed=self._most_needed(spec, now),
+            shed_in_vain=self._sheds.look(seen, closed, now),
+        )
         return seen, watched
 
     def decided(self, scaling: Scaling, spec: RealtimeClusterSpec) -> None:

@@ -10,7 +10,13 @@ import pytest
 from realtime_operator.crd.status import RealtimeClusterStatus, RebalanceStatus
 from realtime_operator.decide.actions import CordonNode, ShedNode
 from realtime_operator.decide.decision import Plan, decide
-from realtime_operator.decide.snapshot import DrainReason, KubernetesNode, NodeState, Pod
+from realtime_operator.decide.snapshot import (
+    DrainReason,
+    KubernetesNode,
+    NodeState,
+    Pod,
+    Watched,
+)
 from tests.unit.operator.fleets import (
     NOW,
     OLD,
@@ -92,6 +98,17 @@ def test_a_node_that_sheds_is_not_told_again() -> None:
     plan = planned(shedding("was-hot", 2000), loaded("a", 2500), loaded("b", 2500))
     assert sheds(plan)["was-hot"].count == 0
     assert not plan.status.rebalance.is_active
+
+
+def test_a_node_to_which_its_clients_come_back_is_left_alone() -> None:
+    """A load balancer that sticks to its nodes is stronger; others that are as full still shed."""
+    plan = planned(*HOT, watched=Watched(shed_in_vain=frozenset({"hot"})))
+    assert not sheds(plan)
+    assert "came back to it" in plan.status.rebalance.reason
+    assert not plan.status.rebalance.is_active
+    pods = [loaded("hotter", 7000), *HOT, loaded("newer", 0)]
+    plan = planned(*pods, watched=Watched(shed_in_vain=frozenset({"hot"})))
+    assert set(sheds(plan)) == {"hotter"}
 
 
 MACHINES = {"m": KubernetesNode("m", is_cordoned=True)}

@@ -366,3 +366,52 @@ def test_no_rate_is_ever_negative(
         for pod in watcher.pods:
             assert pod.load is None or (pod.load.deliveries_per_s or 0.0) >= 0.0
             assert pod.load is None or 0 <= pod.load.clients <= 1000
+
+
+def shed_and_look(watcher: Watcher, hot: int, cold: int, *, closed: int, **others: Any) -> bool:
+    """Let a node shed so many and have so many afterwards; whether that was in vain."""
+    watcher.look(hot=said(1000, shed={"remaining": closed}), cold=said(200, boot="2"))
+    watcher.look(hot=said(900, shed={"remaining": 1}, closed=99), cold=said(300, boot="2"))
+    assert not watcher.watched.shed_in_vain
+    watcher.look(hot=said(hot, closed=closed), cold=said(cold, boot="2"), **others)
+    return "hot" in watcher.watched.shed_in_vain
+
+
+@pytest.mark.parametrize(
+    ("hot", "cold", "closed", "is_in_vain"),
+    [
+        (1000, 200, 400, True),
+        (960, 240, 400, True),
+        (800, 400, 400, False),
+        (1300, 900, 400, False),  # all of them grow: it is no further above the others than half
+        (1000, 200, 100, False),  # so few may be chance
+    ],
+)
+def test_a_node_whose_clients_came_back_has_shed_in_vain(
+    watcher: Watcher, hot: int, cold: int, closed: int, *, is_in_vain: bool
+) -> None:
+    """Then a load balancer sends them there; what counts is how far it is above the average."""
+    watcher.spec = make_spec()
+    assert shed_and_look(watcher, hot, cold, closed=closed) == is_in_vain
+
+
+def test_a_shed_beside_which_nodes_came_or_went_says_nothing(watcher: Watcher) -> None:
+    """The average is another one then."""
+    watcher.spec = make_spec()
+    assert not shed_and_look(watcher, 1000, 200, closed=400, new=said(0, boot="3"))
+
+
+def test_a_node_that_has_shed_in_vain_is_left_alone_for_an_hour(watcher: Watcher) -> None:
+    """After that it may be tried again, and with a clock that was set back at once."""
+    watcher.spec = make_spec()
+    assert shed_and_look(watcher, 1000, 200, closed=400)
+    after = {"hot": said(1000, closed=400), "cold": said(200, boot="2")}
+    watcher.look(passed_s=3590, **after)
+    assert watcher.watched.shed_in_vain == {"hot"}
+    watcher.look(passed_s=10, **after)
+    assert not watcher.watched.shed_in_vain
+    again = Watcher()
+    again.spec = make_spec()
+    assert shed_and_look(again, 1000, 200, closed=400)
+    again.look(passed_s=-3600, **after)
+    assert not again.watched.shed_in_vain
