@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.kubernetes.cluster import ROOT, Cluster, Images
+from tests.support.kubernetes.lab import Lab
 from tests.support.prerequisites import require
 
 LAB: Final = ROOT / "tests/kubernetes/lab/kubelab"
@@ -100,6 +101,7 @@ def _lab() -> Iterator[Cluster]:
             shutil.which("helm", path=path) or "helm",
             BUILT,
             are_services_reachable=True,
+            lab=Lab(LAB),
         )
     finally:
         if not was_up:
