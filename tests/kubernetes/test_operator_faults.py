@@ -7,7 +7,7 @@ and who comes beside it decides the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
@@ -23,27 +23,34 @@ from tests.support.kubernetes.realtime_cluster import RealtimeCluster, until
 
 CLIENTS: Final = 150
 SECOND: Final = "second"
-OPERATORS: Final = "app.kubernetes.io/component=operator"
+OPERATORS: Final = f"app.kubernetes.io/component=operator,app.kubernetes.io/instance={OPERATOR}"
 GOES_ON_S: Final = 120
+
+
+def holder(cluster: Cluster, lease: str) -> str:
+    """Which operator acts by a lease."""
+    name: str = cluster.get("lease", lease, OPERATOR_NAMESPACE)["spec"]["holderIdentity"]
+    return name
 
 
 def operators(cluster: Cluster) -> list[dict[str, Any]]:
     """The Pods of all operators, the one that acts first."""
-    holder = cluster.get("lease", OPERATOR, OPERATOR_NAMESPACE)["spec"]["holderIdentity"]
+    acting = holder(cluster, OPERATOR)
     pods = cluster.find("pods", OPERATOR_NAMESPACE, OPERATORS)
-    return sorted(pods, key=lambda pod: pod["metadata"]["name"] != holder)
+    return sorted(pods, key=lambda pod: pod["metadata"]["name"] != acting)
 
 
 @pytest.fixture
-def second_operator(tried: RealtimeCluster) -> Iterator[None]:
+async def second_operator(tried: RealtimeCluster) -> AsyncIterator[None]:
     """Another release of the chart, which has a lease of its own and so acts too."""
     cluster = tried.cluster
     values = operator_values(cluster, replicas=1, crds={"install": False})
-    cluster.install(SECOND, "realtime-operator", OPERATOR_NAMESPACE, values)
-    lease = f"lease/{SECOND}-realtime-operator"
-    cluster.wait(lease, "jsonpath={.spec.holderIdentity}", OPERATOR_NAMESPACE, within_s=60)
+    release = (SECOND, "realtime-operator", OPERATOR_NAMESPACE)
+    await asyncio.to_thread(cluster.install, *release, values)
+    await until(lambda: holder(cluster, f"{SECOND}-{OPERATOR}") != "", within_s=60)
     yield
-    cluster.helm("uninstall", SECOND, "--namespace", OPERATOR_NAMESPACE, "--wait")
+    uninstall = ("uninstall", SECOND, "--namespace", OPERATOR_NAMESPACE, "--wait")
+    await asyncio.to_thread(cluster.helm, *uninstall)
 
 
 async def test_a_drain_outlives_both_replicas(tried: RealtimeCluster, lab: Lab) -> None:

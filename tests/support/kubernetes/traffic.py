@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -22,6 +23,8 @@ from tests.support.kubernetes.cluster import Cluster
 from tests.support.ledger import Ledger, Verdict
 from tests.support.recovering_client import RecoveringClient
 from tests.support.tokens import token
+
+logger = logging.getLogger(__name__)
 
 CHANNELS: Final = tuple(f"feed:{number}" for number in range(10))
 FEED: Final = {
@@ -84,6 +87,7 @@ class Traffic:
                         tasks.create_task(traffic._sample())
                         yield traffic
                         traffic._stopped.set()
+                    logger.info("traffic: %s", traffic.summary())
                 finally:
                     await asyncio.gather(*(client.close() for client in crowd))
 
@@ -97,6 +101,16 @@ class Traffic:
     def reconnects(self) -> Counter[int]:
         """How many clients had to come back how often."""
         return Counter(client.connections - 1 for client in self.clients)
+
+    def summary(self) -> str:
+        """What it has come to, in words."""
+        counted = sorted(self.reconnects().items())
+        reconnects = ", ".join(f"{clients} with {times}" for times, clients in counted)
+        return (
+            f"{len(self.clients)} clients, {self.ledger.count} publications acknowledged,"
+            f" clients by reconnects: {reconnects},"
+            f" at most {max(self.arrivals_per_s, default=0):.0f} arrivals/s"
+        )
 
     async def settle(self) -> None:
         """Publish no more, and wait until everybody has all of it."""
