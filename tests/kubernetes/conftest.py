@@ -109,7 +109,7 @@ def shared(installed: Installed) -> Iterator[RealtimeCluster]:
 @pytest.fixture
 def lab(cluster: Cluster) -> Lab:
     """What can break more than an API server would."""
-    require(cluster.lab is not None, "unset KUBECONFIG and take kind off PATH, for the lab")
+    require(cluster.lab is not None, "unset KUBECONFIG and set REALTIME_TEST_CLUSTER=lab")
     assert cluster.lab
     return cluster.lab
 
