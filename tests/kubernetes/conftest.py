@@ -101,7 +101,9 @@ def shared(installed: Installed) -> Iterator[RealtimeCluster]:
     )
     cluster.install(TRIED, "realtime-cluster", FAULTS, values)
     cluster.wait(f"rtc/{TRIED}", "condition=Available", FAULTS, within_s=AVAILABLE_S)
-    yield RealtimeCluster(cluster, TRIED, FAULTS)
+    made = RealtimeCluster(cluster, TRIED, FAULTS)
+    made.change(rebalance={"enabled": False})  # who reconnects is counted, and told by its cause
+    yield made
     cluster.helm("uninstall", TRIED, "--namespace", FAULTS, "--wait")
     cluster.kubectl("delete", "namespace", FAULTS, within_s=120)
 
