@@ -22,6 +22,7 @@ from realtime_operator.apply.executor import CarriedOut, Executor
 from realtime_operator.apply.kube_client import KubeClient
 from realtime_operator.crd.status import RealtimeClusterStatus
 from realtime_operator.decide.decision import Plan, decide
+from realtime_operator.decide.scaling import Limit
 from realtime_operator.decide.snapshot import NodeState, Snapshot
 from realtime_operator.decide.status import worth_writing
 from realtime_operator.errors import LeaseLostError, OperatorError
@@ -181,7 +182,17 @@ class Keeper:
         metrics.desired.labels(*self._place).set(status.desired_replicas)
         metrics.accepting.labels(*self._place).set(status.accepting_replicas)
         metrics.connections.labels(*self._place).set(status.connections.total)
-        metrics.silent.labels(*self._place).set(status.metrics.missing)
+        silent = status.metrics.stale + status.metrics.missing
+        metrics.silent.labels(*self._place).set(silent)
+        scaling, load = plan.scaling, plan.scaling.inputs
+        metrics.recommended.labels(*self._place).set(scaling.raw)
+        limited_by = {each.limit for each in scaling.limits}
+        for limit in Limit:
+            metrics.limited.labels(*self._place, limit).set(limit in limited_by)
+        metrics.demand.labels(*self._place).set(load.demand)
+        metrics.deliveries.labels(*self._place).set(load.deliveries_per_s)
+        metrics.busy.labels(*self._place).set(load.busy)
+        metrics.shedding.labels(*self._place).set(status.rebalance.shedding)
 
 
 def _is_scaled(snapshot: Snapshot, plan: Plan) -> bool:

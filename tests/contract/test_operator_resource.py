@@ -64,6 +64,15 @@ def test_the_schema_is_structural() -> None:
             assert isinstance(schema.get(bound, True), bool), place
 
 
+def test_no_rule_leans_on_what_an_empty_default_lacks() -> None:
+    """The API server checks a section's rules against its default, with no field filled in yet."""
+    spec = generate.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    for place, schema in _schemas(spec["properties"]["spec"]):
+        if "default" in schema:
+            for rule in schema.get("x-kubernetes-validations", ()):
+                assert "!has(self." in rule["rule"], place
+
+
 def test_every_field_says_what_it_means() -> None:
     """`kubectl explain` has words for every field of spec and status."""
     properties = generate.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]

@@ -182,6 +182,20 @@ async def test_a_cluster_is_brought_up_and_kept(world: World) -> None:
     assert world.holder == ""
 
 
+async def test_nodes_come_within_seconds_of_the_load(world: World) -> None:
+    """In mode Internal the operator finds the number itself, by what nodes say they carry."""
+    autoscaling = {"mode": "Internal", "metrics": {"intervalSeconds": 2, "timeoutSeconds": 1}}
+    spec = {**SPEC, "capacity": {"maxConnections": 10}, "autoscaling": autoscaling}
+    world.change(**spec)
+    await world.start_operator()
+    await world.until(lambda: len(world.accepting()) == 2, "two nodes accept")
+    for pod in world.accepting():
+        world.kubelet.node_of(pod).status |= {"num_clients": 9, "loop_busy": 0.1}
+    await world.until(lambda: len(world.accepting()) == 4, "four nodes accept")
+    told = [event["message"] for event in world.api.of_kind("events")]
+    assert any("connections to reckon with" in message for message in told)
+
+
 async def test_a_rollout_goes_on_after_the_operator_was_killed(world: World) -> None:
     """Another operator takes over in the middle, and every old node was cordoned and drained."""
     first = await world.start_operator()

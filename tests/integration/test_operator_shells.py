@@ -38,6 +38,7 @@ from realtime_operator.decide.actions import (
     PatchPod,
     SetBudget,
     SetFinalizer,
+    ShedNode,
 )
 from realtime_operator.decide.events import Event
 from realtime_operator.decide.snapshot import Pod, Snapshot
@@ -279,6 +280,7 @@ async def test_a_plan_is_carried_out(
             CordonNode(*where, "why"),
             DrainNode(*where, "why", 1.0, 1.0, 1.0),
             AbortDrain(*where, "why"),
+            ShedNode(*where, "why", 20, 2.5),
             SetBudget(*where, 7),
             DeleteSettings("old"),
         ),
@@ -292,7 +294,9 @@ async def test_a_plan_is_carried_out(
     old = api.objects[f"{TEAM}/pods/old"]["metadata"]
     assert (old["labels"]["a"], old["annotations"]["c"]) == ("b", "d")
     assert old["ownerReferences"] == [theirs, names.owner_reference(OWNER)]
-    assert [body.get("phase") for _, body in node.told] == ["cordon", "drain", "abort", None]
+    phases = ["cordon", "drain", "abort", None, None]
+    assert [body.get("phase") for _, body in node.told] == phases
+    assert ("/shed", {"count": 20, "rate_per_s": 2.5}) in node.told
 
 
 async def test_an_action_that_fails_does_not_stop_the_others(
@@ -502,6 +506,77 @@ async def test_a_look_brings_everything_together(
     assert snapshot.kubernetes_nodes["a"].is_cordoned
     assert snapshot.settings_revisions == {"rev"}
     assert await observer.look("team", "another") is None
+
+
+async def test_rates_are_found_from_one_look_to_the_next(
+    api: FakeApiServer,
+    kube: KubeClient,
+    start_node: Callable[[], Awaitable[FakeNode]],
+    session: aiohttp.ClientSession,
+) -> None:
+    """What a node counts becomes a rate; a node that hangs or lies keeps what it had."""
+    node = await start_node()
+    manifest = pod_manifest(OWNER, make_spec(), "rev", "chat-0")
+    api.put(f"{TEAM}/pods/chat-0", {**manifest, "status": {"podIP": node.ip}})
+    clock = iter([1000.0, 1010.0, 1020.0, 1030.0])
+    observer = Observer(
+        kube,
+        StatusReader(session, port=node.port),
+        Machines(kube),
+        operator_namespace="operators",
+        wall_clock=lambda: next(clock),
+    )
+    loads = []
+    for change in (
+        {"deliveries_total": 500, "loop_busy": 0.25},
+        {"deliveries_total": 1500},
+        {"deliveries_total": 9000, "loop_busy": "very"},
+        {"deliveries_total": 10, "loop_busy": 0.5},
+    ):
+        node.status |= change
+        snapshot = await observer.look("team", "chat")
+        assert snapshot
+        load = snapshot.pods[0].load
+        assert load
+        loads.append((load.deliveries_per_s, load.busy, load.seen_at))
+        assert (snapshot.pods[0].status is None) == (change.get("loop_busy") == "very")
+    assert loads == [
+        (None, 0.25, 1000.0),
+        (100.0, 0.25, 1010.0),
+        (100.0, 0.25, 1010.0),
+        (None, 0.5, 1030.0),
+    ]
+
+
+async def test_a_number_is_written_down_before_it_is_acted_upon(
+    api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
+) -> None:
+    """An operator that dies in between is followed by one that goes on from the same number."""
+    resource = api.objects[CLUSTER]
+    internal = {**resource["spec"], "autoscaling": {"mode": "Internal", "minReplicas": 4}}
+    api.put(CLUSTER, {**resource, "spec": internal})
+    metrics = Metrics()
+    parts = Parts(
+        observer=Observer(
+            kube, StatusReader(session, port=1), Machines(kube), operator_namespace="operators"
+        ),
+        executor=make_executor(kube, session),
+        events=EventTeller(kube, instance="a"),
+        kube=kube,
+        metrics=metrics,
+        heartbeats=Heartbeats(),
+    )
+    assert await Keeper("team", "chat", parts).round() == 5
+    order = [method for method, path in api.calls if path.endswith(("/status", "/pods"))]
+    assert order[-5:] == ["PATCH", "POST", "POST", "POST", "POST"]
+    scaling = api.objects[CLUSTER]["status"]["autoscaling"]
+    assert (scaling["desired"], scaling["limitedBy"]) == (4, "MinReplicas")
+    assert scaling["decisions"][0]["inputs"]["nodes"] == 0
+    exposed = metrics.expose().decode()
+    place = 'cluster="chat",{}namespace="team"'
+    assert f"realtime_operator_recommended_nodes{{{place.format('')}}} 1.0" in exposed
+    limited = place.format('limit="MinReplicas",')
+    assert f"realtime_operator_scaling_limited{{{limited}}} 1.0" in exposed
 
 
 async def test_a_policy_that_is_not_wanted_goes_if_it_is_ours(

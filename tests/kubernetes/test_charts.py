@@ -60,6 +60,8 @@ def test_an_api_server_takes_what_a_chart_renders(
         ({"valkey.enabled": "true", "node.chanel.x": "1"}, "chanel"),
         ({"valkey.enabled": "true", "replica": "3"}, "replica"),
         ({"valkey.enabled": "true", "update.mode": "Fast"}, "OneReconnect"),
+        ({"valkey.enabled": "true", "autoscaling.mode": "Sometimes"}, "External"),
+        ({"valkey.enabled": "true", "rebalance.treshold": "3"}, "treshold"),
         ({}, "say where Redis is"),
         (
             {"valkey.enabled": "true", "redis.address": "redis://other"},
@@ -75,6 +77,20 @@ def test_wrong_values_are_refused(cluster: Cluster, values: dict[str, str], told
     options = [f"--set={key}={value}" for key, value in values.items()]
     with pytest.raises(CommandFailed, match=told):
         cluster.helm("template", "demo", str(CHARTS / "realtime-cluster"), *options)
+
+
+@pytest.mark.parametrize("mode", ["Disabled", "Internal", "External"])
+def test_replicas_are_left_to_who_finds_them(cluster: Cluster, mode: str) -> None:
+    """An upgrade of the chart takes back no number that an autoscaler or the operator has found."""
+    chart, given = str(CHARTS / "realtime-cluster"), f"autoscaling.mode={mode},valkey.enabled=true"
+    text = cluster.helm("template", "demo", chart, "--set", given)
+    [spec] = [
+        each["spec"]
+        for each in yaml.safe_load_all(text)
+        if each and each["kind"] == "RealtimeCluster"
+    ]
+    assert spec.get("replicas") == (2 if mode == "Disabled" else None)
+    assert spec["autoscaling"] == {"mode": mode}
 
 
 def test_no_secret_is_rendered_twice_alike(cluster: Cluster) -> None:

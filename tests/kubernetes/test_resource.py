@@ -55,6 +55,30 @@ def test_a_right_one_is_taken(installed: Installed) -> None:
         (resource(update={"mode": "Fast"}), '"OneReconnect", "Frugal"'),
         (resource(update={"maxSurge": 2}), "leave it out, OneReconnect starts all new nodes"),
         (resource(drain={"windowSeconds": 0}), "greater than or equal to 1"),
+        (
+            resource(autoscaling={"minReplicas": 9, "maxReplicas": 4}),
+            "raise maxReplicas, or lower minReplicas",
+        ),
+        (
+            resource(autoscaling={"minReplicas": 2, "headroomNodes": 2}),
+            "set minReplicas above headroomNodes",
+        ),
+        (
+            resource(autoscaling={"targetConnectionPercent": 50}),
+            "scaleDown.maxUtilizationPercent below targetConnectionPercent",
+        ),
+        (
+            resource(autoscaling={"metrics": {"timeoutSeconds": 10}}),
+            "metrics.timeoutSeconds below",
+        ),
+        (
+            resource(autoscaling={"metrics": {"staleAfterSeconds": 5}}),
+            "at least metrics.intervalSeconds",
+        ),
+        (
+            resource(autoscaling={"mode": "Internal"}, node={"engine": {"type": "memory"}}),
+            "set maxReplicas to 1 instead",
+        ),
     ],
     ids=lambda case: None if isinstance(case, dict) else case[:24],
 )

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import ConfigDict, Field
 
 from realtime_operator.crd.model import Part, Passthrough, Percent, Rule, Seconds, rules
-from realtime_operator.crd.scaling import MAX_REPLICAS, AutoscalingSpec, RebalanceSpec
+from realtime_operator.crd.scaling import MAX_REPLICAS, RULES, AutoscalingSpec, RebalanceSpec
 
 GROUP: Final = "realtimecluster.dev"
 VERSION: Final = "v1alpha1"
@@ -253,7 +253,7 @@ class RealtimeClusterSpec(Part):
                 " || self.node.engine.type != 'memory' || (self.autoscaling.mode == 'Disabled'"
                 " ? self.replicas <= 1 : self.autoscaling.maxReplicas <= 1)",
                 "with node.engine.type memory every node is a cluster by itself: set replicas to 1,"
-                " with autoscaling.mode Disabled, or use redis",
+                " or use redis; unless autoscaling.mode is Disabled, set maxReplicas to 1 instead",
             ),
             Rule(
                 "has(self.engine.redis.addressSecretRef) || (has(self.node.engine)"
@@ -264,6 +264,7 @@ class RealtimeClusterSpec(Part):
                 "say where Redis is: set engine.redis.addressSecretRef, or"
                 " node.engine.redis.address where it needs no password",
             ),
+            *RULES,
         )
     )
 

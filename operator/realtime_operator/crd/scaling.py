@@ -4,11 +4,43 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from realtime_operator.crd.model import Part, Percent, Rule, Seconds, rules
+from realtime_operator.crd.model import Part, Percent, Rule, Seconds
 
 MAX_REPLICAS: Final = 1000
+
+
+RULES: Final = (
+    Rule(
+        "self.autoscaling.minReplicas <= self.autoscaling.maxReplicas",
+        "there is no number of nodes between autoscaling.minReplicas and a lower maxReplicas: raise"
+        " maxReplicas, or lower minReplicas",
+    ),
+    Rule(
+        "self.autoscaling.minReplicas > self.autoscaling.headroomNodes",
+        "autoscaling.headroomNodes are nodes that may be lost, and somebody has to be left: set"
+        " minReplicas above headroomNodes",
+    ),
+    Rule(
+        "self.autoscaling.scaleDown.maxUtilizationPercent"
+        " < self.autoscaling.targetConnectionPercent",
+        "a node would be taken away and added again in turn: set"
+        " autoscaling.scaleDown.maxUtilizationPercent below targetConnectionPercent",
+    ),
+    Rule(
+        "self.autoscaling.metrics.timeoutSeconds < self.autoscaling.metrics.intervalSeconds",
+        "a round would not be over before the next: set autoscaling.metrics.timeoutSeconds below"
+        " metrics.intervalSeconds",
+    ),
+    Rule(
+        "self.autoscaling.metrics.staleAfterSeconds >= self.autoscaling.metrics.intervalSeconds",
+        "every answer would be too old by the next round: set"
+        " autoscaling.metrics.staleAfterSeconds to at least metrics.intervalSeconds",
+    ),
+)
+"""Rules of the whole spec: the API server checks those of a section against its bare default, which
+is empty."""
 
 
 class PredictionSpec(Part):
@@ -48,21 +80,6 @@ class ScaleDownSpec(Part):
 class ScrapeSpec(Part):
     """How nodes are asked for their load."""
 
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            Rule(
-                "self.timeoutSeconds < self.intervalSeconds",
-                "a round would not be over before the next: set metrics.timeoutSeconds below"
-                " metrics.intervalSeconds",
-            ),
-            Rule(
-                "self.staleAfterSeconds >= self.intervalSeconds",
-                "every answer would be too old by the next round: set metrics.staleAfterSeconds to"
-                " at least metrics.intervalSeconds",
-            ),
-        )
-    )
-
     interval_seconds: Annotated[Seconds, Field(ge=2, le=300)] = 10
     """How often. Nodes that are needed are decided on within this time."""
 
@@ -76,26 +93,6 @@ class ScrapeSpec(Part):
 
 class AutoscalingSpec(Part):
     """Who says how many nodes there are."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            Rule(
-                "self.minReplicas <= self.maxReplicas",
-                "there is no number of nodes between autoscaling.minReplicas and a lower"
-                " maxReplicas: raise maxReplicas, or lower minReplicas",
-            ),
-            Rule(
-                "self.minReplicas > self.headroomNodes",
-                "autoscaling.headroomNodes are nodes that may be lost, and somebody has to be left:"
-                " set minReplicas above headroomNodes",
-            ),
-            Rule(
-                "self.scaleDown.maxUtilizationPercent < self.targetConnectionPercent",
-                "a node would be taken away and added again in turn: set"
-                " autoscaling.scaleDown.maxUtilizationPercent below targetConnectionPercent",
-            ),
-        )
-    )
 
     mode: Literal["Disabled", "Internal", "External"] = "Disabled"
     """`Disabled`: as many nodes as `replicas` says. `Internal`: the operator finds the number, and

@@ -14,8 +14,6 @@ from enum import StrEnum
 class Limit(StrEnum):
     """What may keep the number of nodes from being what is asked for."""
 
-    DELETED = "Deleted"
-    """The cluster goes, and nobody decides about it any more."""
     PAUSED = "Paused"
     """spec.paused."""
     MAX_REPLICAS = "MaxReplicas"

@@ -66,7 +66,43 @@ class Metrics:
         )
         self.silent = Gauge(
             "realtime_operator_silent_nodes",
-            "Ready nodes that did not answer in the last round.",
+            "Nodes that may have clients and did not answer in the last round.",
+            _CLUSTER,
+            registry=self._registry,
+        )
+        self.recommended = Gauge(
+            "realtime_operator_recommended_nodes",
+            "Nodes that the load, or spec.replicas, asks for before any limit.",
+            _CLUSTER,
+            registry=self._registry,
+        )
+        self.limited = Gauge(
+            "realtime_operator_scaling_limited",
+            "1 while this limit keeps the number of nodes from being what is asked for.",
+            (*_CLUSTER, "limit"),
+            registry=self._registry,
+        )
+        self.demand = Gauge(
+            "realtime_operator_demand_connections",
+            "Connections to reckon with: those there are, and those that growth is to bring.",
+            _CLUSTER,
+            registry=self._registry,
+        )
+        self.deliveries = Gauge(
+            "realtime_operator_deliveries_per_second",
+            "Publications that all nodes write to their clients per second.",
+            _CLUSTER,
+            registry=self._registry,
+        )
+        self.busy = Gauge(
+            "realtime_operator_busy_loops",
+            "Work of all event loops together; 1 is one that never rests.",
+            _CLUSTER,
+            registry=self._registry,
+        )
+        self.shedding = Gauge(
+            "realtime_operator_shedding_nodes",
+            "Nodes that send clients elsewhere to even out the cluster.",
             _CLUSTER,
             registry=self._registry,
         )
@@ -75,7 +111,8 @@ class Metrics:
         """Tell nothing of a cluster any more that is gone."""
         labels = {"namespace": namespace, "cluster": cluster}
         counted = (self.desired, self.accepting, self.connections, self.silent)
-        for instrument in (self.rounds, self.nodes, *counted):
+        load = (self.recommended, self.limited, self.demand, self.deliveries, self.busy)
+        for instrument in (self.rounds, self.nodes, *counted, *load, self.shedding):
             instrument.remove_by_labels(labels)
 
     def expose(self) -> bytes:
