@@ -1,4 +1,8 @@
-"""The command line: `run` looks after clusters, `crd` prints the definition of their resource."""
+"""The command line: `run` looks after clusters; the other commands tell people something.
+
+`crd` prints the definition of the resource, `explain` why a cluster has as many nodes as it has,
+`simulate` what settings would do before they are applied.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,9 @@ from realtime_operator import __version__
 from realtime_operator.app import run
 from realtime_operator.crd.generate import render
 from realtime_operator.errors import OperatorError
+from realtime_operator.explain import explain
 from realtime_operator.settings import OperatorSettings
+from realtime_operator.simulate.command import add_arguments, simulate
 from realtime_operator.telemetry.logging import configure_logging
 
 
@@ -42,6 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     running.set_defaults(run=_run)
     crd = commands.add_parser("crd", help="print the CustomResourceDefinition")
     crd.set_defaults(run=_crd)
+    explaining = commands.add_parser("explain", help="tell why a cluster has so many nodes")
+    explaining.add_argument("cluster", help="name of a RealtimeCluster")
+    explaining.add_argument("-n", "--namespace", default="default", help="its namespace (default)")
+    explaining.set_defaults(run=_explain)
+    simulating = commands.add_parser("simulate", help="try settings on a cluster that is not there")
+    add_arguments(simulating)
+    simulating.set_defaults(run=simulate)
     return parser
 
 
@@ -49,6 +62,11 @@ def _run(options: argparse.Namespace) -> int:
     settings = OperatorSettings.from_environment(os.environ)
     configure_logging(settings.log_level)
     asyncio.run(run(settings, options.namespace or ()))
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    sys.stdout.write(asyncio.run(explain(options.namespace, options.cluster)))
     return 0
 
 

@@ -19,6 +19,14 @@ class SpecError(OperatorError):
     """A RealtimeCluster that the API server let through and that still cannot be understood."""
 
 
+class MissingClusterError(OperatorError):
+    """Somebody asks about a RealtimeCluster that is not there."""
+
+
+class SimulationError(OperatorError):
+    """A simulation was asked for that cannot be; the message says what can."""
+
+
 class ApiServerError(OperatorError):
     """The API server refused a call, or did not answer it."""
 

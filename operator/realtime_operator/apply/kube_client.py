@@ -25,7 +25,7 @@ from realtime_operator.build.names import (
     owner_reference,
 )
 from realtime_operator.crd.realtime_cluster import GROUP, KIND, PLURAL, VERSION
-from realtime_operator.errors import ApiServerError
+from realtime_operator.errors import ApiServerError, SettingsError
 
 Object = dict[str, Any]
 
@@ -71,14 +71,22 @@ class KubeClient:
 
     @classmethod
     async def connect(cls) -> Self:
-        """Use the service account of the Pod that this runs in, or else KUBECONFIG."""
+        """Use the service account of the Pod that this runs in, or else KUBECONFIG.
+
+        Raises `SettingsError` if neither says where the API server is.
+        """
         configuration = client.Configuration()
-        if "KUBERNETES_SERVICE_HOST" in os.environ:
-            config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
-        else:
-            await config.load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=os.environ.get("KUBECONFIG"), client_configuration=configuration
-            )
+        try:
+            if "KUBERNETES_SERVICE_HOST" in os.environ:
+                config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+            else:
+                await config.load_kube_config(  # type: ignore[no-untyped-call]
+                    config_file=os.environ.get("KUBECONFIG"), client_configuration=configuration
+                )
+        except config.ConfigException as error:
+            raise SettingsError(
+                f"no API server is known: {error} Set KUBECONFIG to a file that names one"
+            ) from None
         return cls(client.ApiClient(configuration))
 
     async def close(self) -> None:

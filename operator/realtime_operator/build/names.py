@@ -26,6 +26,7 @@ MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 
 # annotations
 ACTIVE_SINCE: Final = f"{GROUP}/active-since"
+REOPENED_AT: Final = f"{GROUP}/reopened-at"
 DRAIN_ID: Final = f"{GROUP}/drain-id"
 DRAIN_STATE: Final = f"{GROUP}/drain-state"
 DRAIN_REASON: Final = f"{GROUP}/drain-reason"

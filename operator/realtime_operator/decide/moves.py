@@ -57,6 +57,7 @@ def _patch(fleet: Fleet, pod: Pod, step: Step, want: Want | None) -> PatchPod | 
         case NodeState.ACTIVE:
             if pod.drain:
                 annotations |= NO_RECORD
+                annotations[names.REOPENED_AT] = f"{fleet.now:.3f}"
             if pod.active_since is None:
                 annotations[names.ACTIVE_SINCE] = f"{fleet.now:.3f}"
         case NodeState.CORDONED | NodeState.DRAINING | NodeState.FORCING:
@@ -103,8 +104,11 @@ def _changed_record(fleet: Fleet, pod: Pod, step: Step, want: Want | None) -> di
 
 
 def window_s(fleet: Fleet, pod: Pod) -> float:
-    """How long a node's drain may take: as asked for, or longer where the budget needs it."""
-    needed = (pod.clients or 0) / fleet.budget_per_s * BUDGET_SPARE
+    """How long a node's drain may take: as asked for, or longer where the budget needs it.
+
+    The budget is everybody's: who drains beside others gets a part of it.
+    """
+    needed = (pod.clients or 0) * fleet.drains_at_once / fleet.budget_per_s * BUDGET_SPARE
     return max(float(fleet.spec.drain.window_seconds), needed)
 
 

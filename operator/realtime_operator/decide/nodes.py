@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from typing import Final
 
 from realtime_operator.build.revision import revision_of
 from realtime_operator.decide.drain import LEAVING, MOVING, MOVING_PHASES, state_of
 from realtime_operator.decide.snapshot import NodeState, Pod, Snapshot
+
+_WITH_CLIENTS: Final = MOVING | {NodeState.CORDONED}
 
 
 class Nodes:
@@ -70,6 +73,12 @@ class Nodes:
     def moving(self) -> list[Pod]:
         """Nodes whose clients are being sent away, by us or because somebody deleted their Pods."""
         return [pod for pod in self.snapshot.pods if self._moves(pod)]
+
+    @cached_property
+    def drains_at_once(self) -> int:
+        """How many nodes share the budget, if all that are on their way out are let go."""
+        leaving = sum(1 for state in self.states.values() if state in _WITH_CLIENTS)
+        return max(1, min(self.spec.update.max_concurrent_drains, leaving))
 
     @property
     def is_rolling(self) -> bool:

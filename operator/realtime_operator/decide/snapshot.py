@@ -191,6 +191,8 @@ class Pod:
     """Whether it is labelled for the public Service."""
     active_since: float | None = None
     """When it first became active."""
+    reopened_at: float = 0.0
+    """When its last drain was called off; 0 if none was."""
     drain: DrainRecord | None = None
     grace_s: int | None = None
     """What its manifest gives it to end; None if that does not say."""

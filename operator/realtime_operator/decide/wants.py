@@ -58,8 +58,10 @@ def _refuses_clients(fleet: Fleet, pod: Pod) -> bool:
     is_shut = pod.status is None or pod.status.drain_phase != "serving"
     if pod.drain:
         return is_shut and pod.drain.reason == DrainReason.REFUSES
-    should_serve = fleet.states[pod.name] == NodeState.ACTIVE
-    return bool(should_serve and is_shut and pod.status and pod.status.phase_s >= REFUSES_S)
+    if not is_shut or pod.status is None or fleet.states[pod.name] != NodeState.ACTIVE:
+        return False
+    told_for_s = min(pod.status.phase_s, fleet.now - pod.reopened_at)
+    return told_for_s >= REFUSES_S
 
 
 def _surplus(fleet: Fleet, wants: Mapping[str, Want]) -> list[Pod]:

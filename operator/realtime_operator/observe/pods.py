@@ -48,6 +48,7 @@ def read_pod(manifest: Object, cluster_uid: str) -> Pod | None:
         deleted_until=seconds(deleted) if deleted else None,
         is_accepting=labels.get(names.ACCEPTING) == "true",
         active_since=_number(active_since),
+        reopened_at=_number(annotations.get(names.REOPENED_AT)) or 0.0,
         drain=DrainRecord.read(annotations),
         grace_s=manifest.get("spec", {}).get("terminationGracePeriodSeconds"),
         admin_key=_admin_key(manifest.get("spec", {})),

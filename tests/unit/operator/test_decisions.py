@@ -172,6 +172,7 @@ def test_raising_replicas_again_calls_a_drain_off() -> None:
     patch = of(plan, PatchPod)[0]
     assert patch.labels == {names.ACCEPTING: "true"}
     assert patch.annotations[names.DRAIN_STATE] is None
+    assert float(patch.annotations[names.REOPENED_AT]) == NOW
     assert "DrainAborted" in told(plan)
 
 
@@ -284,6 +285,22 @@ def test_a_node_is_given_longer_where_the_budget_needs_it() -> None:
     assert order.deadline_s > 900
 
 
+def test_nodes_that_drain_together_share_the_budget_and_are_given_the_time_for_it() -> None:
+    """Each of two gets half of the budget, so it needs twice as long as it would alone."""
+    cordoned = [leaving(f"old-{n}", NodeState.CORDONED, clients=5000, revision=OLD) for n in (0, 1)]
+    spec = {
+        **TWO,
+        "reconnectBudget": {"connectionsPerSecondPerNode": 10},
+        "update": {"maxConcurrentDrains": 2},
+    }
+    new = [make_pod("new-0"), make_pod("new-1")]
+    orders = of(planned(make_snapshot(*cordoned, *new, spec=spec)), DrainNode)
+    assert len(orders) == 2
+    assert all(order.deadline_s > 10_000 / 20 for order in orders)
+    alone = of(planned(make_snapshot(cordoned[0], *new, spec=spec)), DrainNode)
+    assert alone[0].deadline_s < 10_000 / 20
+
+
 def test_a_node_that_does_not_know_of_its_drain_is_told_again() -> None:
     """A lost order is given again, with what is left of the time."""
     record = make_record(NodeState.DRAINING, deadline=NOW + 10)
@@ -348,6 +365,8 @@ def test_a_node_that_stays_shut_is_replaced() -> None:
     assert of(plan, AbortDrain)
     assert not of(plan, CreatePod)
     late = replace(early, status=make_status(5, **shut, phase_s=REFUSES_S))
+    just_told = replace(late, reopened_at=NOW - REFUSES_S + 1)  # it was cordoned for long before
+    assert of(planned(make_snapshot(just_told, make_pod("b"), spec=TWO)), AbortDrain)
     plan = planned(make_snapshot(late, make_pod("b"), spec=TWO))
     assert len(of(plan, CreatePod)) == 1
     patch = of(plan, PatchPod)[0]
