@@ -52,6 +52,7 @@ class Traffic:
         """Clients that connected, by second."""
         self._backend = backend
         self._stopped = asyncio.Event()
+        self._all_acknowledged = asyncio.Event()
 
     @classmethod
     @asynccontextmanager
@@ -115,6 +116,9 @@ class Traffic:
     async def settle(self) -> None:
         """Publish no more, and wait until everybody has all of it."""
         self._stopped.set()
+        # What is acknowledged later than anybody looks would count as lost.
+        async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
+            await self._all_acknowledged.wait()
         readings = [client.reading for client in self.clients]
         await eventually(
             lambda: self.all_follow() and all(map(self.ledger.is_up_to_date, readings)),
@@ -137,6 +141,7 @@ class Traffic:
                 call = calls.create_task(self._publish(number))
                 call.add_done_callback(lambda _: room.release())
                 await asyncio.sleep(1 / per_s)
+        self._all_acknowledged.set()
 
     async def _publish(self, number: int) -> None:
         channel = CHANNELS[number % len(CHANNELS)]
