@@ -116,10 +116,11 @@ class _Autoscaler:
         before = period_began_with(self._nodes)
         if before is None:
             before = self._current
+        before = max(before, self._scaling.min_replicas)  # to begin with these is no step
         most = before + rule.max_nodes
         if self._is_crowded:
             most = max(most, 2 * before)
-        most = max(most, self._current, self._scaling.min_replicas)
+        most = max(most, self._current)
         if wanted <= most:
             return wanted, []
         reason = (

@@ -242,6 +242,10 @@ def test_a_new_cluster_begins_with_its_least_number() -> None:
     plan = planned(scaled(desired=0, autoscaling={"minReplicas": 8, "scaleUp": {"maxNodes": 1}}))
     assert plan.scaling.desired == 8
     assert plan.scaling.previous == 0
+    begun = ScaleUpStatus(since=timestamp(NOW - 9), replicas_before=0)
+    rule = {"minReplicas": 8, "scaleUp": {"maxNodes": 1}}
+    plan = planned(scaled(*fleet_of(8, 80), scale_up=begun, autoscaling=rule))
+    assert plan.scaling.desired == 9
 
 
 def test_never_more_than_the_most() -> None:

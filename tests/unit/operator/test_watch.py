@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -257,6 +257,7 @@ def test_the_highest_need_of_the_window_is_remembered(watcher: Watcher) -> None:
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=300))
+@settings(deadline=None)
 def test_no_more_is_remembered_than_the_window_has_parts(needs: list[int]) -> None:
     """However long and often is watched, sixty numbers are kept, and one entry for each Pod."""
     watcher = Watcher()
@@ -290,6 +291,7 @@ answers = st.one_of(
 
 
 @given(st.lists(st.tuples(st.floats(-100, 100), answers, answers), max_size=30))
+@settings(deadline=None)
 def test_no_rate_is_ever_negative(
     looks: list[tuple[float, ReportedStatus | None, ReportedStatus | None]],
 ) -> None:
