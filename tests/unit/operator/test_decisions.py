@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from realtime_operator.apply.drain_client import request_of
 from realtime_operator.build import names
 from realtime_operator.build.node_settings import FILE
 from realtime_operator.crd.status import RealtimeClusterStatus
@@ -42,6 +43,7 @@ from tests.unit.operator.fleets import (
     NEW,
     NOW,
     OLD,
+    SPEC,
     leaving,
     make_pod,
     make_record,
@@ -283,6 +285,15 @@ def test_a_node_is_given_longer_where_the_budget_needs_it() -> None:
     order = of(planned(make_snapshot(cordoned, make_pod("new-0"), spec=spec)), DrainNode)[0]
     assert order.rate_per_s == 10
     assert order.deadline_s > 900
+
+
+def test_a_node_that_was_shut_long_ago_has_its_whole_window() -> None:
+    """The deadline is told as a node counts it: from when its door was shut."""
+    cordoned = leaving("old-0", NodeState.CORDONED, clients=50, revision=OLD)
+    cordoned = replace(cordoned, drain=make_record(NodeState.CORDONED, cordoned_at=NOW - 1000))
+    order = of(planned(make_snapshot(cordoned, make_pod("new-0"), spec=ONE)), DrainNode)[0]
+    _, told = request_of(order)
+    assert told["deadline_s"] == 1000 + SPEC.drain.window_seconds + NODE_PATIENCE_S
 
 
 def test_nodes_that_drain_together_share_the_budget_and_are_given_the_time_for_it() -> None:
