@@ -54,9 +54,22 @@ def login(**kwargs: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401 - kopf h
 
 @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
 async def cluster_changed(
-    *, name: str, namespace: str | None, memo: kopf.Memo, **_: object
+    *,
+    type: str | None,  # noqa: A002 - as kopf names it
+    name: str,
+    namespace: str | None,
+    meta: Mapping[str, Any],
+    memo: kopf.Memo,
+    **_: object,
 ) -> None:
-    """A RealtimeCluster is there, has changed, or is gone: its keeper finds out."""
+    """A RealtimeCluster is there, has changed, or is gone: its keeper finds out.
+
+    That only its status has changed is no news: the operator has just written it.
+    """
+    now_is = (meta.get("generation"), meta.get("deletionTimestamp"), meta.get("finalizers"))
+    if type == "MODIFIED" and memo.get("seen") == now_is:
+        return
+    memo["seen"] = now_is
     keepers: Keepers = memo.keepers
     keepers.look_after(namespace or "", name)
 

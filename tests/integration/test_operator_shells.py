@@ -49,9 +49,10 @@ from realtime_operator.errors import (
     OperatorError,
     SpecError,
 )
-from realtime_operator.health import HealthServer, Heartbeats
+from realtime_operator.health import STALE_AFTER_S, HealthServer, Heartbeats
 from realtime_operator.lease import Lease
-from realtime_operator.observe.node_metrics import StatusReader
+from realtime_operator.observe import node_metrics
+from realtime_operator.observe.node_metrics import LONGEST_S, StatusReader
 from realtime_operator.observe.observer import Machines, Observer
 from realtime_operator.reconcile import Keeper, Parts
 from realtime_operator.telemetry.metrics import Metrics
@@ -168,6 +169,35 @@ async def test_nodes_are_asked_at_once_and_bad_answers_are_missing(
     reports = await StatusReader(session, port=good.port).read_all(pods, SCRAPE)
     assert list(reports) == [good.ip]
     assert reports[good.ip].boot_id == f"boot of {good.ip}"
+
+
+async def test_who_is_gone_is_asked_last(
+    start_node: Callable[[], Awaitable[FakeNode]], session: aiohttp.ClientSession
+) -> None:
+    """However many nodes of a lost zone hang, those that are ready are asked before time is up."""
+    good, hung = await start_node(), await start_node()
+    hung.is_hung = True
+    lost = [make_pod(hung, name=f"lost-{n}", is_ready=n % 2 == 0) for n in range(2 * AT_ONCE)]
+    lost = [replace(pod, deleted_until=9.0) if pod.is_ready else pod for pod in lost]
+    how = ScrapeSpec.model_construct(interval_seconds=0.4, timeout_seconds=0.3)
+    pods = [*lost, make_pod(good, is_ready=True)]
+    reports = await StatusReader(session, port=good.port).read_all(pods, how)
+    assert list(reports) == [good.ip]
+
+
+async def test_a_look_is_bounded_however_rarely_nodes_are_asked(
+    start_node: Callable[[], Awaitable[FakeNode]],
+    session: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The round has to come round before its heartbeat is missed."""
+    monkeypatch.setattr(node_metrics, "LONGEST_S", 0.2)
+    assert LONGEST_S < STALE_AFTER_S
+    hung = await start_node()
+    hung.is_hung = True
+    how = ScrapeSpec(interval_seconds=300, timeout_seconds=60)
+    async with asyncio.timeout(10):
+        assert not await StatusReader(session, port=hung.port).read_all([make_pod(hung)], how)
 
 
 async def test_an_answer_may_come_in_parts(

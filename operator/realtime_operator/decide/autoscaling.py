@@ -44,6 +44,7 @@ def autoscale(nodes: Nodes) -> Scaling:
             wanted,
             "spec.replicas",
             inputs=load,
+            needed_to_shrink=_needed_to_shrink(nodes, load),  # for a mode that may be set next
         )
     return _Autoscaler(nodes, load).decide()
 
@@ -77,7 +78,6 @@ class _Autoscaler:
             limits += bounded
         else:
             desired, limits = wanted, bounded
-        is_known = not self._load.missing and bool(self._nodes.serving)
         return Scaling(
             mode=self._scaling.mode,
             at=self._nodes.now,
@@ -87,7 +87,7 @@ class _Autoscaler:
             reason=asked.reason,
             limits=tuple(limits),
             inputs=self._load,
-            needed_to_shrink=self._least.nodes if is_known else None,
+            needed_to_shrink=_needed_to_shrink(self._nodes, self._load),
         )
 
     def _asked(self) -> Need:
@@ -165,12 +165,19 @@ class _Autoscaler:
         shut = [pod for pod in nodes.live if pod.status and not pod.status.accepting]
         if going := _names(sorted({pod.name for pod in [*nodes.leaving, *nodes.moving, *shut]})):
             yield Limitation(Limit.DRAIN, f"{going} is on its way out already")
+        elif (too_many := self._too_many()) > 0:
+            yield Limitation(Limit.DRAIN, f"{too_many} nodes more than wanted are still there")
         if shedding := _names([pod.name for pod in nodes.shedding]):
             yield Limitation(Limit.REBALANCE, f"{shedding} sends clients elsewhere")
         if refusal := self._against_fewer():
             yield Limitation(Limit.CAPACITY, refusal)
         if not self._is_external and (refusal := self._against_so_soon()):
             yield Limitation(Limit.STABILIZATION, refusal)
+
+    def _too_many(self) -> int:
+        """Nodes that should go and have not begun to: each was granted by the load of its time."""
+        staying = [pod for pod in self._nodes.live if not self._nodes.is_leaving(pod)]
+        return len(staying) - self._current
 
     def _without_rates(self) -> list[str]:
         """Nodes whose answers do not tell yet what is steered by."""
@@ -219,6 +226,13 @@ def current(nodes: Nodes) -> int:
     return max(old, len(staying) - old)
 
 
+def _needed_to_shrink(nodes: Nodes, load: Inputs) -> int | None:
+    """How many nodes would be enough at what a scale-down may reach; None: it is not known."""
+    if load.missing or not nodes.serving:
+        return None
+    return demand.to_shrink(nodes.spec, load).nodes
+
+
 def period_began_with(nodes: Nodes) -> int | None:
     """How many nodes were wanted when the period of scaleUp began; None if there is none now."""
     known = nodes.snapshot.status.autoscaling
@@ -226,7 +240,8 @@ def period_began_with(nodes: Nodes) -> int | None:
         return None
     since = read_timestamp(known.scale_up.since)
     period_s = nodes.spec.autoscaling.scale_up.period_seconds
-    return known.scale_up.replicas_before if nodes.now < since + period_s else None
+    # One that begins later was begun by a clock that was set back since.
+    return known.scale_up.replicas_before if since <= nodes.now < since + period_s else None
 
 
 def _names(names: list[str]) -> str:

@@ -135,5 +135,5 @@ def _draining(fleet: Fleet) -> Aspect:
     if not leaving and not fleet.moving:
         return Aspect("Draining", False, "NoDrain")  # noqa: FBT003
     names = [f"{pod.name} ({pod.drain.reason if pod.drain else 'Eviction'})" for pod in leaving]
-    names += [pod.name for pod in fleet.moving if pod not in leaving]
+    names += [pod.name for pod in fleet.moving if not fleet.is_leaving(pod)]
     return Aspect("Draining", True, "NodesLeave", ", ".join(names[:10]))  # noqa: FBT003

@@ -5,8 +5,8 @@
 
 Deliveries are what nodes write to sockets, not what they read of channels: that would grow with
 every node that is added, and call for another. Draining nodes' clients are part of the demand:
-they are about to come to the others. A node that does not answer has what it had last; counted as
-nothing, it would make the cluster look idle.
+they are about to come to the others. A node that does not answer has what it had last, until its
+Pod should have ended; counted as nothing, it would make the cluster look idle.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
 from realtime_operator.decide.nodes import Nodes
 from realtime_operator.decide.scaling import Inputs
+from realtime_operator.decide.snapshot import Pod
 
 LONGEST_LEAD_S: Final = 300.0
 """Growth is not looked ahead for longer, however long nodes took to start."""
@@ -39,11 +40,7 @@ class Need(NamedTuple):
 def measured(nodes: Nodes) -> Inputs:
     """The load of all nodes together."""
     stale_after_s = nodes.spec.autoscaling.metrics.stale_after_seconds
-    loads = [
-        pod.load
-        for pod in nodes.snapshot.pods
-        if pod.load and not pod.has_failed and not pod.problem
-    ]
+    loads = [pod.load for pod in nodes.snapshot.pods if pod.load and _carries(pod, nodes.now)]
     stale = sum(
         1 for pod in nodes.silent if pod.load and nodes.now - pod.load.seen_at <= stale_after_s
     )
@@ -61,6 +58,17 @@ def measured(nodes: Nodes) -> Inputs:
         stale=stale,
         missing=len(nodes.silent) - stale,
     )
+
+
+def _carries(pod: Pod, now: float) -> bool:
+    """Whether what is known of a Pod's load still counts.
+
+    A Pod of a machine that is lost stays Terminating for as long as the machine stays so: once its
+    grace is over, its clients are counted where they went.
+    """
+    if pod.has_failed or pod.problem:
+        return False
+    return pod.status is not None or now < (pod.deleted_until or math.inf)
 
 
 def to_carry(spec: RealtimeClusterSpec, load: Inputs) -> Need:

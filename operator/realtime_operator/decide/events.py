@@ -113,7 +113,7 @@ def _scaling_events(
         grows = before.desired_replicas < after.desired_replicas
         change = f"from {before.desired_replicas} to {after.desired_replicas} nodes"
         key = f"{fleet.snapshot.generation}"
-        if scaling.mode == "Internal":  # it may go up and down while the spec stays
+        if scaling.mode != "Disabled":  # it goes up and down while the spec stays
             key += f": {change}@{int(fleet.now // SCALED_AGAIN_S)}"
         yield Event("ScaledUp" if grows else "ScaledDown", f"{change} ({scaling.reason})", key)
     for each in scaling.limits[:1]:

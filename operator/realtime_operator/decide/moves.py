@@ -119,10 +119,7 @@ def lost_its_backplane(fleet: Fleet, pod: Pod) -> bool:
     """
     if pod.status is None or pod.status.backplane_available:
         return False
-    return any(
-        other.status and other.status.backplane_available and other.name != pod.name
-        for other in fleet.accepting
-    )
+    return fleet.has_backplane
 
 
 def _telling(fleet: Fleet, pod: Pod, step: Step) -> Iterator[Action]:

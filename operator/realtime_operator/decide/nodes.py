@@ -65,6 +65,11 @@ class Nodes:
         return [pod for pod in self.serving if pod.status is None]
 
     @cached_property
+    def has_backplane(self) -> bool:
+        """Whether any node that accepts clients can reach Redis."""
+        return any(pod.status and pod.status.backplane_available for pod in self.accepting)
+
+    @cached_property
     def shedding(self) -> list[Pod]:
         """Nodes that send some of their clients elsewhere while they serve."""
         return [pod for pod in self.live if pod.status and pod.status.shed_remaining is not None]

@@ -73,7 +73,7 @@ def worth_writing(
     """
     if _without_counts(written) != _without_counts(now_is):
         return True
-    if written_s_ago < WRITTEN_EVERY_S:
+    if 0 <= written_s_ago < WRITTEN_EVERY_S:  # less: the clock was set back
         return False
     numbers = zip(_numbers(written), _numbers(now_is), strict=True)
     if any(abs(after - before) > max(before, 1) * WORTH_WRITING for before, after in numbers):

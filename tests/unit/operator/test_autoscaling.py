@@ -180,6 +180,18 @@ def test_what_does_not_run_carries_nothing() -> None:
     assert plan.scaling.inputs.connections == 20
 
 
+def test_a_pod_that_never_ends_is_not_counted_for_ever() -> None:
+    """Its machine is lost: its clients may be there while its grace lasts, or if it says so."""
+    lost = loaded("lost", 90, status=None, deleted_until=NOW + 1)
+
+    def connections(pod: Pod) -> int:
+        return planned(scaled(*fleet_of(2, 10), pod)).scaling.inputs.connections
+
+    assert connections(lost) == 110
+    assert connections(replace(lost, deleted_until=NOW)) == 20
+    assert connections(loaded("slow", 90, deleted_until=NOW - 5)) == 110
+
+
 # --- up -----------------------------------------------------------------------------------------
 
 
@@ -215,6 +227,9 @@ def test_no_more_come_within_a_period_than_the_step_allows() -> None:
     assert plan.status.autoscaling.scale_up == begun
     over = ScaleUpStatus(since=timestamp(NOW - 60), replicas_before=10)
     plan = planned(scaled(*pods, desired=12, scale_up=over, autoscaling=step))
+    assert plan.scaling.desired == 13
+    set_back = ScaleUpStatus(since=timestamp(NOW + 3600), replicas_before=10)
+    plan = planned(scaled(*pods, desired=12, scale_up=set_back, autoscaling=step))
     assert plan.scaling.desired == 13
     spoiled = ScaleUpStatus(since="yesterday", replicas_before=1)
     plan = planned(scaled(*pods, desired=12, scale_up=spoiled, autoscaling=step))
@@ -351,6 +366,16 @@ def test_no_node_goes_while(mode: str, against: str) -> None:
     assert limits(plan)[0] == limit
     assert not [action for action in of(plan, CordonNode) if action.name.startswith("chat-")]
     assert condition(plan, "ScalingLimited") == ("True", limit)
+
+
+@pytest.mark.parametrize("mode", ["Internal", "External"])
+def test_the_next_one_waits_until_the_last_has_begun_to_go(mode: str) -> None:
+    """The number was written down and nobody was cordoned: the operator died, or could not."""
+    plan = planned(scaled(*fleet_of(7, 1), desired=6, mode=mode, spec={"replicas": 2}))
+    assert plan.scaling.desired == 6
+    assert limits(plan)[0] == Limit.DRAIN
+    assert "1 nodes more than wanted" in plan.scaling.limits[0].reason
+    assert len(of(plan, CordonNode)) == 1
 
 
 def test_no_node_goes_when_none_serves() -> None:
@@ -506,6 +531,15 @@ def test_disabled_takes_replicas() -> None:
     assert plan.wake_after_s == 15
 
 
+def test_what_is_needed_is_known_before_the_operator_is_asked() -> None:
+    """In Disabled, too: with Internal set next, no node goes that was needed a moment ago."""
+    disabled = planned(scaled(*fleet_of(6, 50), mode="Disabled", spec={"replicas": 6}))
+    assert disabled.scaling.needed_to_shrink == 7
+    silent = make_pod("silent", status=None)
+    unknown_load = scaled(*fleet_of(6, 50), silent, mode="Disabled", spec={"replicas": 7})
+    assert planned(unknown_load).scaling.needed_to_shrink is None
+
+
 def test_rounds_follow_the_interval() -> None:
     """Load that came is decided on within metrics.intervalSeconds."""
     steady = {"minReplicas": 3}
@@ -547,6 +581,20 @@ def test_the_number_goes_on_from_where_it_was() -> None:
 
 
 # --- what is told -------------------------------------------------------------------------------
+
+
+def test_every_step_down_is_told() -> None:
+    """They follow one another while the spec stays as it is."""
+    steps = [
+        planned(scaled(*fleet_of(n, 1), mode="External", spec={"replicas": 2})) for n in (5, 4)
+    ]
+    told_of = {
+        (event.reason, event.key)
+        for plan in steps
+        for event in plan.events
+        if event.reason == "ScaledDown"
+    }
+    assert len(told_of) == 2
 
 
 def test_the_status_lists_the_last_decisions() -> None:

@@ -27,9 +27,10 @@ from realtime_operator.decide.actions import (
 )
 from realtime_operator.decide.decision import Plan, decide
 from realtime_operator.decide.drain import FORCING_GRACE_S
+from realtime_operator.decide.fleet import Fleet
 from realtime_operator.decide.moves import NODE_PATIENCE_S
 from realtime_operator.decide.replicas import victims_first
-from realtime_operator.decide.rollout import DEAF_QUIET_S, DEAF_SHUT_S
+from realtime_operator.decide.rollout import DEAF_QUIET_S, DEAF_SHUT_S, plan_rollout
 from realtime_operator.decide.snapshot import (
     DrainReason,
     KubernetesNode,
@@ -294,6 +295,21 @@ def test_a_node_that_was_shut_long_ago_has_its_whole_window() -> None:
     order = of(planned(make_snapshot(cordoned, make_pod("new-0"), spec=ONE)), DrainNode)[0]
     _, told = request_of(order)
     assert told["deadline_s"] == 1000 + SPEC.drain.window_seconds + NODE_PATIENCE_S
+
+
+def test_more_nodes_that_are_wanted_in_a_rollout_do_not_withdraw_it() -> None:
+    """The old ones stay shut while those that were added start; one that fails opens them."""
+    old = leaving("old-0", NodeState.CORDONED, clients=5, revision=OLD)
+    new = [make_pod(f"new-{n}") for n in range(3)]
+    added = [
+        make_pod(f"added-{n}", active_since=None, is_ready=False, is_accepting=False, status=None)
+        for n in range(3)
+    ]
+    snapshot = make_snapshot(old, *new, *added, spec={"replicas": 6})
+    assert plan_rollout(Fleet(snapshot, NOW)).may_drain
+    failed = [replace(pod, is_ready=False, status=None) for pod in new[:2]]
+    snapshot = make_snapshot(old, *failed, new[2], *added, spec={"replicas": 6})
+    assert plan_rollout(Fleet(snapshot, NOW)).is_withdrawn
 
 
 def test_nodes_that_drain_together_share_the_budget_and_are_given_the_time_for_it() -> None:
@@ -662,6 +678,7 @@ def test_states_are_written_at_once_and_numbers_rarely() -> None:
     assert not worth_writing(written, status(105), written_s_ago=99)
     assert worth_writing(written, status(106), written_s_ago=10)
     assert not worth_writing(written, status(106), written_s_ago=9)
+    assert worth_writing(written, status(106), written_s_ago=-3600)
     assert worth_writing(written, status(100, deleted_at=NOW), written_s_ago=0)
 
 

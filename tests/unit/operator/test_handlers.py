@@ -7,7 +7,7 @@ from typing import Any
 import kopf
 
 from realtime_operator.build import names
-from realtime_operator.handlers import budget_changed
+from realtime_operator.handlers import budget_changed, cluster_changed
 
 LABELS = {names.CLUSTER: "chat"}
 
@@ -22,6 +22,10 @@ class FakeKeepers:
     def wake(self, namespace: str, name: str, *, children: bool = False) -> None:
         """Record it."""
         self.woken.append((namespace, name, children))
+
+    def look_after(self, namespace: str, name: str) -> None:
+        """Record that as well."""
+        self.wake(namespace, name)
 
 
 async def test_a_disruption_budget_whose_status_changes_is_as_it_was() -> None:
@@ -45,3 +49,25 @@ async def test_a_disruption_budget_whose_status_changes_is_as_it_was() -> None:
     assert await event("MODIFIED", 2, added="by hand") == 1
     assert await event("DELETED", 2, added="by hand") == 1
     assert set(keepers.woken) == {("team", "chat", True)}
+
+
+async def test_a_status_that_the_operator_has_written_is_no_news() -> None:
+    """Or every write would have a round of its own, and a large cluster one a second."""
+    keepers = FakeKeepers()
+    memo = kopf.Memo(keepers=keepers)
+    handler: Any = cluster_changed
+
+    async def event(kind: str | None, generation: int, **meta: Any) -> int:
+        before = len(keepers.woken)
+        told = {"generation": generation, **meta}
+        await handler(type=kind, meta=told, name="chat", namespace="team", memo=memo)
+        return len(keepers.woken) - before
+
+    assert await event("ADDED", 1) == 1
+    assert await event("MODIFIED", 1) == 0
+    assert await event("MODIFIED", 2) == 1
+    assert await event("MODIFIED", 2, finalizers=["somebody/else"]) == 1
+    assert await event("MODIFIED", 2, finalizers=["somebody/else"]) == 0
+    assert await event("MODIFIED", 2, deletionTimestamp="2026-01-01T00:00:00Z") == 1
+    assert await event(None, 2, deletionTimestamp="2026-01-01T00:00:00Z") == 1
+    assert await event("DELETED", 2, deletionTimestamp="2026-01-01T00:00:00Z") == 1

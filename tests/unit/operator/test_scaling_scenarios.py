@@ -130,6 +130,19 @@ def test_busy_loops_ask_for_nodes() -> None:
     cluster.run_until(lambda: cluster.desired == 5, within_s=15)
 
 
+def test_a_mode_that_is_set_later_knows_what_was_needed() -> None:
+    """Whoever sets Internal after a peak keeps its nodes for the window, as if it had been set."""
+    cluster = autoscaled(clients=300, autoscaling={"mode": "Disabled"}, replicas=7)
+    cluster.run(2 * WINDOW_S)
+    cluster.remove_clients(250)
+    cluster.run(30)
+    internal = {"mode": "Internal", "scaleDown": {"stabilizationSeconds": WINDOW_S}}
+    cluster.change(autoscaling=internal)
+    cluster.run(WINDOW_S - 40)
+    assert cluster.desired == 7
+    cluster.run_until(lambda: cluster.desired == 6, within_s=60)
+
+
 @pytest.mark.parametrize("clients", [0, 70, 71, 139, 333])
 def test_a_constant_load_keeps_its_number(clients: int) -> None:
     """Once it is found the number does not change any more, nor is anybody moved."""

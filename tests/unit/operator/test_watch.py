@@ -39,6 +39,7 @@ class Watcher:
         """Begin at no time in particular."""
         self.watch = Watch()
         self.now = NOW
+        self.spec = SPEC
         self.pods: tuple[Pod, ...] = ()
         self.watched = Watched()
 
@@ -47,7 +48,7 @@ class Watcher:
         self.now += passed_s
         pods = [make_pod(name, status=None) for name in reports]
         answers = {name: report for name, report in reports.items() if report}
-        self.pods, self.watched = self.watch.look(pods, answers, SPEC, self.now)
+        self.pods, self.watched = self.watch.look(pods, answers, self.spec, self.now)
 
     def rate(self, number: int = 0) -> float | None:
         """The rate of deliveries of a node."""
@@ -66,7 +67,7 @@ class Watcher:
     def needs(self, nodes: int | None) -> None:
         """Tell the watch of a decision."""
         scaling = Scaling("Internal", self.now, 3, 3, 3, "", needed_to_shrink=nodes)
-        self.watch.decided(scaling, SPEC)
+        self.watch.decided(scaling, self.spec)
 
 
 @pytest.fixture
@@ -254,6 +255,20 @@ def test_the_highest_need_of_the_window_is_remembered(watcher: Watcher) -> None:
         assert watcher.watched.most_needed == 7
     watcher.look(a=said(1))
     assert watcher.watched.most_needed == 3
+
+
+def test_another_window_is_watched_anew(watcher: Watcher) -> None:
+    """What is remembered of one says nothing about another that is longer, or divided otherwise."""
+    for _ in range(20):
+        watcher.look(a=said(1))
+        watcher.needs(7)
+    assert watcher.watched.most_needed == 7
+    watcher.spec = make_spec(autoscaling={"scaleDown": {"stabilizationSeconds": 600}})
+    watcher.look(a=said(1))
+    assert watcher.watched.most_needed is None
+    assert watcher.since() == watcher.now
+    watcher.look(a=said(1))
+    assert watcher.since() == watcher.now - 10
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=300))
