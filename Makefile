@@ -121,6 +121,10 @@ storm: $(READY) ## Let thousands of clients come back at once, and slowly
 soak: $(READY) ## Let clients churn for a quarter of an hour, and look for what grows
 	@$(BIN)/python -m tests.load.bench_soak $(ARGS)
 
+.PHONY: simulate
+simulate: $(READY) ## Try the operator's decisions on a cluster that is not there (ARGS='--help')
+	@$(BIN)/realtime-operator simulate $(or $(ARGS),--scenario all)
+
 # --- kubernetes -----------------------------------------------------------------------------------
 
 # As the charts name it, unless they are told otherwise.

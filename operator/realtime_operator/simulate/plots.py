@@ -21,7 +21,7 @@ from realtime_operator.simulate.record import Line
 from realtime_operator.simulate.report import thinned
 from realtime_operator.simulate.run import Case, Run
 
-POINTS: Final = 500
+POINTS: Final = 360
 """Of a line: more cannot be seen."""
 
 _INK: Final = "#24292f"

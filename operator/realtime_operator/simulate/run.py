@@ -34,7 +34,7 @@ WARM_UP_S: Final = 180.0
 CALM_S: Final = 120.0
 """How long a run goes on after all has settled, where it waits for that."""
 HUGE: Final = 500
-"""Nodes from which on steps are longer."""
+"""Nodes from which on steps, and the time between rounds in a day, are twice as long."""
 MOST_INDIVIDUALS: Final = 200_000
 
 OPERATOR: Final = "operator"
@@ -57,6 +57,15 @@ class Case:
     def step_s(self) -> float:
         """How far time goes at once: of a large cluster twice as far."""
         return self.scenario.step_s * (2 if self.size.nodes >= HUGE else 1)
+
+    @property
+    def rounds_every_s(self) -> float:
+        """The shortest time between rounds, where the scenario has one.
+
+        Not so long that the operator would take what it knows for stale.
+        """
+        slower_s = self.scenario.rounds_every_s * (2 if self.size.nodes >= HUGE else 1)
+        return min(slower_s, self.spec.autoscaling.metrics.stale_after_seconds)
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ def run_operator(case: Case) -> Run:
     spec = case.spec.model_copy(update={"replicas": nodes})
     began = BEGIN - WARM_UP_S
     cluster = OperatedCluster(spec, nodes, crowd, case.assumptions, random, now=began)
-    rounds = Rounds(cluster, case.assumptions, every_s=case.scenario.rounds_every_s)
+    rounds = Rounds(cluster, case.assumptions, every_s=case.rounds_every_s)
     recorder = _run(case, cluster, crowd, rounds.run_until, random)
     summary = recorder.summary(crowd.reconnects)
     return Run(OPERATOR, recorder.lines, summary, rounds.count, dict(rounds.events))

@@ -78,6 +78,7 @@ _ALL: Final = (
         "clients grow threefold within an hour",
         90 * MINUTE_S,
         through((0, 1 / 3), (5 * MINUTE_S, 1 / 3), (65 * MINUTE_S, 1.0)),
+        step_s=2.0,
     ),
     Scenario(
         "flash-crowd",

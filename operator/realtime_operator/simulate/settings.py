@@ -1,8 +1,8 @@
 """What is simulated: a spec and how large the load is, as asked for or made up.
 
 Without a spec of the user's there is one that fits the size: as many clients per node as are asked
-for are the target's share of what a node holds, and a cluster of hundreds of nodes drains and adds
-several at a time, as somebody who runs so many would set it.
+for are the target's share of what a node holds, and a cluster of fifty nodes or more drains and
+adds several at a time and asks its nodes less often, as somebody who runs so many would set it.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def fitting_spec(size: Size) -> RealtimeClusterSpec:
                 "minReplicas": 2,
                 "maxReplicas": min(MAX_REPLICAS, max(4, ceil(size.nodes * 1.5))),
                 "scaleUp": {"maxNodes": max(4, size.nodes // 5)},
+                "metrics": {"intervalSeconds": 20, "staleAfterSeconds": 60} if is_large else {},
             },
             "drain": {"windowSeconds": 90 if is_large else 300},
             "update": {"maxConcurrentDrains": min(50, size.nodes // 20) if is_large else 1},
