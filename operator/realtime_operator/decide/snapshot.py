@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import cached_property
-from typing import Final, Self
+from operator import attrgetter
+from typing import Any, Final, Self
 
 from realtime_operator.build import names
 from realtime_operator.build.names import Owner
@@ -203,6 +204,11 @@ class Pod:
     load: NodeLoad | None = None
     """What its node carries, by this answer or an earlier one; None if there was none."""
 
+    def answered(self, status: NodeStatus | None, load: NodeLoad | None) -> Self:
+        """This Pod with what its node said, and carries; made for every Pod in every round."""
+        known: tuple[Any, ...] = (*_without_answer(self), status, load)
+        return type(self)(*known)
+
     @property
     def clients(self) -> int | None:
         """Clients that are connected, as far as is known."""
@@ -219,6 +225,10 @@ class Pod:
         return (self.is_ready or self.active_since is not None) and not (
             self.problem or self.has_failed or self.is_deleted
         )
+
+
+_without_answer = attrgetter(*[each.name for each in fields(Pod)[:-2]])
+"""All that is known of a Pod but `status` and `load`, its last fields."""
 
 
 @dataclass(frozen=True, slots=True)

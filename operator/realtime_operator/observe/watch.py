@@ -11,7 +11,7 @@ become smaller, is a new beginning: it gives no rate, so that none is ever negat
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Self
 
 from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
@@ -49,6 +49,16 @@ class _Seen:
     @classmethod
     def of(cls, said: ReportedStatus, now: float) -> Self:
         """A node of which nothing is known but this answer."""
+        return cls._of(said, now, (now, said.deliveries_total), None)
+
+    @classmethod
+    def _of(
+        cls,
+        said: ReportedStatus,
+        now: float,
+        rate_since: tuple[float, int],
+        deliveries_per_s: float | None,
+    ) -> Self:
         return cls(
             boot_id=said.boot_id,
             at=now,
@@ -57,27 +67,27 @@ class _Seen:
             closed=said.drain.closed_total,
             deliveries=said.deliveries_total,
             busy=said.loop_busy,
-            rate_since=(now, said.deliveries_total),
+            rate_since=rate_since,
+            deliveries_per_s=deliveries_per_s,
         )
 
-    def is_followed_by(self, later: _Seen) -> bool:
+    def is_followed_by(self, said: ReportedStatus) -> bool:
         """Whether a later answer is of the same boot, and its counters have gone on."""
         return (
-            later.boot_id == self.boot_id
-            and later.connects >= self.connects
-            and later.closed >= self.closed
-            and later.deliveries >= self.deliveries
+            said.boot_id == self.boot_id
+            and said.connects_total >= self.connects
+            and said.drain.closed_total >= self.closed
+            and said.deliveries_total >= self.deliveries
         )
 
-    def with_rate(self, before: _Seen, least_s: float) -> _Seen:
-        """This answer with a rate, measured since `before` or taken over from it."""
-        since, counted = before.rate_since
-        passed_s = self.at - since
+    def followed_by(self, said: ReportedStatus, now: float, least_s: float) -> Self:
+        """A later answer with a rate, measured since this one or taken over from it."""
+        since, counted = self.rate_since
+        passed_s = now - since
         if passed_s < least_s:
-            return replace(
-                self, rate_since=before.rate_since, deliveries_per_s=before.deliveries_per_s
-            )
-        return replace(self, deliveries_per_s=(self.deliveries - counted) / passed_s)
+            return self._of(said, now, self.rate_since, self.deliveries_per_s)
+        per_s = (said.deliveries_total - counted) / passed_s
+        return self._of(said, now, (now, said.deliveries_total), per_s)
 
     @property
     def load(self) -> NodeLoad:
@@ -129,7 +139,7 @@ class Watch:
 
     def _completed(self, pod: Pod, status: NodeStatus | None) -> Pod:
         seen = self._seen.get(pod.uid)
-        return replace(pod, status=status, load=seen.load if seen else None)
+        return pod.answered(status, seen.load if seen else None)
 
     def _follow(
         self,
@@ -147,13 +157,13 @@ class Watch:
         moves = []
         for pod in pods:
             before, said = self._seen.get(pod.uid), reports.get(pod.name)
-            seen = _Seen.of(said, now) if said else before
-            if seen and before and said:
-                if before.is_followed_by(seen):
-                    moves.append(_moved(before, seen, passed_s))
-                    seen = seen.with_rate(before, least_s)
-                else:
-                    moves.append(Moves(lost=before.clients))
+            seen = before
+            if said and before and before.is_followed_by(said):
+                seen = before.followed_by(said, now, least_s)
+                moves.append(_moved(before, seen, passed_s))
+            elif said:
+                seen = _Seen.of(said, now)
+                moves.append(Moves(lost=before.clients if before else 0))
             if seen:
                 following[pod.uid] = seen
         gone = self._seen.keys() - following.keys()
