@@ -213,6 +213,7 @@ class OperatedCluster:
             else:
                 member.annotations[key] = value
         since = member.annotations.get(names.ACTIVE_SINCE)
+        reopened = member.annotations.get(names.REOPENED_AT)
         is_accepting = member.pod.is_accepting
         if names.ACCEPTING in action.labels:
             is_accepting = action.labels[names.ACCEPTING] == "true"
@@ -220,6 +221,7 @@ class OperatedCluster:
             member.pod,
             is_accepting=is_accepting,
             active_since=float(since) if since else None,
+            reopened_at=float(reopened) if reopened else 0.0,
             drain=DrainRecord.read(member.annotations),
         )
         self._changed()
