@@ -42,7 +42,7 @@ def plan_rollout(fleet: Fleet) -> Rollout:
     """What the rollout of a fleet permits; one that has nothing old permits nothing."""
     if not fleet.is_rolling:
         return Rollout(may_cordon=False, may_drain=False, is_withdrawn=False, reason="")
-    needed = fleet.floor if fleet.goes_for_one_reconnect else min(1, fleet.desired.nodes)
+    needed = _needed(fleet)
     ready = len(fleet.new_accepting)
     if ready < needed:
         reason = f"{ready} of the {needed} new nodes that are needed accept clients"
@@ -53,11 +53,33 @@ def plan_rollout(fleet: Fleet) -> Rollout:
     return _all_at_once(fleet, ready)
 
 
+def _needed(fleet: Fleet) -> int:
+    """How many new nodes have to accept clients.
+
+    For one reconnect as many as there have to be at all, before the first old one is shut. After
+    that more may be wanted, and nodes that are added start while old ones drain: what counts is
+    that those go on serving that have served, or else every scale-up would open all old ones.
+    """
+    if not fleet.goes_for_one_reconnect:
+        return min(1, fleet.desired.nodes)
+    if not _has_begun(fleet):
+        return fleet.floor
+    served = [
+        pod for pod in fleet.live if pod.revision == fleet.revision and pod.active_since is not None
+    ]
+    may_lack = fleet.spec.disruption_budget.max_unavailable
+    return min(fleet.floor, max(1, len(served) - may_lack))
+
+
+def _has_begun(fleet: Fleet) -> bool:
+    """Whether old nodes were shut already."""
+    return any(fleet.is_leaving(pod) for pod in fleet.old)
+
+
 def _all_at_once(fleet: Fleet, ready: int) -> Rollout:
     largest = max((pod.clients or 0 for pod in fleet.old), default=0)
     room = fleet.room(fleet.new_accepting)
-    begun = any(fleet.is_leaving(pod) for pod in fleet.old)
-    if fleet.desired.nodes and room < largest and not begun:
+    if fleet.desired.nodes and room < largest and not _has_begun(fleet):
         reason = f"the new nodes have room for {room} clients, an old one has {largest}"
         return Rollout(may_cordon=False, may_drain=False, is_withdrawn=False, reason=reason)
     if open_still := [pod.name for pod in fleet.old if not _is_shut(fleet, pod)]:

@@ -40,16 +40,18 @@ class Node:
     """Closed by drains and sheds."""
     connects_per_s: float = 0.0
     """Let in lately, as it was last measured."""
-    measured: tuple[float, int] = (0.0, 0)
+    measured: tuple[float, int] | None = None
     """When that was, and `accepted_total` then."""
     deliveries: float = 0.0
     """Publications written to clients."""
 
     def measure(self, now: float, over_s: float) -> None:
         """See how many were let in per second, over so long at least."""
-        since, accepted = self.measured
+        since, accepted = self.measured or (now, self.accepted_total)
         if now >= since + over_s:
             self.connects_per_s = (self.accepted_total - accepted) / (now - since)
+            self.measured = None
+        if self.measured is None:
             self.measured = (now, self.accepted_total)
 
     @property

@@ -26,9 +26,10 @@ from realtime_operator.decide.actions import (
 )
 from realtime_operator.decide.decision import Plan, decide
 from realtime_operator.decide.drain import FORCING_GRACE_S
+from realtime_operator.decide.fleet import Fleet
 from realtime_operator.decide.moves import NODE_PATIENCE_S
 from realtime_operator.decide.replicas import victims_first
-from realtime_operator.decide.rollout import DEAF_QUIET_S, DEAF_SHUT_S
+from realtime_operator.decide.rollout import DEAF_QUIET_S, DEAF_SHUT_S, plan_rollout
 from realtime_operator.decide.snapshot import (
     DrainReason,
     KubernetesNode,
@@ -283,6 +284,21 @@ def test_a_node_is_given_longer_where_the_budget_needs_it() -> None:
     order = of(planned(make_snapshot(cordoned, make_pod("new-0"), spec=spec)), DrainNode)[0]
     assert order.rate_per_s == 10
     assert order.deadline_s > 900
+
+
+def test_more_nodes_that_are_wanted_in_a_rollout_do_not_withdraw_it() -> None:
+    """The old ones stay shut while those that were added start; one that fails opens them."""
+    old = leaving("old-0", NodeState.CORDONED, clients=5, revision=OLD)
+    new = [make_pod(f"new-{n}") for n in range(3)]
+    added = [
+        make_pod(f"added-{n}", active_since=None, is_ready=False, is_accepting=False, status=None)
+        for n in range(3)
+    ]
+    snapshot = make_snapshot(old, *new, *added, spec={"replicas": 6})
+    assert plan_rollout(Fleet(snapshot, NOW)).may_drain
+    failed = [replace(pod, is_ready=False, status=None) for pod in new[:2]]
+    snapshot = make_snapshot(old, *failed, new[2], *added, spec={"replicas": 6})
+    assert plan_rollout(Fleet(snapshot, NOW)).is_withdrawn
 
 
 def test_nodes_that_drain_together_share_the_budget_and_are_given_the_time_for_it() -> None:
