@@ -307,6 +307,8 @@ def test_more_nodes_that_are_wanted_in_a_rollout_do_not_withdraw_it() -> None:
     ]
     snapshot = make_snapshot(old, *new, *added, spec={"replicas": 6})
     assert plan_rollout(Fleet(snapshot, NOW)).may_drain
+    assert of(decide(snapshot, NOW), DrainNode)
+    assert not of(decide(snapshot, NOW), AbortDrain)
     failed = [replace(pod, is_ready=False, status=None) for pod in new[:2]]
     snapshot = make_snapshot(old, *failed, new[2], *added, spec={"replicas": 6})
     assert plan_rollout(Fleet(snapshot, NOW)).is_withdrawn
