@@ -23,6 +23,7 @@ from realtime_operator.build import names
 from realtime_operator.build.network_policy import network_policy
 from realtime_operator.build.node_settings import config_map
 from realtime_operator.build.workload import pod as pod_manifest
+from realtime_operator.cli import main
 from realtime_operator.crd.realtime_cluster import SecretKeyRef
 from realtime_operator.crd.scaling import ScrapeSpec
 from realtime_operator.decide.actions import (
@@ -45,10 +46,12 @@ from realtime_operator.decide.snapshot import Pod, Snapshot
 from realtime_operator.errors import (
     ApiServerError,
     LeaseLostError,
+    MissingClusterError,
     NodeUnreachableError,
     OperatorError,
     SpecError,
 )
+from realtime_operator.explain import explain
 from realtime_operator.health import STALE_AFTER_S, HealthServer, Heartbeats
 from realtime_operator.lease import Lease
 from realtime_operator.observe import node_metrics
@@ -792,3 +795,25 @@ async def test_each_node_is_told_with_the_key_that_it_knows(
     await make_executor(kube, session, old.port).carry_out(snapshot, orders)
     assert [len(node.told) for node in (old, other, new)] == [1, 1, 1]
     assert api.calls.count(("GET", f"{TEAM}/secrets/chat-admin")) == 1
+
+
+async def test_explain_reads_a_cluster_by_the_kubeconfig(
+    api: FakeApiServer, kube: KubeClient
+) -> None:
+    """What the status says is told; a cluster that is not there is named."""
+    await kube.write_status(OWNER, {"observedGeneration": 1, "desiredReplicas": 3})
+    told = await explain("team", "chat")
+    assert told.startswith("team/chat: autoscaling Disabled; 3 nodes wanted")
+    with pytest.raises(MissingClusterError, match="team/other"):
+        await explain("team", "other")
+    assert ("GET", CLUSTER) in api.calls
+
+
+def test_without_a_kubeconfig_explain_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And not by a traceback."""
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    assert main(["explain", "chat"]) == 1
+    assert "Set KUBECONFIG to a file that names one" in capsys.readouterr().err

@@ -6,60 +6,30 @@
     timeline      what happened in a run, perhaps beside a bound
 
 Each takes plain figures and returns the text of a picture; who measured them, and where the picture
-goes, is not known here (`rounds` writes them). They are for a page: on white, so that they can be
-read in a dark theme too, and in colours that the colour-blind can tell apart. Letters are outlines,
-so that a picture needs no font. Whoever imports this imports matplotlib, which takes a while: do it
-when there is something to draw.
+goes, is not known here (`rounds` writes them), nor how pictures look (`drawing` of the operator's
+simulation). Whoever imports this imports matplotlib, which takes a while: do it when there is
+something to draw.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, pairwise
-from typing import Any, Final
+from typing import Final
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.typing import RcKeyType
 
+from realtime_operator.simulate.drawing import BOUND, COLOURS, INK, STYLE, svg
 from tests.load.latencies import Latencies
 from tests.load.report import Spread
 
 WIDTH_IN: Final = 8.0
 
-# Okabe and Ito's, in an order whose neighbours differ in lightness too.
-COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 _DASHES: Final = ("solid", "dashed", "dashdot", "dotted")
-_BOUND: Final = "#b00020"
-_INK: Final = "#24292f"
-_GRID: Final = "#d8dee4"
-_STYLE: Final[dict[RcKeyType, Any]] = {
-    "svg.hashsalt": "realtime-cluster",  # else the names inside are drawn by lot
-    "svg.fonttype": "path",
-    "path.simplify": True,
-    "path.simplify_threshold": 0.2,
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": _GRID,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-    "figure.constrained_layout.use": True,
-}
 
 Part = Mapping[str, Sequence[float]]  # subject → the figure of each round
 
@@ -111,7 +81,7 @@ def cumulative(
             percents = [100 * share for share in shares]
             axes.plot(milliseconds, percents, color=colour, linestyle=dash, label=name)
         for mark in marks:
-            axes.axhline(100 * mark, color=_INK, linewidth=0.7, linestyle="dotted")
+            axes.axhline(100 * mark, color=INK, linewidth=0.7, linestyle="dotted")
         axes.set(xlabel="latency, ms", ylabel=f"{of}, %", ylim=(0, 101))
         axes.set_xlim(0, until_ms or None)
         _legend_above(axes)
@@ -136,7 +106,7 @@ def histogram(series: Mapping[str, Latencies], *, of: str, bin_ms: float, until_
             later = 100 * (1 - passed[-1] / total)
             axes.set_title(name + (f" ({later:.1f} % came later)" if later >= 0.05 else ""))
         panels[-1, 0].set(xlabel="latency, ms", xlim=(0, until_ms))
-        picture.figure.supylabel(f"{of}, % per {bin_ms:g} ms", fontsize="medium", color=_INK)
+        picture.figure.supylabel(f"{of}, % per {bin_ms:g} ms", fontsize="medium", color=INK)
     return picture.text
 
 
@@ -152,7 +122,7 @@ def timeline(
             seconds, values = zip(*points, strict=True)
             axes.plot(seconds, values, color=colour, linestyle=dash, label=name)
         if bound is not None:
-            axes.axhline(bound.value, color=_BOUND, linewidth=1.2, label=bound.text)
+            axes.axhline(bound.value, color=BOUND, linewidth=1.2, label=bound.text)
         axes.set(xlabel="time, s", ylabel=unit)
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
@@ -175,13 +145,10 @@ class _Picture:
 
 @contextmanager
 def _drawing(*, height_in: float) -> Iterator[_Picture]:
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         picture = _Picture(Figure(figsize=(WIDTH_IN, height_in)))
         yield picture
-        written = io.StringIO()
-        # Neither a date nor a version: they would differ where no figure does.
-        picture.figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
-        picture.text = "\n".join(line.rstrip() for line in written.getvalue().splitlines()) + "\n"
+        picture.text = svg(picture.figure)
 
 
 def _in_order(part: Part, subjects: Sequence[str]) -> list[Sequence[float]]:
@@ -204,10 +171,10 @@ def _draw_bars(panel: Bars, axes: Axes) -> None:
         for parts in zip(*(_in_order(part, subjects) for part in panel.parts.values()), strict=True)
     ]
     axes.hlines(
-        subjects, [each.low for each in wholes], [each.high for each in wholes], color=_INK, lw=1.2
+        subjects, [each.low for each in wholes], [each.high for each in wholes], color=INK, lw=1.2
     )
     if panel.bound is not None:
-        axes.axvline(panel.bound, color=_BOUND, linewidth=1.2)
+        axes.axvline(panel.bound, color=BOUND, linewidth=1.2)
     axes.set_title(panel.title)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)

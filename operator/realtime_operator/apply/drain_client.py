@@ -66,7 +66,7 @@ def request_of(order: Order) -> tuple[str, Mapping[str, Any]]:
                 "phase": "drain",
                 "rate_per_s": order.rate_per_s,
                 "window_s": order.window_s,
-                "deadline_s": order.deadline_s,
+                "deadline_s": order.shut_for_s + order.deadline_s,
                 "reason": _short(order.reason),
             }
         case ShedNode():

@@ -88,6 +88,9 @@ class DrainNode:
     window_s: float
     deadline_s: float
     """From now: then what is left is forced."""
+    shut_for_s: float = 0.0
+    """How long ago its door was shut, from when a node counts its deadline: in a rollout that may
+    be long ago, and a node that is late from the start hurries."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from realtime_operator.decide.drain import has_propagated
 from realtime_operator.decide.fleet import Fleet
 from realtime_operator.decide.replicas import victims_first
-from realtime_operator.decide.rollout import Rollout
+from realtime_operator.decide.rollout import Rollout, needed_to_go_on
 from realtime_operator.decide.snapshot import DrainReason, NodeState, Pod
 from realtime_operator.decide.wants import Want
 
@@ -67,7 +67,8 @@ def returned(fleet: Fleet, wants: Wants, rollout: Rollout) -> Mapping[str, str]:
             want = wants.get(pod.name)
             if want and want.reason == DrainReason.ROLLOUT:
                 back[pod.name] = rollout.reason
-    missing = fleet.floor - len(fleet.accepting) - len(back)
+    least = needed_to_go_on(fleet) if fleet.goes_for_one_reconnect else fleet.floor
+    missing = least - len(fleet.accepting) - len(back)
     useful = [
         pod
         for pod in cordoned
@@ -77,7 +78,7 @@ def returned(fleet: Fleet, wants: Wants, rollout: Rollout) -> Mapping[str, str]:
         and pod.name not in back
     ]
     if missing > 0:
-        reason = f"{len(fleet.accepting)} nodes accept clients, {fleet.floor} have to"
+        reason = f"{len(fleet.accepting)} nodes accept clients, {least} have to"
         for pod in victims_first(fleet.snapshot, useful, fleet.revision)[-missing:]:
             back[pod.name] = reason
     return back

@@ -156,4 +156,5 @@ def _drain_node(fleet: Fleet, pod: Pod, step: Step, reason: str) -> DrainNode:
         rate_per_s=float(fleet.budget_per_s),
         window_s=left * PACE,
         deadline_s=UNTOLD_DEADLINE_S if waits else left + NODE_PATIENCE_S,
+        shut_for_s=fleet.now - pod.drain.cordoned_at if pod.drain else 0.0,
     )

@@ -42,7 +42,7 @@ def plan_rollout(fleet: Fleet) -> Rollout:
     """What the rollout of a fleet permits; one that has nothing old permits nothing."""
     if not fleet.is_rolling:
         return Rollout(may_cordon=False, may_drain=False, is_withdrawn=False, reason="")
-    needed = _needed(fleet)
+    needed = needed_to_go_on(fleet)
     ready = len(fleet.new_accepting)
     if ready < needed:
         reason = f"{ready} of the {needed} new nodes that are needed accept clients"
@@ -53,7 +53,7 @@ def plan_rollout(fleet: Fleet) -> Rollout:
     return _all_at_once(fleet, ready)
 
 
-def _needed(fleet: Fleet) -> int:
+def needed_to_go_on(fleet: Fleet) -> int:
     """How many new nodes have to accept clients.
 
     For one reconnect as many as there have to be at all, before the first old one is shut. After

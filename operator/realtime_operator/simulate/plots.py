@@ -1,13 +1,11 @@
 """Runs drawn: clients, nodes, reconnects and latency over time, the rivals in the same picture.
 
-SVG that is the same bytes for the same run, on white, in colours that the colour-blind can tell
-apart; letters are outlines, so that no font is needed. It needs matplotlib, which the operator's
-image does not have: `realtime-operator[simulate]` brings it.
+It needs matplotlib, which the operator's image does not have: `realtime-operator[simulate]` brings
+it. How pictures look is in `drawing`.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -15,8 +13,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, SymmetricalLogLocator
-from matplotlib.typing import RcKeyType
 
+from realtime_operator.simulate.drawing import BOUND, COLOURS, INK, STYLE, svg
 from realtime_operator.simulate.record import Line
 from realtime_operator.simulate.report import thinned
 from realtime_operator.simulate.run import Case, Run
@@ -24,39 +22,10 @@ from realtime_operator.simulate.run import Case, Run
 POINTS: Final = 360
 """Of a line: more cannot be seen."""
 
-_INK: Final = "#24292f"
-_BOUND: Final = "#b00020"
-_COLOURS: Final = ("#0072b2", "#e69f00")
-"""Of the rivals, in their order: Okabe and Ito's."""
-_STYLE: Final[dict[RcKeyType, Any]] = {
-    "svg.hashsalt": "realtime-cluster",  # else the names inside are drawn by lot
-    "svg.fonttype": "path",
-    "path.simplify": True,
-    "path.simplify_threshold": 0.2,
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#d8dee4",
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "figure.facecolor": "white",
-    "figure.constrained_layout.use": True,
-}
-
 
 def picture(case: Case, runs: Sequence[Run]) -> str:
     """The SVG of a scenario."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context({**STYLE, "legend.fontsize": 8}):
         figure = Figure(figsize=(8.0, 10.5))
         panels = figure.subplots(len(_PANELS), 1, sharex=True)
         drawn = [thinned(run.lines, POINTS) for run in runs]
@@ -64,7 +33,7 @@ def picture(case: Case, runs: Sequence[Run]) -> str:
         for draw, axes in zip(_PANELS, panels, strict=True):
             draw(axes, runs, drawn, unit_s)
             for happening in case.scenario.happenings:
-                axes.axvline(happening.at_s / unit_s, color=_INK, linewidth=0.8, linestyle=":")
+                axes.axvline(happening.at_s / unit_s, color=INK, linewidth=0.8, linestyle=":")
             axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0)
         for happening in case.scenario.happenings:
             panels[0].annotate(
@@ -84,10 +53,7 @@ def picture(case: Case, runs: Sequence[Run]) -> str:
             x=0.01,
             ha="left",
         )
-        written = io.StringIO()
-        # Neither a date nor a version: they would differ where no figure does.
-        figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
-    return "\n".join(line.rstrip() for line in written.getvalue().splitlines()) + "\n"
+        return svg(figure)
 
 
 def _unit(duration_s: float) -> tuple[float, str]:
@@ -110,9 +76,9 @@ def _plot(
 def _clients(
     axes: Axes, runs: Sequence[Run], drawn: Sequence[Sequence[Line]], unit_s: float
 ) -> None:
-    style: dict[str, Any] = {"color": _INK, "linewidth": 1.0, "linestyle": "--"}
+    style: dict[str, Any] = {"color": INK, "linewidth": 1.0, "linestyle": "--"}
     _plot(axes, drawn[0], lambda line: line.demand, unit_s, "want to be connected", **style)
-    for run, lines, colour in zip(runs, drawn, _COLOURS, strict=False):
+    for run, lines, colour in zip(runs, drawn, COLOURS, strict=False):
         label = f"{run.name}: capacity"
         _plot(axes, lines, lambda line: line.capacity, unit_s, label, color=colour)
     axes.set(ylabel="clients")
@@ -121,10 +87,10 @@ def _clients(
 
 
 def _nodes(axes: Axes, runs: Sequence[Run], drawn: Sequence[Sequence[Line]], unit_s: float) -> None:
-    for run, lines, colour in zip(runs, drawn, _COLOURS, strict=False):
+    for run, lines, colour in zip(runs, drawn, COLOURS, strict=False):
         _plot(axes, lines, lambda line: line.nodes, unit_s, f"{run.name}: paid for", color=colour)
     if any(line.leaving for line in drawn[0]):
-        style: dict[str, Any] = {"color": _COLOURS[0], "linewidth": 1.0, "linestyle": ":"}
+        style: dict[str, Any] = {"color": COLOURS[0], "linewidth": 1.0, "linestyle": ":"}
         label = f"{runs[0].name}: leaving"
         _plot(axes, drawn[0], lambda line: line.leaving, unit_s, label, **style)
     axes.set(ylabel="nodes")
@@ -135,11 +101,11 @@ def _nodes(axes: Axes, runs: Sequence[Run], drawn: Sequence[Sequence[Line]], uni
 def _reconnects(
     axes: Axes, runs: Sequence[Run], drawn: Sequence[Sequence[Line]], unit_s: float
 ) -> None:
-    for run, lines, colour in zip(runs, drawn, _COLOURS, strict=False):
+    for run, lines, colour in zip(runs, drawn, COLOURS, strict=False):
         label = f"{run.name}"
         _plot(axes, lines, lambda line: line.reconnects_per_s, unit_s, label, color=colour)
     budgets = [line for line in drawn[0] if line.budget_per_s is not None]
-    style: dict[str, Any] = {"color": _BOUND, "linewidth": 1.2}
+    style: dict[str, Any] = {"color": BOUND, "linewidth": 1.2}
     _plot(axes, budgets, lambda line: line.budget_per_s or 0.0, unit_s, "budget", **style)
     axes.set(ylabel="connections lost, per s")
     _logarithmic(axes)
@@ -148,7 +114,7 @@ def _reconnects(
 def _offline(
     axes: Axes, runs: Sequence[Run], drawn: Sequence[Sequence[Line]], unit_s: float
 ) -> None:
-    for run, lines, colour in zip(runs, drawn, _COLOURS, strict=False):
+    for run, lines, colour in zip(runs, drawn, COLOURS, strict=False):
         _plot(axes, lines, _without_connection, unit_s, f"{run.name}", color=colour)
     axes.set(ylabel="clients offline")
     _logarithmic(axes)
@@ -161,7 +127,7 @@ def _without_connection(line: Line) -> int:
 def _latency(
     axes: Axes, runs: Sequence[Run], drawn: Sequence[Sequence[Line]], unit_s: float
 ) -> None:
-    for run, lines, colour in zip(runs, drawn, _COLOURS, strict=False):
+    for run, lines, colour in zip(runs, drawn, COLOURS, strict=False):
         label = f"{run.name}"
         _plot(axes, lines, lambda line: line.latency_p99_ms, unit_s, label, color=colour)
     axes.set(ylabel="latency proxy, p99, ms")

@@ -61,7 +61,7 @@ def through(*points: tuple[float, float]) -> Callable[[float], float]:
 
 
 def _day(at: float) -> float:
-    """Least at four in the night, most at eight in the evening, a lower peak at noon."""
+    """Least in the night, more from noon on, most at eight in the evening."""
     hour = at / HOUR_S % 24
     evening = (1 + cos((hour - 20) / 12 * pi)) / 2
     noon = (1 + cos((hour - 12) / 6 * pi)) / 2 if 6 <= hour <= 18 else 0.0  # noqa: PLR2004 - hours
@@ -133,7 +133,7 @@ _ALL: Final = (
     ),
     Scenario(
         "daily-curve",
-        "a day from four in the night: quiet at night, a peak at noon, the highest at eight",
+        "a day from four in the night on: quiet, busy from noon, busiest at eight in the evening",
         24 * HOUR_S,
         lambda at: _day(at + 4 * HOUR_S),
         step_s=10.0,

@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
+from tests.support.kubernetes.lab import Lab
+
 ROOT: Final = Path(__file__).resolve().parents[3]
 CHARTS: Final = ROOT / "charts"
 RESTRICTED: Final = {
@@ -42,6 +44,8 @@ class Cluster(NamedTuple):
     images: Images
     are_services_reachable: bool
     """Whether this machine reaches addresses of Services and Pods; else by port-forward."""
+    lab: Lab | None = None
+    """The lab, where the cluster is one: parts of it can be stopped, and processes killed."""
 
     def kubectl(self, *arguments: str, given: str = "", within_s: float = 30.0) -> str:
         """Return what kubectl prints, with `given` on its standard input.

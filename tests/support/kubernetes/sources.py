@@ -2,7 +2,8 @@
 
 A cluster that is given (KUBECONFIG) is used as it is, and has to have the images. kind and the lab
 get images that are built here; one that is up already stays up, and one that was started for the
-tests is ended after them.
+tests is ended after them. REALTIME_TEST_CLUSTER=lab takes the lab where kind is there too: some
+tests break what only the lab lets them break.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.kubernetes.cluster import ROOT, Cluster, Images
+from tests.support.kubernetes.lab import Lab
 from tests.support.prerequisites import require
 
+WHICH: Final = "REALTIME_TEST_CLUSTER"
 LAB: Final = ROOT / "tests/kubernetes/lab/kubelab"
 KIND_CLUSTER: Final = "realtime"
 KIND_CONFIG: Final = ROOT / "kind-config.yaml"
@@ -42,7 +45,7 @@ def open_cluster() -> Iterator[Cluster]:
     """A cluster with the images in it; skips, or fails under CI, where there can be none."""
     if given := os.environ.get("KUBECONFIG"):
         yield _given(Path(given))
-    elif shutil.which("kind") and _succeeds("docker", "info"):
+    elif os.environ.get(WHICH) != "lab" and shutil.which("kind") and _succeeds("docker", "info"):
         yield from _kind()
     else:
         yield from _lab()
@@ -100,6 +103,7 @@ def _lab() -> Iterator[Cluster]:
             shutil.which("helm", path=path) or "helm",
             BUILT,
             are_services_reachable=True,
+            lab=Lab(LAB),
         )
     finally:
         if not was_up:

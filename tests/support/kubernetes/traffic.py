@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -22,6 +23,8 @@ from tests.support.kubernetes.cluster import Cluster
 from tests.support.ledger import Ledger, Verdict
 from tests.support.recovering_client import RecoveringClient
 from tests.support.tokens import token
+
+logger = logging.getLogger(__name__)
 
 CHANNELS: Final = tuple(f"feed:{number}" for number in range(10))
 FEED: Final = {
@@ -49,6 +52,7 @@ class Traffic:
         """Clients that connected, by second."""
         self._backend = backend
         self._stopped = asyncio.Event()
+        self._all_acknowledged = asyncio.Event()
 
     @classmethod
     @asynccontextmanager
@@ -84,6 +88,7 @@ class Traffic:
                         tasks.create_task(traffic._sample())
                         yield traffic
                         traffic._stopped.set()
+                    logger.info("traffic: %s", traffic.summary())
                 finally:
                     await asyncio.gather(*(client.close() for client in crowd))
 
@@ -98,9 +103,22 @@ class Traffic:
         """How many clients had to come back how often."""
         return Counter(client.connections - 1 for client in self.clients)
 
+    def summary(self) -> str:
+        """What it has come to, in words."""
+        counted = sorted(self.reconnects().items())
+        reconnects = ", ".join(f"{clients} with {times}" for times, clients in counted)
+        return (
+            f"{len(self.clients)} clients, {self.ledger.count} publications acknowledged,"
+            f" clients by reconnects: {reconnects},"
+            f" at most {max(self.arrivals_per_s, default=0):.0f} arrivals/s"
+        )
+
     async def settle(self) -> None:
         """Publish no more, and wait until everybody has all of it."""
         self._stopped.set()
+        # What is acknowledged later than anybody looks would count as lost.
+        async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
+            await self._all_acknowledged.wait()
         readings = [client.reading for client in self.clients]
         await eventually(
             lambda: self.all_follow() and all(map(self.ledger.is_up_to_date, readings)),
@@ -123,6 +141,7 @@ class Traffic:
                 call = calls.create_task(self._publish(number))
                 call.add_done_callback(lambda _: room.release())
                 await asyncio.sleep(1 / per_s)
+        self._all_acknowledged.set()
 
     async def _publish(self, number: int) -> None:
         channel = CHANNELS[number % len(CHANNELS)]

@@ -111,6 +111,8 @@ def test_deliveries_and_the_loop_count_as_well() -> None:
     assert plan.scaling.raw == 5
     assert "deliveries/s" in plan.scaling.reason
     assert plan.status.messages.deliveries_per_second == 3600
+    silent = replace(scaled(make_pod("chat-0", status=None)), status=plan.status)
+    assert planned(silent).status.messages.deliveries_per_second == 3600, "as it was known last"
     plan = planned(scaled(*fleet_of(2, 10, busy=0.9)))
     assert plan.scaling.raw == 4
     assert "busy event loops" in plan.scaling.reason

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from realtime_operator.apply.drain_client import request_of
 from realtime_operator.build import names
 from realtime_operator.build.node_settings import FILE
 from realtime_operator.crd.status import RealtimeClusterStatus
@@ -43,6 +44,7 @@ from tests.unit.operator.fleets import (
     NEW,
     NOW,
     OLD,
+    SPEC,
     leaving,
     make_pod,
     make_record,
@@ -286,6 +288,15 @@ def test_a_node_is_given_longer_where_the_budget_needs_it() -> None:
     assert order.deadline_s > 900
 
 
+def test_a_node_that_was_shut_long_ago_has_its_whole_window() -> None:
+    """The deadline is told as a node counts it: from when its door was shut."""
+    cordoned = leaving("old-0", NodeState.CORDONED, clients=50, revision=OLD)
+    cordoned = replace(cordoned, drain=make_record(NodeState.CORDONED, cordoned_at=NOW - 1000))
+    order = of(planned(make_snapshot(cordoned, make_pod("new-0"), spec=ONE)), DrainNode)[0]
+    _, told = request_of(order)
+    assert told["deadline_s"] == 1000 + SPEC.drain.window_seconds + NODE_PATIENCE_S
+
+
 def test_more_nodes_that_are_wanted_in_a_rollout_do_not_withdraw_it() -> None:
     """The old ones stay shut while those that were added start; one that fails opens them."""
     old = leaving("old-0", NodeState.CORDONED, clients=5, revision=OLD)
@@ -296,6 +307,8 @@ def test_more_nodes_that_are_wanted_in_a_rollout_do_not_withdraw_it() -> None:
     ]
     snapshot = make_snapshot(old, *new, *added, spec={"replicas": 6})
     assert plan_rollout(Fleet(snapshot, NOW)).may_drain
+    assert of(decide(snapshot, NOW), DrainNode)
+    assert not of(decide(snapshot, NOW), AbortDrain)
     failed = [replace(pod, is_ready=False, status=None) for pod in new[:2]]
     snapshot = make_snapshot(old, *failed, new[2], *added, spec={"replicas": 6})
     assert plan_rollout(Fleet(snapshot, NOW)).is_withdrawn

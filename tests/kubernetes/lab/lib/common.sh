@@ -8,16 +8,22 @@ fail() {
   exit 1
 }
 
-# Names every missing Debian package at once.
-need_all() {
-  local missing=() pair
+# Debian packages that are missing, one a line. Go is for what was not built yet.
+missing_packages() {
+  local pair
   for pair in containerd:containerd runc:runc buildah:buildah debootstrap:debootstrap etcd:etcd-server \
     nft:nftables conntrack:conntrack ip:iproute2 curl:curl openssl:openssl gcc:gcc nsenter:util-linux; do
-    command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+    command -v "${pair%%:*}" >/dev/null || echo "${pair##*:}"
   done
-  [ -x /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
-  [ -e /usr/include/unistd.h ] || missing+=(libc6-dev)
-  [ ${#missing[@]} -eq 0 ] || fail "packages are missing; to get them: apt-get install ${missing[*]}"
+  [ -x /usr/lib/cni/bridge ] || echo containernetworking-plugins
+  [ -e /usr/include/unistd.h ] || echo libc6-dev
+  command -v go >/dev/null || are_programs_built || echo golang-go
+}
+
+need_all() {
+  local missing
+  missing=$(missing_packages | tr '\n' ' ')
+  [ -z "$missing" ] || fail "packages are missing; to get them: apt-get install ${missing% }"
 }
 
 # wait_for SECONDS COMMAND…: until the command succeeds.

@@ -24,7 +24,7 @@ start_control_plane() {
     --kubeconfig="$config" --authentication-kubeconfig="$config" --authorization-kubeconfig="$config" \
     --use-service-account-credentials=true --service-account-private-key-file="$STATE/pki/sa.key" \
     --root-ca-file="$STATE/pki/ca.crt" --cluster-signing-cert-file="$STATE/pki/ca.crt" \
-    --cluster-signing-key-file="$STATE/pki/ca.key" --node-monitor-grace-period=20s
+    --cluster-signing-key-file="$STATE/pki/ca.key"
 
   config=$(kubeconfig scheduler)
   make_part scheduler kl-cp "$BIN/kube-scheduler" --leader-elect=false \

@@ -61,10 +61,20 @@ build_image() { # build_image TAG DIRECTORY OPTION…
   # chroot: a container inside a container may not make namespaces of its own
   builder bud --isolation chroot --network host "${volumes[@]}" --layers --quiet \
     --build-arg "BASE_IMAGE=$PYTHON_BASE" --tag "$tag" "$@" "$directory" >/dev/null
-  save_image "$tag"
+  distribute "$tag"
   prune_layers
-  local i
-  for i in $(nodes); do load_image "$i" "$(archive_of "$tag")"; done
+}
+
+# What was not changed by a build is in the archive, and on every node since it started.
+distribute() {
+  local known i id
+  known=$(archive_of "$1").id
+  id=$(builder images --quiet --no-trunc "$1")
+  if [ -e "$(archive_of "$1")" ] && [ "$(cat "$known" 2>/dev/null)" = "$id" ]; then return; fi
+  rm -f "$known"
+  save_image "$1"
+  for i in $(nodes); do load_image "$i" "$(archive_of "$1")"; done
+  echo "$id" >"$known"
 }
 
 # Layers are kept, so that a build of changed code takes seconds; beyond a number all are made anew.
@@ -77,7 +87,7 @@ save_image() {
   local archive
   archive=$(archive_of "$1")
   rm -f "$archive"
-  builder push --quiet "$1" "oci-archive:$archive:$1"
+  builder push --quiet --disable-compression "$1" "oci-archive:$archive:$1"
 }
 
 load_image() { ctr_on "$1" images import "$2" >/dev/null; } # load_image NODE ARCHIVE

@@ -77,6 +77,7 @@ clusterDomain: cluster.local
 resolvConf: ""
 evictionHard: {memory.available: 100Mi, nodefs.available: "1%", imagefs.available: "1%"}
 maxPods: 110
+syncFrequency: 5s
 YAML
 }
 

@@ -7,33 +7,39 @@ readonly KUBERNETES_PROGRAMS=(kube-apiserver kube-controller-manager kube-schedu
 KUBECTL=$(command -v kubectl || echo "$BIN/kubectl")
 readonly KUBECTL
 
-build_programs() {
-  local program missing=()
+programs_to_build() { # of Kubernetes
+  local program
   for program in "${KUBERNETES_PROGRAMS[@]}"; do
-    is_version "$program" "$KUBERNETES" --version || missing+=("$program")
+    is_version "$program" "$KUBERNETES" --version || echo "$program"
   done
-  [ -x "$KUBECTL" ] || missing+=(kubectl)
+  [ -x "$KUBECTL" ] || echo kubectl
+}
+
+has_coredns() { is_version coredns "$COREDNS" -version; }
+has_helm() { is_version helm "$HELM" version --short; }
+
+are_programs_built() { [ -z "$(programs_to_build)" ] && has_coredns && has_helm; }
+
+build_programs() {
+  local missing
+  mapfile -t missing < <(programs_to_build)
   export CGO_ENABLED=0 GOFLAGS=-mod=mod
   mkdir -p "$BIN"
   [ ${#missing[@]} -eq 0 ] || build_kubernetes "${missing[@]}"
-  is_version coredns "$COREDNS" -version || install_go "github.com/coredns/coredns@v$COREDNS"
-  is_version helm "$HELM" version --short || install_go "helm.sh/helm/v4/cmd/helm@v$HELM"
+  has_coredns || install_go "github.com/coredns/coredns@v$COREDNS"
+  has_helm || install_go "helm.sh/helm/v4/cmd/helm@v$HELM"
 }
 
 is_version() { # is_version PROGRAM VERSION OPTION…: the program is there and is of that version
   [ -x "$BIN/$1" ] && [[ $("$BIN/$1" "${@:3}" 2>/dev/null) == *"$2"* ]]
 }
 
-need_go() { command -v go >/dev/null || fail "Go is missing; to get it: apt-get install golang-go"; }
-
 install_go() {
-  need_go
   say "building $1"
   (cd / && GOBIN=$BIN go install -trimpath -ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=v$HELM" "$1")
 }
 
 build_kubernetes() {
-  need_go
   local source=$HOME_DIRECTORY/src version=k8s.io/component-base/version program
   mkdir -p "$source"
   (

@@ -71,7 +71,7 @@ def test_draws_have_the_mean_and_the_variance_of_a_binomial(count: int, share: f
 def test_who_is_closed_comes_back_with_full_jitter(
     kind: type[AggregateCrowd | IndividualCrowd],
 ) -> None:
-    """The first retry comes after 0.5 to 1 s, and after failures within twice as long each time."""
+    """The first retry comes after 0.5 to 1 s, spread evenly."""
     crowd, (node,) = make_crowd(kind, step_s=0.1), make_nodes(1)
     crowd.seat(node, 4000)
     assert crowd.due(0) == 0
