@@ -90,7 +90,7 @@ class RealtimeCluster(NamedTuple):
     def is_settled(self) -> bool:
         """Whether the operator has seen the spec, and all nodes are as wanted and nothing else."""
         resource = self.resource()
-        status, replicas = resource.get("status", {}), resource["spec"]["replicas"]
+        status, replicas = resource.get("status", {}), _wanted(resource)
         counts = ("replicas", "readyReplicas", "acceptingReplicas", "updatedReplicas")
         return bool(
             status.get("observedGeneration") == resource["metadata"]["generation"]
@@ -99,6 +99,14 @@ class RealtimeCluster(NamedTuple):
             and status["drainingReplicas"] == 0
             and len(self.pods()) == replicas == self.accepting()
         )
+
+    def is_settled_at(self, replicas: int) -> bool:
+        """Whether so many nodes are wanted, and there, and nothing else is going on."""
+        return _wanted(self.resource()) == replicas and self.is_settled()
+
+    def scaling(self) -> Object:
+        """What its status says of the number of nodes; nothing in mode Disabled."""
+        return self.resource().get("status", {}).get("autoscaling") or {}
 
     def leaving(self, *states: str) -> list[Object]:
         """The Pods whose drain is in one of these states."""
@@ -137,6 +145,14 @@ class RealtimeCluster(NamedTuple):
             name = pod["metadata"]["name"]
             path = f"/api/v1/namespaces/{self.namespace}/pods/{name}:9000/proxy/status"
             yield name, json.loads(self.cluster.kubectl("get", "--raw", path))
+
+
+def _wanted(resource: Object) -> int:
+    """How many nodes there have to be: what the operator has found, where it finds the number."""
+    found = resource.get("status", {}).get("autoscaling", {}).get("desired")
+    is_given = resource["spec"]["autoscaling"]["mode"] == "Disabled"
+    wanted: int = resource["spec"]["replicas"] if is_given or found is None else found
+    return wanted
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:

@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import logging
 import time
+import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from typing import Final, Self
 
@@ -44,13 +45,24 @@ SAMPLE_EVERY_S: Final = 1.0
 class Traffic:
     """Clients that stay, and publications at a steady rate, until it is stopped."""
 
-    def __init__(self, backend: aiohttp.ClientSession, clients: list[RecoveringClient]) -> None:
+    def __init__(
+        self,
+        backend: aiohttp.ClientSession,
+        make_client: Callable[[int], RecoveringClient],
+        per_s: float,
+    ) -> None:
         """Made by `flowing`."""
         self.ledger = Ledger()
-        self.clients = clients
+        self.clients: list[RecoveringClient] = []
         self.arrivals_per_s: list[float] = []
         """Clients that connected, by second."""
+        self.per_s = per_s
+        """Publications per second; may be changed."""
         self._backend = backend
+        self._make_client = make_client
+        self._left: list[RecoveringClient] = []
+        self._run = uuid.uuid4().hex
+        """Keys of publications begin with it: one of an earlier traffic would publish nothing."""
         self._stopped = asyncio.Event()
         self._all_acknowledged = asyncio.Event()
 
@@ -72,25 +84,35 @@ class Traffic:
             async with aiohttp.ClientSession(
                 f"http://{api}", connector=once, headers=headers
             ) as backend:
-                crowd = [
-                    RecoveringClient(
-                        [url],
-                        token(secret=secret, sub=f"user-{number}"),
-                        CHANNELS[number % len(CHANNELS)],
-                    )
-                    for number in range(clients)
-                ]
-                traffic = cls(backend, crowd)
+
+                def make_client(number: int) -> RecoveringClient:
+                    user = token(secret=secret, sub=f"user-{number}")
+                    return RecoveringClient([url], user, CHANNELS[number % len(CHANNELS)])
+
+                traffic = cls(backend, make_client, per_s)
                 try:
-                    await eventually(traffic.all_follow, within_s=60, what="all clients subscribed")
+                    await traffic.join(clients)
                     async with asyncio.TaskGroup() as tasks:
-                        tasks.create_task(traffic._publish_on(per_s))
+                        tasks.create_task(traffic._publish_on())
                         tasks.create_task(traffic._sample())
                         yield traffic
                         traffic._stopped.set()
                     logger.info("traffic: %s", traffic.summary())
                 finally:
-                    await asyncio.gather(*(client.close() for client in crowd))
+                    await asyncio.gather(*(client.close() for client in traffic.clients))
+
+    async def join(self, count: int) -> None:
+        """More clients come, and stay; returns when all follow their channels."""
+        ever = len(self.clients) + len(self._left)
+        self.clients += [self._make_client(ever + number) for number in range(count)]
+        await eventually(self.all_follow, within_s=60, what="all clients subscribed")
+
+    async def leave(self, count: int) -> None:
+        """The clients that came last go; they are no longer judged."""
+        stay = len(self.clients) - count
+        self.clients, going = self.clients[:stay], self.clients[stay:]
+        self._left += going
+        await asyncio.gather(*(client.close() for client in going))
 
     def all_follow(self) -> bool:
         """Whether every client is on a node; raises what ended a client."""
@@ -131,7 +153,7 @@ class Traffic:
         verdicts = [self.ledger.judge(client.reading) for client in self.clients]
         return Verdict(*(max(each) for each in zip(*verdicts, strict=True)))
 
-    async def _publish_on(self, per_s: float) -> None:
+    async def _publish_on(self) -> None:
         room = asyncio.Semaphore(OUT_AT_ONCE)
         number = 0
         async with asyncio.TaskGroup() as calls:
@@ -140,12 +162,12 @@ class Traffic:
                 await room.acquire()
                 call = calls.create_task(self._publish(number))
                 call.add_done_callback(lambda _: room.release())
-                await asyncio.sleep(1 / per_s)
+                await asyncio.sleep(1 / self.per_s)
         self._all_acknowledged.set()
 
     async def _publish(self, number: int) -> None:
         channel = CHANNELS[number % len(CHANNELS)]
-        body = {"channel": channel, "data": number, "idempotency_key": str(number)}
+        body = {"channel": channel, "data": number, "idempotency_key": f"{self._run}-{number}"}
         until = time.monotonic() + ACKNOWLEDGED_WITHIN_S
         while True:
             assert time.monotonic() < until, f"publication {number} was not acknowledged"
@@ -160,10 +182,13 @@ class Traffic:
             await asyncio.sleep(0.1)
 
     async def _sample(self) -> None:
-        before, at = sum(client.connections for client in self.clients), time.monotonic()
+        before, at = self._arrived(), time.monotonic()
         while not self._stopped.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), SAMPLE_EVERY_S)
-            count, now = sum(client.connections for client in self.clients), time.monotonic()
+            count, now = self._arrived(), time.monotonic()
             self.arrivals_per_s.append((count - before) / (now - at))
             before, at = count, now
+
+    def _arrived(self) -> int:
+        return sum(client.connections for client in [*self.clients, *self._left])
