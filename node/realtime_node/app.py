@@ -194,6 +194,7 @@ class Node:
             budget=BudgetStatus.of(self._parts.engine.reconnects.known()),
             loop_lag_s=round(self._probe.lag_s, 6),
             loop_busy=round(self._probe.busy, 4),
+            loop_busy_s_total=round(self._probe.busy_s_total, 3),
             settings=self._reloader.status,
         )
 

@@ -98,7 +98,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     loop_lag_s: float
     """How late the event loop does what is due, on average."""
     loop_busy: float
-    """The part of its time that the event loop works, 0 to 1."""
+    """The part of its time that the event loop works, 0 to 1, on average over half a second."""
+    loop_busy_s_total: float
+    """Seconds that it has worked."""
     pending_departures: int
     drain: DrainStatus
     shed: Shed | None

@@ -33,20 +33,26 @@ class LoopProbe:
         self._timer: asyncio.TimerHandle | None = None
         self._sampled_at = 0.0
         self._cpu_then = 0.0
+        self._cpu_at_start = 0.0
         self.lag_s = 0.0
         """How late callbacks are, on average; 0 in a loop that is in time."""
         self.busy = 0.0
-        """The part of its time that the loop works, 0 to 1, on average."""
+        """The part of its time that the loop works, 0 to 1, on average over half a second."""
 
     @property
     def worst_lag_s(self) -> float:
         """How late the latest of the last few seconds was."""
         return max(self._lags, default=0.0)
 
+    @property
+    def busy_s_total(self) -> float:
+        """Seconds that the loop has worked since `start`: an average over any time follows."""
+        return self._cpu() - self._cpu_at_start
+
     def start(self) -> None:
         """Begin to measure."""
         self._sampled_at = self._monotonic()
-        self._cpu_then = self._cpu()
+        self._cpu_then = self._cpu_at_start = self._cpu()
         self._again()
 
     def stop(self) -> None:

@@ -99,7 +99,9 @@ def decide(snapshot: Snapshot, now: float) -> Plan:
     events += fleet_events(fleet, snapshot.status, status, wants, granted)
     events += rebalance_events(fleet, rebalance)
     is_idle = _is_idle(snapshot)
-    actions = () if is_idle else (*_actions(fleet, wants, steps), *rebalance.orders)
+    # A node that is shut in this round ends its shed by itself, and would refuse to hear of it.
+    orders = [each for each in rebalance.orders if steps[each.name].after == NodeState.ACTIVE]
+    actions = () if is_idle else (*_actions(fleet, wants, steps), *orders)
     return Plan(
         actions=actions,
         status=status,

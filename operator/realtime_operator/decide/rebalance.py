@@ -3,7 +3,8 @@
 A node that has many more than the average *sheds*: it closes some clients and goes on serving, and
 they come back anywhere. Many more means above the threshold, and above what chance explains, or a
 small cluster would shed for ever. It sheds to half of that distance, so that the next round finds
-nothing to do; those who come back to it are found by a later one.
+nothing to do; those who come back to it are found by a later one. Where nearly all come back, a
+load balancer wants them there: the node is left alone for an hour.
 
 Nobody sheds while the picture is not clear (a node does not say what it has) or about to change (a
 rollout, a drain, a scale-down), and what was begun is called off then. While the youngest node is
@@ -56,9 +57,15 @@ def plan_rebalance(fleet: Fleet, going: Collection[str]) -> Rebalance:
         return Rebalance(ended, goes_on, spread, early)
     most = average + _band(fleet, average)
     shedding = {pod.name for pod in fleet.shedding}
-    hot = [pod for pod in fleet.accepting if pod.name not in shedding and (pod.clients or 0) > most]
+    above = [
+        pod for pod in fleet.accepting if pod.name not in shedding and (pod.clients or 0) > most
+    ]
+    in_vain = fleet.snapshot.watched.shed_in_vain
+    hot = [pod for pod in above if pod.name not in in_vain]
     begun = tuple(_begun(fleet, hot, average, goes_on))
     reason = f"the fullest node is {spread} % above the average of {average:.0f} clients"
+    if above and not hot:
+        reason += f"; clients that {above[0].name} sent elsewhere came back to it"
     return Rebalance((*ended, *begun), goes_on + len(hot), spread, reason)
 
 

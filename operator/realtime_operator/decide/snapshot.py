@@ -89,7 +89,7 @@ class NodeLoad:
     deliveries_per_s: float | None = None
     """Publications written to clients; None until two answers of one boot are known."""
     busy: float | None = None
-    """Share of its time that its event loop works, 0 to 1; None if it does not say."""
+    """Share of its time that its event loop works, 0 to 1; None while that is not known."""
     seen_at: float = 0.0
     """When it answered."""
     elsewhere: float = 0.0
@@ -111,6 +111,8 @@ class Watched:
     """Since when the load of all nodes has been known without a gap."""
     most_needed: int | None = None
     """The most nodes that were needed in any round of the stabilization window."""
+    shed_in_vain: frozenset[str] = frozenset()
+    """Pods whose clients came back to them when they were sent elsewhere lately."""
 
 
 @dataclass(frozen=True, slots=True)

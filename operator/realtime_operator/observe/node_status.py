@@ -57,7 +57,10 @@ class ReportedStatus(BaseModel):
     connects_total: _Count = 0
     deliveries_total: _Count = 0
     loop_busy: Annotated[float | None, Field(ge=0, le=1.5, allow_inf_nan=False)] = None
-    """Measured by two clocks, it may be a little above 1."""
+    """Measured by two clocks, it may be a little above 1. Of half a second: what is steered by is
+    measured over longer, by the counter that follows."""
+    loop_busy_s_total: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
+    """Seconds that the loop has worked; a node of an earlier version does not say."""
     drain: ReportedDrain = ReportedDrain()
     shed: ReportedShed | None = None
     budget: ReportedBudget = ReportedBudget()

@@ -12,17 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
 from realtime_operator.decide.scaling import Scaling
 from realtime_operator.decide.snapshot import NodeLoad, NodeStatus, Pod, Watched
 from realtime_operator.observe.growth import Growth, Moves
 from realtime_operator.observe.node_status import Quietness, ReportedStatus
+from realtime_operator.observe.sheds import Sheds
 
 RATE_SPAN: Final = 0.8
 """Share of metrics.intervalSeconds that a rate is measured over at least: rounds may come every
-second, and one broadcast within a second says little about a node's load."""
+second, and one broadcast within a second says little about a node's load, be it deliveries or
+work."""
 
 ABSURD: Final = 10
 """How many times capacity.maxConnections a node may say that it has: beyond, it is not believed."""
@@ -35,6 +37,35 @@ BUCKETS: Final = 60
 """Parts of the window of stabilization, each of which is remembered by its highest number."""
 
 
+class _Counted(NamedTuple):
+    """What a node's counters were at a time, to make rates of."""
+
+    at: float
+    deliveries: int
+    busy_s: float | None
+
+    @classmethod
+    def by(cls, said: ReportedStatus, now: float) -> Self:
+        """What a node says now."""
+        return cls(now, said.deliveries_total, said.loop_busy_s_total)
+
+
+class _Rates(NamedTuple):
+    """What a node does in a second; None until two answers tell."""
+
+    deliveries_per_s: float | None
+    busy: float | None
+
+    @classmethod
+    def since(cls, before: _Counted, said: ReportedStatus, now: float) -> Self:
+        """On average since some time ago, more than none."""
+        passed_s = now - before.at
+        busy = said.loop_busy
+        if said.loop_busy_s_total is not None and before.busy_s is not None:
+            busy = min(1.0, (said.loop_busy_s_total - before.busy_s) / passed_s)
+        return cls((said.deliveries_total - before.deliveries) / passed_s, busy)
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """The last answer of one Pod's node that was believed."""
@@ -44,35 +75,30 @@ class _Seen:
     clients: int
     connects: int
     closed: int
-    deliveries: int
-    busy: float | None
-    rate_since: tuple[float, int]
-    """When the rate of deliveries was last measured, and the counter then."""
-    deliveries_per_s: float | None = None
+    last: _Counted
+    measured: _Counted
+    """Since when `rates` will be measured next."""
+    rates: _Rates
 
     @classmethod
     def of(cls, said: ReportedStatus, now: float) -> Self:
         """A node of which nothing is known but this answer."""
-        return cls._of(said, now, (now, said.deliveries_total), None)
+        counted = _Counted.by(said, now)
+        # The work of a moment says little; it has to do where a node says nothing better.
+        busy = said.loop_busy if said.loop_busy_s_total is None else None
+        return cls._of(said, counted, counted, _Rates(None, busy))
 
     @classmethod
-    def _of(
-        cls,
-        said: ReportedStatus,
-        now: float,
-        rate_since: tuple[float, int],
-        deliveries_per_s: float | None,
-    ) -> Self:
+    def _of(cls, said: ReportedStatus, last: _Counted, measured: _Counted, rates: _Rates) -> Self:
         return cls(
             boot_id=said.boot_id,
-            at=now,
+            at=last.at,
             clients=said.num_clients,
             connects=said.connects_total,
             closed=said.drain.closed_total,
-            deliveries=said.deliveries_total,
-            busy=said.loop_busy,
-            rate_since=rate_since,
-            deliveries_per_s=deliveries_per_s,
+            last=last,
+            measured=measured,
+            rates=rates,
         )
 
     def is_followed_by(self, said: ReportedStatus) -> bool:
@@ -81,22 +107,21 @@ class _Seen:
             said.boot_id == self.boot_id
             and said.connects_total >= self.connects
             and said.drain.closed_total >= self.closed
-            and said.deliveries_total >= self.deliveries
+            and said.deliveries_total >= self.last.deliveries
+            and (said.loop_busy_s_total or 0.0) >= (self.last.busy_s or 0.0)
         )
 
     def followed_by(self, said: ReportedStatus, now: float, least_s: float) -> Self:
-        """A later answer with a rate, measured since this one or taken over from it."""
-        since, counted = self.rate_since
-        passed_s = now - since
-        if passed_s < least_s:
-            return self._of(said, now, self.rate_since, self.deliveries_per_s)
-        per_s = (said.deliveries_total - counted) / passed_s
-        return self._of(said, now, (now, said.deliveries_total), per_s)
+        """A later answer with rates, measured since this one or taken over from it."""
+        last = _Counted.by(said, now)
+        if now - self.measured.at < least_s:
+            return self._of(said, last, self.measured, self.rates)
+        return self._of(said, last, last, _Rates.since(self.measured, said, now))
 
     @property
     def load(self) -> NodeLoad:
         """As decisions see it."""
-        return NodeLoad(self.clients, self.deliveries_per_s, self.busy, seen_at=self.at)
+        return NodeLoad(self.clients, *self.rates, seen_at=self.at)
 
 
 class Watch:
@@ -109,6 +134,7 @@ class Watch:
         self._silent: Mapping[str, int] = {}
         """What those Pods' nodes had last that may be lost."""
         self._growth = Growth()
+        self._sheds = Sheds()
         self._looked_at: float | None = None
         self._since: float | None = None
         self._needed: dict[int, int] = {}
@@ -135,7 +161,13 @@ class Watch:
         seen = tuple(self._completed(pod, statuses.get(pod.name)) for pod in pods)
         self._keep_watch(seen, spec, now)
         self._looked_at = now
-        watched = Watched(self._growth.per_s, self._since, self._most_needed(spec, now))
+        closed = {uid: each.closed for uid, each in self._seen.items()}
+        watched = Watched(
+            growth_per_s=self._growth.per_s,
+            since=self._since,
+            most_needed=self._most_needed(spec, now),
+            shed_in_vain=self._sheds.look(seen, closed, now),
+        )
         return seen, watched
 
     def decided(self, scaling: Scaling, spec: RealtimeClusterSpec) -> None:
@@ -205,10 +237,12 @@ class Watch:
             pod.load and now - pod.load.seen_at <= stale_after_s for pod in serving
         )
         gap_s = 0.0 if self._looked_at is None else now - self._looked_at
+        # A round takes its time on top of the interval; that alone is no gap.
+        longest_gap_s = max(stale_after_s, 2 * spec.autoscaling.metrics.interval_seconds)
         window_s = spec.autoscaling.scale_down.stabilization_seconds
         is_other_window = window_s != self._window_s  # its parts are others, too
         self._window_s = window_s
-        if not is_known or is_other_window or not 0 <= gap_s <= stale_after_s:
+        if not is_known or is_other_window or not 0 <= gap_s <= longest_gap_s:
             self._since = None
             self._needed.clear()
         if is_known and self._since is None:

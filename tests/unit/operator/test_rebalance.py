@@ -8,9 +8,15 @@ from typing import Any
 import pytest
 
 from realtime_operator.crd.status import RealtimeClusterStatus, RebalanceStatus
-from realtime_operator.decide.actions import ShedNode
+from realtime_operator.decide.actions import CordonNode, ShedNode
 from realtime_operator.decide.decision import Plan, decide
-from realtime_operator.decide.snapshot import DrainReason, KubernetesNode, NodeState, Pod
+from realtime_operator.decide.snapshot import (
+    DrainReason,
+    KubernetesNode,
+    NodeState,
+    Pod,
+    Watched,
+)
 from tests.unit.operator.fleets import (
     NOW,
     OLD,
@@ -94,6 +100,17 @@ def test_a_node_that_sheds_is_not_told_again() -> None:
     assert not plan.status.rebalance.is_active
 
 
+def test_a_node_to_which_its_clients_come_back_is_left_alone() -> None:
+    """A load balancer that sticks to its nodes is stronger; others that are as full still shed."""
+    plan = planned(*HOT, watched=Watched(shed_in_vain=frozenset({"hot"})))
+    assert not sheds(plan)
+    assert "came back to it" in plan.status.rebalance.reason
+    assert not plan.status.rebalance.is_active
+    pods = [loaded("hotter", 7000), *HOT, loaded("newer", 0)]
+    plan = planned(*pods, watched=Watched(shed_in_vain=frozenset({"hot"})))
+    assert set(sheds(plan)) == {"hotter"}
+
+
 MACHINES = {"m": KubernetesNode("m", is_cordoned=True)}
 
 AGAINST: dict[str, tuple[list[Pod], dict[str, Any], str]] = {
@@ -125,6 +142,14 @@ def test_nobody_sheds_while(against: str) -> None:
     plan = planned(*begun, *others, **changed)
     assert sheds(plan)["hot"].count == 0
     assert not plan.status.rebalance.is_active
+
+
+def test_a_node_that_is_shut_is_not_told_to_end_its_shed() -> None:
+    """It does so by itself, and refuses the order from then on; the others are told."""
+    pods = [shedding("going", 10), shedding("hot", 6000), loaded("a", 3000), loaded("b", 3000)]
+    plan = planned(*pods, spec={"replicas": 3})
+    assert [action.name for action in plan.actions if isinstance(action, CordonNode)] == ["going"]
+    assert set(sheds(plan)) == {"hot"}
 
 
 def test_nobody_sheds_when_there_is_nowhere_to_go() -> None:

@@ -61,13 +61,13 @@ class Watcher:
         """Growth as it is known now."""
         return self.watched.growth_per_s
 
-    def most_needed(self) -> int | None:
-        """The most nodes that were needed within the window."""
-        return self.watched.most_needed
-
     def since(self) -> float | None:
         """Since when all has been known."""
         return self.watched.since
+
+    def most_needed(self) -> int | None:
+        """The most nodes that were needed within the window."""
+        return self.watched.most_needed
 
     def needs(self, nodes: int | None) -> None:
         """Tell the watch of a decision."""
@@ -97,6 +97,37 @@ def test_a_rate_is_measured_over_an_interval(watcher: Watcher) -> None:
     assert watcher.rate() == 10.0
     watcher.look(a=said(deliveries_total=9100), passed_s=8)
     assert watcher.rate() == 1000.0
+
+
+def busy(watcher: Watcher) -> float | None:
+    """How busy the first node is."""
+    load = watcher.pods[0].load
+    assert load
+    return load.busy
+
+
+def test_work_is_measured_over_an_interval(watcher: Watcher) -> None:
+    """A loop that works for a moment, just as it is asked, is not a loop that always does."""
+    watcher.look(a=said(loop_busy=0.9, loop_busy_s_total=100.0))
+    assert busy(watcher) is None
+    watcher.look(a=said(loop_busy=0.9, loop_busy_s_total=100.5))
+    assert busy(watcher) == pytest.approx(0.05)
+    watcher.look(a=said(loop_busy=0.9, loop_busy_s_total=101.5), passed_s=1)
+    assert busy(watcher) == pytest.approx(0.05)
+    watcher.look(a=said(loop_busy=0.0, loop_busy_s_total=118.5), passed_s=9)
+    assert busy(watcher) == 1.0
+    watcher.look(a=said(loop_busy=0.9, loop_busy_s_total=3.0))
+    assert busy(watcher) is None
+
+
+def test_a_node_that_only_tells_of_the_moment_is_believed(watcher: Watcher) -> None:
+    """It is of an earlier version."""
+    watcher.look(a=said(loop_busy=0.4))
+    assert busy(watcher) == 0.4
+    watcher.look(a=said(loop_busy=0.6))
+    assert busy(watcher) == 0.6
+    watcher.look(a=said())
+    assert busy(watcher) is None
 
 
 @pytest.mark.parametrize(
@@ -237,6 +268,8 @@ def test_absurd_numbers_are_no_answer(watcher: Watcher) -> None:
         {"loop_busy": 7},
         {"loop_busy": float("nan")},
         {"loop_busy": float("inf")},
+        {"loop_busy_s_total": -1},
+        {"loop_busy_s_total": float("nan")},
         {"drain": {"closed_total": -1}},
         {"shed": {"remaining": -1}},
     ],
@@ -260,6 +293,18 @@ def test_the_watch_begins_anew_when_something_was_missed(watcher: Watcher) -> No
     watcher.look(a=said(1), b=said(1, boot="2"))
     assert watcher.since() == watcher.now
     watcher.look(a=said(1), b=said(1, boot="2"), passed_s=31)
+    assert watcher.since() == watcher.now
+
+
+def test_a_round_that_takes_its_time_is_no_gap(watcher: Watcher) -> None:
+    """However short the time is after which an answer counts as old."""
+    metrics = {"intervalSeconds": 10, "staleAfterSeconds": 10}
+    watcher.spec = make_spec(autoscaling={"metrics": metrics})
+    watcher.look(a=said(1))
+    begun = watcher.now
+    watcher.look(a=said(1), passed_s=10.4)
+    assert watcher.since() == begun
+    watcher.look(a=said(1), passed_s=21)
     assert watcher.since() == watcher.now
 
 
@@ -354,6 +399,55 @@ def test_no_rate_is_ever_negative(
         for pod in watcher.pods:
             assert pod.load is None or (pod.load.deliveries_per_s or 0.0) >= 0.0
             assert pod.load is None or 0 <= pod.load.clients <= 1000
+
+
+def shed_and_look(watcher: Watcher, hot: int, cold: int, *, closed: int, **others: Any) -> bool:
+    """Let a node shed so many and have so many afterwards; whether that was in vain."""
+    watcher.look(hot=said(1000, shed={"remaining": closed}), cold=said(200, boot="2"))
+    watcher.look(hot=said(900, shed={"remaining": 1}, closed=99), cold=said(300, boot="2"))
+    assert not watcher.watched.shed_in_vain
+    watcher.look(hot=said(hot, closed=closed), cold=said(cold, boot="2"), **others)
+    return "hot" in watcher.watched.shed_in_vain
+
+
+@pytest.mark.parametrize(
+    ("hot", "cold", "closed", "is_in_vain"),
+    [
+        (1000, 200, 400, True),
+        (960, 240, 400, True),
+        (800, 400, 400, False),
+        (1300, 900, 400, False),  # all of them grow: it is no further above the others than half
+        (1000, 200, 100, False),  # so few may be chance
+    ],
+)
+def test_a_node_whose_clients_came_back_has_shed_in_vain(
+    watcher: Watcher, hot: int, cold: int, closed: int, *, is_in_vain: bool
+) -> None:
+    """Then a load balancer sends them there; what counts is how far it is above the average."""
+    watcher.spec = make_spec()
+    assert shed_and_look(watcher, hot, cold, closed=closed) == is_in_vain
+
+
+def test_a_shed_beside_which_nodes_came_or_went_says_nothing(watcher: Watcher) -> None:
+    """The average is another one then."""
+    watcher.spec = make_spec()
+    assert not shed_and_look(watcher, 1000, 200, closed=400, new=said(0, boot="3"))
+
+
+def test_a_node_that_has_shed_in_vain_is_left_alone_for_an_hour(watcher: Watcher) -> None:
+    """After that it may be tried again, and with a clock that was set back at once."""
+    watcher.spec = make_spec()
+    assert shed_and_look(watcher, 1000, 200, closed=400)
+    after = {"hot": said(1000, closed=400), "cold": said(200, boot="2")}
+    watcher.look(passed_s=3590, **after)
+    assert watcher.watched.shed_in_vain == {"hot"}
+    watcher.look(passed_s=10, **after)
+    assert not watcher.watched.shed_in_vain
+    again = Watcher()
+    again.spec = make_spec()
+    assert shed_and_look(again, 1000, 200, closed=400)
+    again.look(passed_s=-3600, **after)
+    assert not again.watched.shed_in_vain
 
 
 def test_an_answer_changes_nothing_else_of_a_pod() -> None:

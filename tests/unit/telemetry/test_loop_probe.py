@@ -37,6 +37,15 @@ def test_a_loop_in_time() -> None:
     assert loop.probe.busy == pytest.approx(0.3, abs=0.01)
 
 
+def test_work_is_counted_from_the_start() -> None:
+    """Of a burst the average of the moment tells much, the counter how much it was."""
+    loop = Loop()
+    loop.turn(0, times=95)
+    loop.turn(0, busy=1.0, times=5)
+    assert loop.probe.busy > 0.6
+    assert loop.probe.busy_s_total == pytest.approx(0.5)
+
+
 def test_a_loop_that_is_always_late() -> None:
     """The average comes to the truth within a few samples."""
     loop = Loop()
