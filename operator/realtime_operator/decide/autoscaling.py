@@ -34,6 +34,7 @@ def autoscale(nodes: Nodes) -> Scaling:
         reason = "the RealtimeCluster is deleted"
         return Scaling(spec.autoscaling.mode, nodes.now, before.desired_replicas, 0, 0, reason)
     load = demand.measured(nodes)
+    most = demand.measured(nodes, all_stay=True)
     if spec.autoscaling.mode == "Disabled":
         wanted = spec.replicas
         return Scaling(
@@ -44,25 +45,27 @@ def autoscale(nodes: Nodes) -> Scaling:
             wanted,
             "spec.replicas",
             inputs=load,
-            needed_to_shrink=_needed_to_shrink(nodes, load),  # for a mode that may be set next
+            needed_to_shrink=_needed_to_shrink(nodes, most),  # for a mode that may be set next
         )
-    return _Autoscaler(nodes, load).decide()
+    return _Autoscaler(nodes, load, most).decide()
 
 
 class _Autoscaler:
     """One decision in the making."""
 
-    def __init__(self, nodes: Nodes, load: Inputs) -> None:
+    def __init__(self, nodes: Nodes, load: Inputs, most: Inputs) -> None:
+        """`most`: the load if nobody has left a silent node. What is not known makes none fewer."""
         self._nodes = nodes
         self._spec = nodes.spec
         self._scaling = nodes.spec.autoscaling
         self._load = load
+        self._most = most
         self._current = current(nodes)
         self._is_external = self._scaling.mode == "External"
         self._raw = demand.to_carry(self._spec, load)
         if self._is_external:
             self._raw = Need(self._spec.replicas, "spec.replicas")
-        self._least = demand.to_shrink(self._spec, load)
+        self._least = demand.to_shrink(self._spec, most)
 
     def decide(self) -> Scaling:
         asked = self._asked()
@@ -87,7 +90,7 @@ class _Autoscaler:
             reason=asked.reason,
             limits=tuple(limits),
             inputs=self._load,
-            needed_to_shrink=_needed_to_shrink(self._nodes, self._load),
+            needed_to_shrink=_needed_to_shrink(self._nodes, self._most),
         )
 
     def _asked(self) -> Need:

@@ -6,12 +6,19 @@
 Deliveries are what nodes write to sockets, not what they read of channels: that would grow with
 every node that is added, and call for another. Draining nodes' clients are part of the demand:
 they are about to come to the others. A node that does not answer has what it had last, until its
-Pod should have ended; counted as nothing, it would make the cluster look idle.
+Pod should have ended; counted as nothing, it would make the cluster look idle. What of that seems
+to be on other nodes by now is not counted twice, where it is about more nodes; a scale-down reckons
+with all of it.
+
+While we move clients ourselves, loops are busy with connects, and some nodes are there twice, each
+with what an idle loop does. Neither is load, so that work calls for nodes only beyond
+capacity.softLimitPercent then.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
@@ -37,14 +44,18 @@ class Need(NamedTuple):
     reason: str
 
 
-def measured(nodes: Nodes) -> Inputs:
-    """The load of all nodes together."""
+def measured(nodes: Nodes, *, all_stay: bool = False) -> Inputs:
+    """The load of all nodes together.
+
+    `all_stay`: as if nobody had left a silent node; what came from it may then be counted twice.
+    """
     stale_after_s = nodes.spec.autoscaling.metrics.stale_after_seconds
     loads = [pod.load for pod in nodes.snapshot.pods if pod.load and _carries(pod, nodes.now)]
     stale = sum(
         1 for pod in nodes.silent if pod.load and nodes.now - pod.load.seen_at <= stale_after_s
     )
-    connections = sum(load.clients for load in loads)
+    there = [1.0 if all_stay else 1.0 - load.elsewhere for load in loads]
+    connections = round(_sum(there, [load.clients for load in loads]))
     growth, lead_s = nodes.snapshot.watched.growth_per_s, _lead_s(nodes)
     return Inputs(
         nodes=len(nodes.accepting),
@@ -52,12 +63,17 @@ def measured(nodes: Nodes) -> Inputs:
         growth_per_s=growth,
         lead_s=lead_s,
         demand=connections + _coming(nodes.spec, connections, growth or 0.0, lead_s),
-        deliveries_per_s=sum(load.deliveries_per_s or 0.0 for load in loads),
-        busy=sum(load.busy or 0.0 for load in loads),
+        deliveries_per_s=_sum(there, [load.deliveries_per_s or 0.0 for load in loads]),
+        busy=_sum(there, [load.busy or 0.0 for load in loads]),
+        is_moving=nodes.is_rolling or bool(nodes.moving),
         fresh=len(nodes.serving) - len(nodes.silent),
         stale=stale,
         missing=len(nodes.silent) - stale,
     )
+
+
+def _sum(shares: Iterable[float], loads: Iterable[float]) -> float:
+    return sum(share * load for share, load in zip(shares, loads, strict=True))
 
 
 def _carries(pod: Pod, now: float) -> bool:
@@ -105,6 +121,8 @@ def _need(spec: RealtimeClusterSpec, load: Inputs, percent: int) -> Need:
             )
         )
     busy = scaling.target_loop_busy_percent / 100 / strictness
+    if load.is_moving and percent == scaling.target_connection_percent:
+        busy = max(busy, spec.capacity.soft_limit_percent / 100)
     needs.append(
         Need(
             _whole(load.busy / busy),

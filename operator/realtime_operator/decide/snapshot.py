@@ -92,6 +92,9 @@ class NodeLoad:
     """Share of its time that its event loop works, 0 to 1; None while that is not known."""
     seen_at: float = 0.0
     """When it answered."""
+    elsewhere: float = 0.0
+    """Share of its clients, 0 to 1, that are on other nodes by now, as far as it seems: it has
+    fallen silent, and as many have come to the others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ become smaller, is a new beginning: it gives no rate, so that none is ever negat
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Self
 
 from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
@@ -28,6 +28,10 @@ work."""
 
 ABSURD: Final = 10
 """How many times capacity.maxConnections a node may say that it has: beyond, it is not believed."""
+
+RUNS_AFTER_S: Final = 90.0
+"""A node that has been silent for so long, and is still called ready, is not lost: Kubernetes finds
+a lost machine, or a process that hangs, sooner. Its clients are there, all of them."""
 
 BUCKETS: Final = 60
 """Parts of the window of stabilization, each of which is remembered by its highest number."""
@@ -127,6 +131,8 @@ class Watch:
         """Begin without knowing anything."""
         self._quietness = Quietness()
         self._seen: Mapping[str, _Seen] = {}
+        self._silent: Mapping[str, int] = {}
+        """What those Pods' nodes had last that may be lost."""
         self._growth = Growth()
         self._sheds = Sheds()
         self._looked_at: float | None = None
@@ -173,7 +179,10 @@ class Watch:
 
     def _completed(self, pod: Pod, status: NodeStatus | None) -> Pod:
         seen = self._seen.get(pod.uid)
-        return pod.answered(status, seen.load if seen else None)
+        load = seen.load if seen else None
+        if load and pod.uid in self._silent:
+            load = replace(load, elsewhere=self._growth.elsewhere)
+        return pod.answered(status, load)
 
     def _follow(
         self,
@@ -185,9 +194,10 @@ class Watch:
         """Take in the answers, and what has moved since those before."""
         passed_s = 0.0 if self._looked_at is None else now - self._looked_at
         if passed_s < 0:  # the clock was set back
-            self._seen, self._growth = {}, Growth()
+            self._seen, self._silent, self._growth = {}, {}, Growth()
         least_s = RATE_SPAN * spec.autoscaling.metrics.interval_seconds
         following: dict[str, _Seen] = {}
+        silent: dict[str, int] = {}
         moves = []
         for pod in pods:
             before, said = self._seen.get(pod.uid), reports.get(pod.name)
@@ -197,14 +207,27 @@ class Watch:
                 moves.append(_moved(before, seen, passed_s))
             elif said:
                 seen = _Seen.of(said, now)
-                moves.append(Moves(lost=before.clients if before else 0))
+                moves.append(Moves(lost=self._lost([pod.uid])))
+            elif before and not (pod.is_ready and now - before.at >= RUNS_AFTER_S):
+                silent[pod.uid] = before.clients
             if seen:
                 following[pod.uid] = seen
         gone = self._seen.keys() - following.keys()
-        moves.append(Moves(lost=sum(self._seen[uid].clients for uid in gone)))
+        settled = sum(self._silent[uid] for uid in self._silent.keys() - silent.keys())
+        moves.append(Moves(lost=self._lost(gone), silent=sum(silent.values()), settled=settled))
         self._seen = following
         if passed_s > 0:
+            self._silent = silent
             self._growth.add(Moves(*map(sum, zip(*moves, strict=True))), passed_s)
+
+    def _lost(self, uids: Iterable[str]) -> float:
+        """What nodes had that are gone, but for what is back already."""
+        stayed = 1 - self._growth.elsewhere
+        return sum(
+            self._seen[uid].clients * (stayed if uid in self._silent else 1.0)
+            for uid in uids
+            if uid in self._seen
+        )
 
     def _keep_watch(self, pods: Iterable[Pod], spec: RealtimeClusterSpec, now: float) -> None:
         """Note since when the load of every node that may have clients has been known."""

@@ -118,6 +118,25 @@ def test_deliveries_and_the_loop_count_as_well() -> None:
     assert "busy event loops" in plan.scaling.reason
 
 
+def test_who_seems_to_be_elsewhere_asks_for_no_node_and_lets_none_go() -> None:
+    """More nodes are not for clients that are counted twice; for fewer, all of them count."""
+    lost = make_pod("lost", status=None, load=NodeLoad(60, 0.0, 0.0, NOW - 12, elsewhere=1.0))
+    plan = planned(scaled(*fleet_of(2, 60), lost))
+    assert plan.scaling.inputs.connections == 120
+    assert plan.scaling.raw == 3
+    assert plan.scaling.needed_to_shrink == 5
+
+
+def test_work_that_our_own_drains_make_asks_for_no_node() -> None:
+    """In a rollout loops do more than the load asks: only past the soft limit does it count."""
+    old = [loaded(f"old-{n}", 10, busy=0.8, revision=OLD) for n in range(2)]
+    plan = planned(scaled(*old, *fleet_of(2, 10, busy=0.1), desired=3))
+    assert plan.scaling.desired == 3
+    hot = [replace(pod, load=NodeLoad(10, 0.0, 1.0, NOW)) for pod in old]
+    plan = planned(scaled(*hot, *fleet_of(2, 10, busy=0.5), desired=3))
+    assert plan.scaling.desired == 5
+
+
 def test_the_target_of_deliveries_follows_from_what_a_node_can() -> None:
     """Without one it is 70 % of capacity.maxDeliveriesPerSecond; without both there is none."""
     pods = fleet_of(2, 10, deliveries=1800.0)

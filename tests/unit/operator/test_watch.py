@@ -206,6 +206,38 @@ def test_a_silent_node_has_what_it_had(watcher: Watcher) -> None:
     assert watcher.growth() == pytest.approx(0.015, abs=0.005)
 
 
+def test_clients_of_a_silent_node_are_not_counted_twice(watcher: Watcher) -> None:
+    """As many as come to the others beyond the growth of before are taken for its clients."""
+    for _ in range(3):
+        watcher.look(a=said(50, connects_total=50), b=said(50, connects_total=50))
+    watcher.look(a=None, b=said(50, connects_total=50))
+    assert watcher.pods[0].load
+    assert watcher.pods[0].load.elsewhere == 0.0, "it may only hang"
+    watcher.look(a=None, b=said(90, connects_total=90))
+    assert watcher.pods[0].load
+    assert watcher.pods[0].load.elsewhere == pytest.approx(0.8)
+    assert watcher.growth() == pytest.approx(0.0, abs=0.01)
+    watcher.look(a=None, b=said(200, connects_total=200))
+    assert watcher.pods[0].load
+    assert watcher.pods[0].load.elsewhere == 1.0
+    assert (watcher.growth() or 0.0) > 0.5, "more than it had are new"
+    watcher.look(a=said(50, connects_total=50), b=said(200, connects_total=200))
+    assert watcher.pods[0].load
+    assert watcher.pods[0].load.elsewhere == 0.0
+
+
+def test_a_silent_node_that_stays_ready_has_all_its_clients(watcher: Watcher) -> None:
+    """Kubernetes would have called a lost one not ready by then."""
+    watcher.look(a=said(50), b=said(50, boot="2"))
+    for _ in range(8):
+        watcher.look(a=None, b=said(90, boot="2", connects_total=40))
+    assert watcher.pods[0].load
+    assert watcher.pods[0].load.elsewhere > 0.5
+    watcher.look(a=None, b=said(90, boot="2", connects_total=40))
+    assert watcher.pods[0].load
+    assert watcher.pods[0].load.elsewhere == 0.0
+
+
 def test_a_node_that_was_never_heard_has_no_load(watcher: Watcher) -> None:
     """Nothing is made up for it."""
     watcher.look(a=None)
