@@ -214,8 +214,8 @@ async def test_the_emptiest_node_goes_when_the_load_has_gone(scaled: RealtimeClu
         left = time.monotonic()
         before = await asyncio.to_thread(scaled.clients)
         assert await decided_after_s(scaled, 3, left) >= STABILIZATION_S - 2
-        await until(lambda: len(scaled.clients()) == 3, within_s=60, meanwhile=watch.look)
-        (first,) = before.keys() - await asyncio.to_thread(scaled.clients)
+        await until(lambda: len(scaled.pods()) == 3, within_s=60, meanwhile=watch.look)
+        (first,) = before.keys() - await asyncio.to_thread(scaled.names)
         await until(lambda: scaled.is_settled_at(2), within_s=60, meanwhile=watch.look)
         logger.info("two nodes had gone after %.0f s", time.monotonic() - left)
         await traffic.settle()

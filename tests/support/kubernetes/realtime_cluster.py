@@ -18,6 +18,7 @@ from tests.support.kubernetes.cluster import Cluster, CommandFailed
 from tests.support.kubernetes.traffic import Traffic
 
 ASK_EVERY_S: Final = 0.5
+NODE_ANSWERS_S: Final = 5.0
 CLUSTER_LABEL: Final = "realtimecluster.dev/cluster"
 ACCEPTING_LABEL: Final = "realtimecluster.dev/accepting"
 
@@ -40,6 +41,10 @@ class RealtimeCluster(NamedTuple):
     def pods(self) -> list[Object]:
         """The Pods of its nodes, those that end included."""
         return self.cluster.find("pods", self.namespace, f"{CLUSTER_LABEL}={self.name}")
+
+    def names(self) -> set[str]:
+        """The names of these Pods."""
+        return {pod["metadata"]["name"] for pod in self.pods()}
 
     def redis(self) -> Object:
         """The Pod of the Redis that the chart has made beside it."""
@@ -144,7 +149,9 @@ class RealtimeCluster(NamedTuple):
         for pod in self.pods():
             name = pod["metadata"]["name"]
             path = f"/api/v1/namespaces/{self.namespace}/pods/{name}:9000/proxy/status"
-            yield name, json.loads(self.cluster.kubectl("get", "--raw", path))
+            # The API server waits long for a Pod that is going; whoever asks asks again.
+            said = self.cluster.kubectl("get", "--raw", path, within_s=NODE_ANSWERS_S)
+            yield name, json.loads(said)
 
 
 def _wanted(resource: Object) -> int:
