@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 from math import ceil
 from random import Random
 from typing import Final
@@ -21,22 +20,13 @@ from realtime_operator.simulate.crowd import Crowd
 from realtime_operator.simulate.hpa import SYNC_S, Autoscaler
 from realtime_operator.simulate.nodes import Node
 from realtime_operator.simulate.sampling import start_s
-from realtime_operator.simulate.world import Census, Losses, Timers, emptiest_zone
+from realtime_operator.simulate.world import Census, Life, Losses, Timers, emptiest_zone
 
 SURGE: Final = 0.25
 UNAVAILABLE: Final = 0.25
 """RollingUpdate's defaults: the first is rounded up, the second down."""
 ENDS_AFTER_S: Final = 1.0
 """How long a Pod is there after its clients were closed."""
-
-
-class Life(Enum):
-    """What happens to a Pod by itself."""
-
-    READY = auto()
-    NOT_READY = auto()
-    DELETED = auto()
-    GONE = auto()
 
 
 @dataclass(eq=False, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 from random import Random
 from typing import Final
 
@@ -32,7 +31,7 @@ from realtime_operator.simulate.budget import ReconnectBudget
 from realtime_operator.simulate.crowd import Crowd
 from realtime_operator.simulate.nodes import Node, Phase
 from realtime_operator.simulate.sampling import start_s
-from realtime_operator.simulate.world import ZONES, Census, Losses, Timers, emptiest_zone
+from realtime_operator.simulate.world import ZONES, Census, Life, Losses, Timers, emptiest_zone
 
 OWNER: Final = Owner("simulated", "default", "simulated")
 FORCED_WITHIN_S: Final = 5.0
@@ -41,15 +40,6 @@ REMOVED_AFTER_S: Final = 300.0
 """When the Pods of a machine that is gone are forgotten."""
 
 Order = CordonNode | DrainNode | AbortDrain | ShedNode
-
-
-class Life(Enum):
-    """What happens to a Pod by itself."""
-
-    READY = auto()
-    NOT_READY = auto()
-    DELETED = auto()
-    GONE = auto()
 
 
 @dataclass(eq=False, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum, auto
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
@@ -12,6 +13,15 @@ from realtime_operator.simulate.nodes import Node
 ZONES: Final = ("a", "b", "c")
 
 T = TypeVar("T")
+
+
+class Life(Enum):
+    """What happens to a Pod by itself."""
+
+    READY = auto()
+    NOT_READY = auto()
+    DELETED = auto()
+    GONE = auto()
 
 
 class Losses(NamedTuple):
