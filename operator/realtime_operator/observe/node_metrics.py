@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 import aiohttp
-from pydantic import ValidationError
 
 from realtime_operator.crd.scaling import ScrapeSpec
 from realtime_operator.decide.snapshot import Pod
@@ -64,6 +63,6 @@ class StatusReader:
                     body = bytearray()
                     while part := await response.content.read(LARGEST_ANSWER - len(body)):
                         body += part
-                return ReportedStatus.model_validate_json(body)
-            except (aiohttp.ClientError, TimeoutError, OSError, ValidationError):
+                return ReportedStatus.read(body)
+            except (aiohttp.ClientError, TimeoutError, OSError):
                 return None

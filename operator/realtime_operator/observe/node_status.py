@@ -1,6 +1,6 @@
 """What a node says at `/status`, and what the operator takes from it.
 
-`ReportedStatus` is read leniently: a field that a node of another version lacks has a default, one
+`ReportedStatus.read` is lenient: a field that a node of another version lacks has a default, one
 that it has more is ignored. Numbers that cannot be (fewer than no clients, a loop that works more
 than always) make the whole answer worthless: who says them may say anything. tests/contract holds
 it and the node's own description equal.
@@ -9,45 +9,38 @@ it and the node's own description equal.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import DecodeError, Meta, Struct
+from msgspec.json import Decoder
 
 from realtime_operator.decide.snapshot import NodeStatus
 
-_Count = Annotated[int, Field(ge=0)]
+_Count = Annotated[int, Meta(ge=0)]
 
 
-class ReportedDrain(BaseModel):
+class ReportedDrain(Struct, frozen=True):
     """How the node's drain goes."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     phase: str = "serving"
     eta_s: float | None = None
     closed_total: _Count = 0
 
 
-class ReportedShed(BaseModel):
+class ReportedShed(Struct, frozen=True):
     """Clients that a node that serves sends elsewhere."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     remaining: _Count = 0
 
 
-class ReportedBudget(BaseModel):
+class ReportedBudget(Struct, frozen=True):
     """The reconnect budget as the node knows it."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     connections_per_second_per_node: float | None = None
 
 
-class ReportedStatus(BaseModel):
-    """What is read of a node's answer."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
+class ReportedStatus(Struct, frozen=True):
+    """What is read of a node's answer; only `read` sees to it that the numbers can be."""
 
     boot_id: str
     num_clients: _Count
@@ -56,14 +49,25 @@ class ReportedStatus(BaseModel):
     accepted_total: _Count = 0
     connects_total: _Count = 0
     deliveries_total: _Count = 0
-    loop_busy: Annotated[float | None, Field(ge=0, le=1.5, allow_inf_nan=False)] = None
+    loop_busy: Annotated[float, Meta(ge=0, le=1.5)] | None = None
     """Measured by two clocks, it may be a little above 1. Of half a second: what is steered by is
     measured over longer, by the counter that follows."""
-    loop_busy_s_total: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
+    loop_busy_s_total: Annotated[float, Meta(ge=0)] | None = None
     """Seconds that the loop has worked; a node of an earlier version does not say."""
     drain: ReportedDrain = ReportedDrain()
     shed: ReportedShed | None = None
     budget: ReportedBudget = ReportedBudget()
+
+    @staticmethod
+    def read(body: bytes | bytearray) -> ReportedStatus | None:
+        """What a node has answered, as JSON; None if it is nothing that could be a status."""
+        try:
+            return _decoder.decode(body)
+        except (DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+
+
+_decoder: Final = Decoder(ReportedStatus)
 
 
 class _Watched(NamedTuple):

@@ -11,8 +11,10 @@ become smaller, is a new beginning: it gives no rate, so that none is ever negat
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
 from realtime_operator.decide.scaling import Scaling
@@ -66,8 +68,7 @@ class _Rates(NamedTuple):
         return cls((said.deliveries_total - before.deliveries) / passed_s, busy)
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(Struct, frozen=True):
     """The last answer of one Pod's node that was believed."""
 
     boot_id: str

@@ -7,9 +7,11 @@ happen to Pods is decided in `rounds`, by the operator itself.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import Final
+
+from msgspec.structs import replace
 
 from realtime_operator.build import names
 from realtime_operator.build.names import Owner

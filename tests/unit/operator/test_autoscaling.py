@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from realtime_operator.crd.status import (
     AutoscalingStatus,
@@ -132,7 +133,7 @@ def test_work_that_our_own_drains_make_asks_for_no_node() -> None:
     old = [loaded(f"old-{n}", 10, busy=0.8, revision=OLD) for n in range(2)]
     plan = planned(scaled(*old, *fleet_of(2, 10, busy=0.1), desired=3))
     assert plan.scaling.desired == 3
-    hot = [replace(pod, load=NodeLoad(10, 0.0, 1.0, NOW)) for pod in old]
+    hot = [structs.replace(pod, load=NodeLoad(10, 0.0, 1.0, NOW)) for pod in old]
     plan = planned(scaled(*hot, *fleet_of(2, 10, busy=0.5), desired=3))
     assert plan.scaling.desired == 5
 
@@ -185,7 +186,7 @@ def test_the_lead_is_as_long_as_nodes_took_to_start() -> None:
 def test_who_drains_is_demand_and_no_supply() -> None:
     """A draining node's clients are about to come to the others."""
     going = leaving("old", NodeState.DRAINING, clients=60, reason=DrainReason.NODE_CORDONED)
-    going = replace(going, load=NodeLoad(60, 0.0, 0.0, NOW))
+    going = structs.replace(going, load=NodeLoad(60, 0.0, 0.0, NOW))
     plan = planned(scaled(*fleet_of(2, 40), going, desired=2))
     assert plan.scaling.inputs.connections == 140
     assert plan.scaling.desired == 3
@@ -207,7 +208,7 @@ def test_a_pod_that_never_ends_is_not_counted_for_ever() -> None:
         return planned(scaled(*fleet_of(2, 10), pod)).scaling.inputs.connections
 
     assert connections(lost) == 110
-    assert connections(replace(lost, deleted_until=NOW)) == 20
+    assert connections(structs.replace(lost, deleted_until=NOW)) == 20
     assert connections(loaded("slow", 90, deleted_until=NOW - 5)) == 110
 
 
@@ -350,7 +351,7 @@ def unknown(name: str) -> Pod:
 AGAINST: dict[str, tuple[list[Pod], Limit]] = {
     "a silent node": ([unknown("silent")], Limit.METRICS),
     "a silent node that is not ready": (
-        [replace(unknown("silent"), is_ready=False)],
+        [structs.replace(unknown("silent"), is_ready=False)],
         Limit.METRICS,
     ),
     "a node that was never heard": (
@@ -485,7 +486,7 @@ def test_a_drain_for_fewer_nodes_waits_when_a_node_falls_silent() -> None:
     assert not of(plan, DrainNode)
     plan = planned(scaled(*fleet_of(3, 1), going, desired=3))
     assert [action.name for action in of(plan, DrainNode)] == ["going"]
-    deaf = replace(going, status=None)
+    deaf = structs.replace(going, status=None)
     plan = planned(scaled(*fleet_of(3, 1), deaf, desired=3))
     assert plan.scaling.desired == 3
 
@@ -493,7 +494,7 @@ def test_a_drain_for_fewer_nodes_waits_when_a_node_falls_silent() -> None:
 def test_a_drain_is_called_off_when_the_load_comes_back() -> None:
     """More nodes are needed: the one that was to go serves again, before another is made."""
     going = leaving("going", NodeState.DRAINING, clients=50, reason=DrainReason.SCALE_DOWN)
-    going = replace(going, load=NodeLoad(50, 0.0, 0.0, NOW))
+    going = structs.replace(going, load=NodeLoad(50, 0.0, 0.0, NOW))
     plan = planned(scaled(*fleet_of(3, 60), going, desired=3))
     assert plan.scaling.desired == 5
     assert len(of(plan, CreatePod)) == 1

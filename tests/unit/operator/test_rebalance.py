@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from realtime_operator.crd.status import RealtimeClusterStatus, RebalanceStatus
 from realtime_operator.decide.actions import CordonNode, ShedNode

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from msgspec.structs import replace
 
 from realtime_operator.decide.scaling import Scaling
 from realtime_operator.decide.snapshot import NodeLoad, Pod, Watched
@@ -30,7 +30,9 @@ def said(clients: int = 0, boot: str = "b", **counters: Any) -> ReportedStatus:
     """A node's answer; `closed` counts clients that its drains have closed."""
     drain = {"closed_total": counters.pop("closed", 0)}
     known = {"boot_id": boot, "num_clients": clients, "drain": drain, **counters}
-    return ReportedStatus.model_validate(known)
+    report = ReportedStatus.read(json.dumps(known).encode())
+    assert report
+    return report
 
 
 class Watcher:
@@ -276,8 +278,8 @@ def test_absurd_numbers_are_no_answer(watcher: Watcher) -> None:
 )
 def test_numbers_that_cannot_be_make_the_answer_worthless(wrong: dict[str, Any]) -> None:
     """Negative counts, NaN and infinity are not read."""
-    with pytest.raises(ValidationError):
-        ReportedStatus.model_validate({"boot_id": "b", "num_clients": 1, **wrong})
+    answer = json.dumps({"boot_id": "b", "num_clients": 1, **wrong})
+    assert ReportedStatus.read(answer.encode()) is None
 
 
 def test_the_watch_begins_anew_when_something_was_missed(watcher: Watcher) -> None:
