@@ -33,8 +33,7 @@ def autoscale(nodes: Nodes) -> Scaling:
     if snapshot.deleted_at is not None:
         reason = "the RealtimeCluster is deleted"
         return Scaling(spec.autoscaling.mode, nodes.now, before.desired_replicas, 0, 0, reason)
-    load = demand.measured(nodes)
-    most = demand.measured(nodes, all_stay=True)
+    load, most = demand.measured(nodes)
     if spec.autoscaling.mode == "Disabled":
         wanted = spec.replicas
         return Scaling(

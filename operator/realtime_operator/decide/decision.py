@@ -94,6 +94,7 @@ def decide(snapshot: Snapshot, now: float) -> Plan:
     events = [
         event
         for pod in fleet.live
+        if steps[pod.name].signal
         for event in drain_events(pod, steps[pod.name], wants.get(pod.name))
     ]
     events += fleet_events(fleet, snapshot.status, status, wants, granted)

@@ -18,13 +18,14 @@ capacity.softLimitPercent then.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
+from operator import mul
 from typing import Final, NamedTuple
 
 from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
 from realtime_operator.decide.nodes import Nodes
 from realtime_operator.decide.scaling import Inputs
-from realtime_operator.decide.snapshot import Pod
+from realtime_operator.decide.snapshot import NodeLoad, Pod
 
 LONGEST_LEAD_S: Final = 300.0
 """Growth is not looked ahead for longer, however long nodes took to start."""
@@ -44,18 +45,25 @@ class Need(NamedTuple):
     reason: str
 
 
-def measured(nodes: Nodes, *, all_stay: bool = False) -> Inputs:
-    """The load of all nodes together.
+def measured(nodes: Nodes) -> tuple[Inputs, Inputs]:
+    """The load of all nodes together as it seems to be, and the most that it may be.
 
-    `all_stay`: as if nobody had left a silent node; what came from it may then be counted twice.
+    The latter is as if nobody had left a silent node; what came from it may be counted twice.
     """
-    stale_after_s = nodes.spec.autoscaling.metrics.stale_after_seconds
     loads = [pod.load for pod in nodes.snapshot.pods if pod.load and _carries(pod, nodes.now)]
+    seems = _together(nodes, loads, [1.0 - load.elsewhere for load in loads])
+    if not any(load.elsewhere for load in loads):
+        return seems, seems
+    return seems, _together(nodes, loads, [1.0] * len(loads))
+
+
+def _together(nodes: Nodes, loads: Sequence[NodeLoad], there: Sequence[float]) -> Inputs:
+    """The sum of loads, of each the share that is `there`."""
+    stale_after_s = nodes.spec.autoscaling.metrics.stale_after_seconds
     stale = sum(
         1 for pod in nodes.silent if pod.load and nodes.now - pod.load.seen_at <= stale_after_s
     )
-    there = [1.0 if all_stay else 1.0 - load.elsewhere for load in loads]
-    connections = round(_sum(there, [load.clients for load in loads]))
+    connections = round(sum(map(mul, there, [load.clients for load in loads])))
     growth, lead_s = nodes.snapshot.watched.growth_per_s, _lead_s(nodes)
     return Inputs(
         nodes=len(nodes.accepting),
@@ -63,17 +71,13 @@ def measured(nodes: Nodes, *, all_stay: bool = False) -> Inputs:
         growth_per_s=growth,
         lead_s=lead_s,
         demand=connections + _coming(nodes.spec, connections, growth or 0.0, lead_s),
-        deliveries_per_s=_sum(there, [load.deliveries_per_s or 0.0 for load in loads]),
-        busy=_sum(there, [load.busy or 0.0 for load in loads]),
+        deliveries_per_s=sum(map(mul, there, [load.deliveries_per_s or 0.0 for load in loads])),
+        busy=sum(map(mul, there, [load.busy or 0.0 for load in loads])),
         is_moving=nodes.is_rolling or bool(nodes.moving),
         fresh=len(nodes.serving) - len(nodes.silent),
         stale=stale,
         missing=len(nodes.silent) - stale,
     )
-
-
-def _sum(shares: Iterable[float], loads: Iterable[float]) -> float:
-    return sum(share * load for share, load in zip(shares, loads, strict=True))
 
 
 def _carries(pod: Pod, now: float) -> bool:

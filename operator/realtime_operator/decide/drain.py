@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
+from msgspec import Struct
+
 from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
 from realtime_operator.decide.snapshot import RECORDED, NodeState, Pod
 
@@ -87,7 +89,7 @@ class Wish(NamedTuple):
     reason: str = ""
 
 
-class Step(NamedTuple):
+class Step(Struct, frozen=True):
     """A transition, and why."""
 
     before: NodeState

@@ -52,6 +52,8 @@ class Nodes:
     @cached_property
     def leaving(self) -> list[Pod]:
         """Pods that have a drain in their annotations, those among them that are deleted too."""
+        if not LEAVING & self._by_state.keys():
+            return []
         return [pod for pod in self.snapshot.pods if self.is_leaving(pod)]
 
     @cached_property
@@ -63,6 +65,17 @@ class Nodes:
     def silent(self) -> list[Pod]:
         """Those among them that did not answer in this round."""
         return [pod for pod in self.serving if pod.status is None]
+
+    @cached_property
+    def late(self) -> list[Pod]:
+        """Live Pods that have not been ready for longer than any takes to start."""
+        patience_s = self.spec.update.progress_deadline_seconds
+        return [
+            pod
+            for pod in self.live
+            if not pod.is_ready
+            and self.now >= max(pod.created_at, pod.ready_changed_at) + patience_s
+        ]
 
     @cached_property
     def has_backplane(self) -> bool:
@@ -104,9 +117,16 @@ class Nodes:
             and (pod.status is None or pod.status.accepting)
         )
 
-    def in_state(self, *states: NodeState) -> list[Pod]:
-        """The Pods in one of these states."""
-        return [pod for pod in self.snapshot.pods if self.states[pod.name] in states]
+    def in_state(self, state: NodeState) -> list[Pod]:
+        """The Pods in a state."""
+        return self._by_state.get(state, [])
+
+    @cached_property
+    def _by_state(self) -> Mapping[NodeState, list[Pod]]:
+        sorted_in: dict[NodeState, list[Pod]] = {}
+        for pod in self.snapshot.pods:
+            sorted_in.setdefault(self.states[pod.name], []).append(pod)
+        return sorted_in
 
     def is_leaving(self, pod: Pod) -> bool:
         """Whether a drain of this Pod stands in its annotations."""

@@ -109,13 +109,5 @@ def _is_shut(fleet: Fleet, pod: Pod) -> bool:
 def stuck(fleet: Fleet) -> list[Pod]:
     """New Pods that should have been ready for long: the deadline of progress has passed."""
     return [
-        pod
-        for pod in fleet.live
-        if is_late(fleet, pod) and pod.revision == fleet.revision and not fleet.is_leaving(pod)
+        pod for pod in fleet.late if pod.revision == fleet.revision and not fleet.is_leaving(pod)
     ]
-
-
-def is_late(fleet: Fleet, pod: Pod) -> bool:
-    """Whether a Pod has not been ready for longer than any takes to start."""
-    since = max(pod.created_at, pod.ready_changed_at)
-    return not pod.is_ready and fleet.now >= since + fleet.spec.update.progress_deadline_seconds

@@ -9,7 +9,6 @@ from realtime_operator.build import names
 from realtime_operator.build.workload import pod as pod_manifest
 from realtime_operator.decide.actions import Action, AdoptPod, CreatePod, DeletePod
 from realtime_operator.decide.fleet import Fleet
-from realtime_operator.decide.rollout import is_late
 from realtime_operator.decide.snapshot import NodeState
 from realtime_operator.decide.wants import Want
 
@@ -51,10 +50,11 @@ def kept_from_eviction(fleet: Fleet, created: Sequence[CreatePod]) -> int:
     evict another. Only those that are not about to be ready do not: a broken rollout must not
     forbid the evictions that its old nodes can bear.
     """
+    late = {pod.name for pod in fleet.late}
     broken = sum(
         1
         for pod in fleet.live
-        if fleet.states[pod.name] == NodeState.PENDING and (pod.problem or is_late(fleet, pod))
+        if fleet.states[pod.name] == NodeState.PENDING and (pod.problem or pod.name in late)
     )
     return max(fleet.desired.nodes, len(fleet.live) + len(created) - broken)
 

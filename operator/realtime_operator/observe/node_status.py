@@ -9,10 +9,11 @@ it and the node's own description equal.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from msgspec import DecodeError, Meta, Struct
 from msgspec.json import Decoder
+from msgspec.structs import replace
 
 from realtime_operator.decide.snapshot import NodeStatus
 
@@ -70,7 +71,7 @@ class ReportedStatus(Struct, frozen=True):
 _decoder: Final = Decoder(ReportedStatus)
 
 
-class _Watched(NamedTuple):
+class _Watched(Struct, frozen=True):
     """What a node said last, and since when it has said so."""
 
     accepted_total: int
@@ -93,11 +94,13 @@ class Quietness:
     def seen(self, report: ReportedStatus, now: float) -> NodeStatus:
         """What the operator knows of a node after this answer."""
         accepted, phase = report.accepted_total, report.drain.phase
-        known = self._by_boot.get(report.boot_id, _Watched(accepted, now, phase, now))
+        known = self._by_boot.get(report.boot_id)
+        if known is None:
+            known = _Watched(accepted, now, phase, now)
         if known.accepted_total != accepted:
-            known = known._replace(accepted_total=accepted, quiet_since=now)
+            known = replace(known, accepted_total=accepted, quiet_since=now)
         if known.phase != phase:
-            known = known._replace(phase=phase, phase_since=now)
+            known = replace(known, phase=phase, phase_since=now)
         self._by_boot[report.boot_id] = known
         return NodeStatus(
             boot_id=report.boot_id,

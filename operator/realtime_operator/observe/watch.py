@@ -11,7 +11,7 @@ become smaller, is a new beginning: it gives no rate, so that none is ever negat
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -39,90 +39,56 @@ BUCKETS: Final = 60
 """Parts of the window of stabilization, each of which is remembered by its highest number."""
 
 
-class _Counted(NamedTuple):
-    """What a node's counters were at a time, to make rates of."""
+class _Seen(Struct, frozen=True):
+    """The last answer of one Pod's node that was believed, and the rates that it gave."""
 
+    said: ReportedStatus
     at: float
-    deliveries: int
-    busy_s: float | None
-
-    @classmethod
-    def by(cls, said: ReportedStatus, now: float) -> Self:
-        """What a node says now."""
-        return cls(now, said.deliveries_total, said.loop_busy_s_total)
-
-
-class _Rates(NamedTuple):
-    """What a node does in a second; None until two answers tell."""
-
+    since: ReportedStatus
+    """An earlier answer, or this one: rates will be measured from it on."""
+    since_at: float
     deliveries_per_s: float | None
     busy: float | None
+    """None, as the deliveries, until two answers tell."""
 
     @classmethod
-    def since(cls, before: _Counted, said: ReportedStatus, now: float) -> Self:
-        """On average since some time ago, more than none."""
-        passed_s = now - before.at
-        busy = said.loop_busy
-        if said.loop_busy_s_total is not None and before.busy_s is not None:
-            busy = min(1.0, (said.loop_busy_s_total - before.busy_s) / passed_s)
-        return cls((said.deliveries_total - before.deliveries) / passed_s, busy)
-
-
-class _Seen(Struct, frozen=True):
-    """The last answer of one Pod's node that was believed."""
-
-    boot_id: str
-    at: float
-    clients: int
-    connects: int
-    closed: int
-    last: _Counted
-    measured: _Counted
-    """Since when `rates` will be measured next."""
-    rates: _Rates
-
-    @classmethod
-    def of(cls, said: ReportedStatus, now: float) -> Self:
+    def first(cls, said: ReportedStatus, now: float) -> Self:
         """A node of which nothing is known but this answer."""
-        counted = _Counted.by(said, now)
         # The work of a moment says little; it has to do where a node says nothing better.
         busy = said.loop_busy if said.loop_busy_s_total is None else None
-        return cls._of(said, counted, counted, _Rates(None, busy))
-
-    @classmethod
-    def _of(cls, said: ReportedStatus, last: _Counted, measured: _Counted, rates: _Rates) -> Self:
-        return cls(
-            boot_id=said.boot_id,
-            at=last.at,
-            clients=said.num_clients,
-            connects=said.connects_total,
-            closed=said.drain.closed_total,
-            last=last,
-            measured=measured,
-            rates=rates,
-        )
+        return cls(said, now, said, now, None, busy)
 
     def is_followed_by(self, said: ReportedStatus) -> bool:
         """Whether a later answer is of the same boot, and its counters have gone on."""
+        before = self.said
         return (
-            said.boot_id == self.boot_id
-            and said.connects_total >= self.connects
-            and said.drain.closed_total >= self.closed
-            and said.deliveries_total >= self.last.deliveries
-            and (said.loop_busy_s_total or 0.0) >= (self.last.busy_s or 0.0)
+            said.boot_id == before.boot_id
+            and said.connects_total >= before.connects_total
+            and said.drain.closed_total >= before.drain.closed_total
+            and said.deliveries_total >= before.deliveries_total
+            and (said.loop_busy_s_total or 0.0) >= (before.loop_busy_s_total or 0.0)
         )
 
     def followed_by(self, said: ReportedStatus, now: float, least_s: float) -> Self:
-        """A later answer with rates, measured since this one or taken over from it."""
-        last = _Counted.by(said, now)
-        if now - self.measured.at < least_s:
-            return self._of(said, last, self.measured, self.rates)
-        return self._of(said, last, last, _Rates.since(self.measured, said, now))
+        """A later answer with rates: measured anew over `least_s` or more, else as before."""
+        since, passed_s = self.since, now - self.since_at
+        if passed_s < least_s:
+            kept = self.deliveries_per_s, self.busy
+            return type(self)(said, now, since, self.since_at, *kept)
+        deliveries = said.deliveries_total - since.deliveries_total
+        return type(self)(said, now, said, now, deliveries / passed_s, _busy(since, said, passed_s))
 
     @property
     def load(self) -> NodeLoad:
         """As decisions see it."""
-        return NodeLoad(self.clients, *self.rates, seen_at=self.at)
+        return NodeLoad(self.said.num_clients, self.deliveries_per_s, self.busy, self.at)
+
+
+def _busy(before: ReportedStatus, said: ReportedStatus, passed_s: float) -> float | None:
+    """Share of the time between two answers that a node's loop has worked."""
+    if said.loop_busy_s_total is None or before.loop_busy_s_total is None:
+        return said.loop_busy
+    return min(1.0, (said.loop_busy_s_total - before.loop_busy_s_total) / passed_s)
 
 
 class Watch:
@@ -162,7 +128,7 @@ class Watch:
         seen = tuple(self._completed(pod, statuses.get(pod.name)) for pod in pods)
         self._keep_watch(seen, spec, now)
         self._looked_at = now
-        closed = {uid: each.closed for uid, each in self._seen.items()}
+        closed = {uid: each.said.drain.closed_total for uid, each in self._seen.items()}
         watched = Watched(
             growth_per_s=self._growth.per_s,
             since=self._since,
@@ -207,10 +173,10 @@ class Watch:
                 seen = before.followed_by(said, now, least_s)
                 moves.append(_moved(before, seen, passed_s))
             elif said:
-                seen = _Seen.of(said, now)
+                seen = _Seen.first(said, now)
                 moves.append(Moves(lost=self._lost([pod.uid])))
             elif before and not (pod.is_ready and now - before.at >= RUNS_AFTER_S):
-                silent[pod.uid] = before.clients
+                silent[pod.uid] = before.said.num_clients
             if seen:
                 following[pod.uid] = seen
         gone = self._seen.keys() - following.keys()
@@ -225,7 +191,7 @@ class Watch:
         """What nodes had that are gone, but for what is back already."""
         stayed = 1 - self._growth.elsewhere
         return sum(
-            self._seen[uid].clients * (stayed if uid in self._silent else 1.0)
+            self._seen[uid].said.num_clients * (stayed if uid in self._silent else 1.0)
             for uid in uids
             if uid in self._seen
         )
@@ -263,10 +229,11 @@ class Watch:
 def _moved(before: _Seen, seen: _Seen, passed_s: float) -> Moves:
     """What became of a node's clients, as of this round if it was silent for longer."""
     share = passed_s / (seen.at - before.at) if seen.at > before.at else 0.0
+    was, now_is = before.said, seen.said
     return Moves(
-        change=share * (seen.clients - before.clients),
-        closed=share * (seen.closed - before.closed),
-        arrivals=share * (seen.connects - before.connects),
+        change=share * (now_is.num_clients - was.num_clients),
+        closed=share * (now_is.drain.closed_total - was.drain.closed_total),
+        arrivals=share * (now_is.connects_total - was.connects_total),
     )
 
 

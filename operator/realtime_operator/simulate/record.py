@@ -157,9 +157,9 @@ class Recorder:
         cost_s = self.assumptions.connect_cost_s
         for node in nodes:
             node.measure(at_s, LATENCY_EVERY_S)
-            if node.clients:
-                busy = idle + node.clients * per_client + node.connects_per_s * cost_s
-                now[min(100, int(busy * 100))] += node.clients
+            if clients := node.clients:
+                percent = int(100 * (idle + clients * per_client + node.connects_per_s * cost_s))
+                now[min(100, percent)] += clients
         self._busy = [before + here for before, here in zip(self._busy, now, strict=True)]
         return self._latency(_quantile(now, 0.99))
 

@@ -23,11 +23,11 @@ def binomial(random: Random, count: int, share: float) -> int:
     if share >= 1.0:
         return count
     if mean >= FEW and count - mean >= FEW:
-        # The sum of three even numbers is close to normal, and quicker.
+        # The sum of three even numbers is close to normal, and quicker. It is never further from
+        # the mean than three standard deviations, which is within 0 and `count` here.
         uniform = random.random
         deviations = 2.0 * (uniform() + uniform() + uniform() - 1.5)
-        drawn = int(mean + deviations * sqrt(mean * (1.0 - share)) + 0.5)
-        return min(count, max(0, drawn))
+        return int(mean + deviations * sqrt(mean * (1.0 - share)) + 0.5)
     if mean >= FEW:
         return count - _few(random, count, 1.0 - share)
     return _few(random, count, share)

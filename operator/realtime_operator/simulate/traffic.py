@@ -90,26 +90,32 @@ class Traffic:
         """Who is due comes to a node; who waits at a door may get in meanwhile."""
         flow.knocked = self.crowd.due(step)
         routes = self._routes[0][1] if flow.knocked and self._routes else ()
-        for node, count in zip(
-            routes, spread(self._random, flow.knocked, len(routes)), strict=True
-        ):
-            flow.admitted += self._at_door(node, count, step, passed_s)
+        at_door = self._at_door
+        per_step = self._limits.connects_per_s * passed_s
+        admitted = 0
+        coming = spread(self._random, flow.knocked, len(routes))
+        for node, count in zip(routes, coming, strict=True):
+            admitted += at_door(node, count, step, per_step)
         for node in nodes:
             if node.queued and node.tokens_at != step:
-                flow.admitted += self._at_door(node, 0, step, passed_s)
+                admitted += at_door(node, 0, step, per_step)
+        flow.admitted = admitted
         flow.refused = self.crowd.settle()
 
-    def _at_door(self, node: Node, coming: int, step: int, passed_s: float) -> int:
-        """So many come to a node; return how many it lets in, of them or of those who waited."""
+    def _at_door(self, node: Node, coming: int, step: int, per_step: float) -> int:
+        """So many come to a node; return how many it lets in, of them or of those who waited.
+
+        `per_step` more may be let in than at the end of the step before.
+        """
         limits = self._limits
         queued = node.queued
-        per_step = limits.connects_per_s * passed_s
         saved = node.tokens + per_step * (step - node.tokens_at - 1)
         tokens = min(saved, limits.burst) + per_step
         let_in = 0
-        if node.is_up and node.phase is Phase.SERVING:
+        if coming and node.is_up and node.phase is Phase.SERVING:
             room = min(limits.max_connections - node.clients, limits.most_queued + int(tokens))
-            let_in = max(0, min(coming, room - queued))
+            if room > queued:
+                let_in = min(coming, room - queued)
         admitted = min(queued + let_in, int(tokens))
         node.tokens, node.tokens_at = tokens - admitted, step
         node.accepted_total += admitted
