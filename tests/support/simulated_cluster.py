@@ -3,8 +3,9 @@
 It keeps Pods as the API server would, in manifests, and is read by the operator's own readers. A
 round takes a snapshot, decides, and carries out the plan, or some of it: actions may be lost or
 come twice, and the operator may die after any of them; everything it remembers is then gone. Every
-action and every move of a client is recorded. Time is a number that `run` turns, a second at a
-time.
+action and every move of a client is recorded. Nodes close clients at the pace they were told, all
+together within the reconnect budget that they share. Time is a number that `run` turns, a second at
+a time.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from realtime_operator.observe.node_status import (
 )
 from realtime_operator.observe.pods import read_pod
 from realtime_operator.observe.watch import Watch
+from realtime_operator.simulate.budget import ReconnectBudget
 
 START: Final = 1_800_000_000.0
 OWNER: Final = Owner("chat", "team", "uid-of-the-cluster")
@@ -98,6 +100,10 @@ class SimulatedNode:
     closed_total: int = 0
     deliveries: float = 0.0
     """Publications written to clients since it started."""
+    worked_s: float = 0.0
+    """Time that its loop has worked since then."""
+    connected: int = 0
+    """`accepted_total` a second ago."""
     to_shed: int = 0
     shed_rate_per_s: float = 0.0
     lies: dict[str, Any] = field(default_factory=dict)
@@ -148,7 +154,12 @@ class SimulatedCluster:
         self.events: list[Event] = []
         self.reconnects: Counter[int] = Counter()
         self.start_s = 3
-        self.budget = 100
+        self.budget = spec.reconnect_budget.connections_per_second_per_node
+        """What nodes know of it, for each that lets clients in."""
+        self.closed = 0
+        """Clients that drains and sheds closed within this second, each with a permit."""
+        self.forced = 0
+        """Clients that were closed without one within this second: time was up."""
         self.watch: Callable[[], None] = lambda: None
         """Called every second."""
         self.judge: Callable[[Snapshot, Plan], None] = lambda _snapshot, _plan: None
@@ -160,9 +171,12 @@ class SimulatedCluster:
         self._uids = itertools.count(1)
         self._next_client = clients
         self._watch = Watch()
+        self._leases = ReconnectBudget()
         self._next_round = self.now
         self.deliveries_per_client_s = 0.0
         self.busy_per_client = 0.0
+        self.connect_cost_s = 0.0
+        """What a connect takes of the loop."""
         self.idle_busy = 0.0
         self.sheds: Counter[int] = Counter()
 
@@ -241,8 +255,8 @@ class SimulatedCluster:
         self._lose(node, node.clients)
         node.boot += 1
         node.phase = "serving"
-        node.accepted_total = node.closed_total = node.to_shed = 0
-        node.deliveries = 0.0
+        node.accepted_total = node.connected = node.closed_total = node.to_shed = 0
+        node.deliveries = node.worked_s = 0.0
         self._set_ready(node, ready=False)
         node.ready_at = self.now + self.start_s
 
@@ -316,9 +330,12 @@ class SimulatedCluster:
     def pass_second(self) -> None:
         """Let a second pass in everything but the operator."""
         self.now += 1
+        self.closed = self.forced = 0
+        granted = self._granted()
         for node in list(self.nodes.values()):
-            self._age(node)
-        self._route()
+            self._age(node, granted)
+        arrived = self._route()
+        self._leases.took(self.now, arrived_per_s=arrived, closed_per_s=self.closed)
         self.watch()
 
     def snapshot(self) -> Snapshot:
@@ -454,7 +471,6 @@ class SimulatedCluster:
 
     def _report(self, node: SimulatedNode) -> ReportedStatus | None:
         """What a node answers; None if that is nothing the operator can read."""
-        busy = self.idle_busy + len(node.clients) * self.busy_per_client
         said = ReportedStatus(
             boot_id=f"{node.manifest['metadata']['uid']}-{node.boot}",
             num_clients=len(node.clients),
@@ -463,7 +479,8 @@ class SimulatedCluster:
             accepted_total=node.accepted_total,
             connects_total=node.accepted_total,
             deliveries_total=int(node.deliveries),
-            loop_busy=min(1.0, busy),
+            loop_busy=min(1.0, self._busy(node)),
+            loop_busy_s_total=node.worked_s,
             drain=ReportedDrain(phase=node.phase, closed_total=node.closed_total),
             shed=ReportedShed(remaining=node.to_shed) if node.to_shed else None,
             budget=ReportedBudget(connections_per_second_per_node=self.budget),
@@ -494,36 +511,69 @@ class SimulatedCluster:
         if node.phase != "serving":
             node.to_shed = 0
 
-    def _age(self, node: SimulatedNode) -> None:
+    def _busy(self, node: SimulatedNode) -> float:
+        """Share of its time that a node's loop works."""
+        connects = node.accepted_total - node.connected
+        standing = self.idle_busy + len(node.clients) * self.busy_per_client
+        return standing + connects * self.connect_cost_s
+
+    @property
+    def letting_in(self) -> int:
+        """Nodes that let clients in, by their own word: so many share the reconnect budget."""
+        return sum(1 for node in self.live if node.is_ready and node.phase == "serving")
+
+    def _granted(self) -> float:
+        """Share of what nodes would close in this second that the budget lets them close."""
+        wanted = sum(self._paced(node) for node in self.nodes.values())
+        spare = self._leases.spare_per_s(self.budget, self.letting_in)
+        return min(1.0, spare / wanted) if wanted else 1.0
+
+    def _paced(self, node: SimulatedNode) -> float:
+        """Clients that a node would close in this second at the pace that it was told."""
+        if self._forces(node):
+            return 0.0
+        pace = node.rate_per_s / node.slowness if node.phase == "draining" else 0.0
+        if node.to_shed:
+            pace = min(node.shed_rate_per_s, node.to_shed)
+        return min(pace, len(node.clients))
+
+    def _forces(self, node: SimulatedNode) -> bool:
+        is_late = node.forces_at is not None and self.now >= node.forces_at
+        return node.phase == "forcing" or (node.phase == "draining" and is_late)
+
+    def _age(self, node: SimulatedNode, granted: float) -> None:
         if node.is_broken:
             self._wait_for_image(node)
         elif not node.is_ready and self.now >= node.ready_at:
             self._set_ready(node, ready=True)
         node.deliveries += len(node.clients) * self.deliveries_per_client_s
-        if node.to_shed:
-            self._shed(node)
-        if node.phase in ("draining", "forcing"):
-            if node.forces_at is not None and self.now >= node.forces_at:
-                node.phase = "forcing"
-            is_paced = node.phase == "draining"
-            node.owed += node.rate_per_s / node.slowness if is_paced else len(node.clients)
-            count = min(int(node.owed), len(node.clients))
-            node.owed -= int(node.owed)
-            node.closed_total += count
-            self._lose(node, node.clients[:count])
+        node.worked_s += min(1.0, self._busy(node))
+        node.connected = node.accepted_total
+        self._close(node, self._paced(node) * granted)
+        if self._forces(node):
+            node.phase = "forcing"
+            self._force(node)
         is_done = not node.clients or self.now >= (node.deleted_until or 0)
         if node.deleted_until is not None and is_done:
-            self._lose(node, node.clients)
+            self._force(node)
             del self.nodes[node.name]
 
-    def _shed(self, node: SimulatedNode) -> None:
-        node.owed += node.shed_rate_per_s
-        count = min(int(node.owed), node.to_shed, len(node.clients))
+    def _close(self, node: SimulatedNode, permits: float) -> None:
+        node.owed += permits
+        count = min(int(node.owed), len(node.clients))
+        if node.to_shed:
+            count = min(count, node.to_shed)
+            node.to_shed = min(node.to_shed - count, len(node.clients) - count)
+            self.sheds.update(node.clients[:count])
         node.owed -= int(node.owed)
-        node.to_shed = min(node.to_shed - count, len(node.clients) - count)
         node.closed_total += count
-        self.sheds.update(node.clients[:count])
+        self.closed += count
         self._lose(node, node.clients[:count])
+
+    def _force(self, node: SimulatedNode) -> None:
+        node.closed_total += len(node.clients)
+        self.forced += len(node.clients)
+        self._lose(node, node.clients)
 
     def _wait_for_image(self, node: SimulatedNode) -> None:
         waiting = {"reason": "ImagePullBackOff", "message": "there is no such image"}
@@ -537,8 +587,11 @@ class SimulatedCluster:
 
     # --- clients ----------------------------------------------------------------------------
 
-    def _route(self) -> None:
-        """Load balancers spread waiting clients over what they still think is accepting."""
+    def _route(self) -> int:
+        """Load balancers spread waiting clients over what they still think is accepting.
+
+        Returns how many were let in.
+        """
         shown = [
             node.name
             for node in self.live
@@ -556,6 +609,7 @@ class SimulatedCluster:
                 node.accepted_total += 1
             else:
                 self.waiting.append(client)
+        return len(waiting) - len(self.waiting)
 
 
 def stamp(seconds: float) -> str:

@@ -127,7 +127,7 @@ def test_busy_loops_ask_for_nodes() -> None:
     cluster = autoscaled(clients=100)
     settle(cluster)
     cluster.busy_per_client = 0.02
-    cluster.run_until(lambda: cluster.desired == 5, within_s=15)
+    cluster.run_until(lambda: cluster.desired == 5, within_s=30)
 
 
 def test_a_mode_that_is_set_later_knows_what_was_needed() -> None:
