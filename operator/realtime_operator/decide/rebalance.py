@@ -100,8 +100,8 @@ def _against(fleet: Fleet, going: Collection[str]) -> str:
     """Why nobody may shed."""
     if fleet.snapshot.deleted_at is not None:
         return "the RealtimeCluster is deleted"
-    if fleet.silent:
-        return f"{fleet.silent[0].name} does not say how many clients it has"
+    if unheard := [*fleet.silent, *[pod for pod in fleet.snapshot.pods if _ends(fleet, pod)]]:
+        return f"{unheard[0].name} does not say how many clients it has"
     if fleet.is_rolling:
         return "nodes of an old revision are replaced"
     if going or fleet.moving or fleet.leaving:
@@ -109,6 +109,15 @@ def _against(fleet: Fleet, going: Collection[str]) -> str:
     if len(fleet.accepting) < 2:  # noqa: PLR2004 - somebody else to go to
         return "there is no other node to go to"
     return ""
+
+
+def _ends(fleet: Fleet, pod: Pod) -> bool:
+    """Whether a node may be draining by itself, as its Pod is deleted, and does not say so.
+
+    One that is not ready any more is gone, or with its machine: nobody waits for its grace.
+    """
+    is_ending = pod.is_ready and fleet.now < (pod.deleted_until or 0.0)
+    return is_ending and pod.status is None
 
 
 def _too_early(fleet: Fleet) -> str:

@@ -122,6 +122,11 @@ AGAINST: dict[str, tuple[list[Pod], dict[str, Any], str]] = {
         "on its way out",
     ),
     "an eviction": ([loaded("evicted", 5, deleted_until=NOW + 60)], {}, "on its way out"),
+    "a node that ends and is not heard": (
+        [make_pod("unheard", status=None, deleted_until=NOW + 60)],
+        {},
+        "does not say",
+    ),
     "a scale-down": ([loaded("too-many", 3000)], {"spec": {"replicas": 3}}, "on its way out"),
     "a cordoned machine": (
         [loaded("on-cordoned", 3000, kubernetes_node="m")],
@@ -150,6 +155,14 @@ def test_a_node_that_is_shut_is_not_told_to_end_its_shed() -> None:
     plan = planned(*pods, spec={"replicas": 3})
     assert [action.name for action in plan.actions if isinstance(action, CordonNode)] == ["going"]
     assert set(sheds(plan)) == {"hot"}
+
+
+def test_a_node_that_is_gone_with_its_machine_is_not_waited_for() -> None:
+    """Its Pod stays in its grace for minutes, and nobody drains there."""
+    lost = make_pod("lost", status=None, is_ready=False, deleted_until=NOW + 60)
+    assert sheds(planned(*HOT, lost, spec={"replicas": 3}))
+    over = make_pod("over", status=None, deleted_until=NOW)
+    assert sheds(planned(*HOT, over, spec={"replicas": 3}))
 
 
 def test_nobody_sheds_when_there_is_nowhere_to_go() -> None:

@@ -135,8 +135,10 @@ def _judge_sheds(snapshot: Snapshot, plan: Plan, budget_per_s: float) -> None:
 
 
 def is_going(pod: Pod) -> bool:
-    """Whether a node is on its way out, with clients or without."""
-    return pod.drain is not None or pod.is_deleted
+    """Whether a node is on its way out, and clients may be on it."""
+    if pod.is_deleted:
+        return pod.is_ready if pod.clients is None else pod.clients > 0
+    return pod.drain is not None
 
 
 def _judge_drains(snapshot: Snapshot, plan: Plan, budget_per_s: float, now: float) -> None:
