@@ -10,9 +10,9 @@ Pod should have ended; counted as nothing, it would make the cluster look idle. 
 to be on other nodes by now is not counted twice, where it is about more nodes; a scale-down reckons
 with all of it.
 
-While we move clients ourselves, loops are busy with connects, and some nodes are there twice, each
-with what an idle loop does. Neither is load, so that work calls for nodes only beyond
-capacity.softLimitPercent then.
+While we drain nodes, loops are busy with connects, and some nodes are there twice, each with what
+an idle loop does. Neither is load, so that work calls for nodes only beyond
+capacity.softLimitPercent then, and until it is out of the averages.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ START_QUANTILE: Final = 0.95
 
 DELIVERIES_SHARE: Final = 0.7
 """Of capacity.maxDeliveriesPerSecond, where no target was set; `make capacity` advises it too."""
+
+AVERAGED_WITHIN: Final = 3
+"""Of metrics.intervalSeconds: after so many, what a loop did at a time is out of its average. That
+may reach back for nearly two, and counts until there is the next."""
 
 _ROUNDING: Final = 1e-9
 
@@ -73,11 +77,18 @@ def _together(nodes: Nodes, loads: Sequence[NodeLoad], there: Sequence[float]) -
         demand=connections + _coming(nodes.spec, connections, growth or 0.0, lead_s),
         deliveries_per_s=sum(map(mul, there, [load.deliveries_per_s or 0.0 for load in loads])),
         busy=sum(map(mul, there, [load.busy or 0.0 for load in loads])),
-        is_moving=nodes.is_rolling or bool(nodes.moving),
+        is_moving=nodes.is_rolling or bool(nodes.moving) or _has_drained(nodes),
         fresh=len(nodes.serving) - len(nodes.silent),
         stale=stale,
         missing=len(nodes.silent) - stale,
     )
+
+
+def _has_drained(nodes: Nodes) -> bool:
+    """Whether what drains made loops do is still in their averages."""
+    drained_at = nodes.snapshot.watched.drained_at
+    within_s = AVERAGED_WITHIN * nodes.spec.autoscaling.metrics.interval_seconds
+    return drained_at is not None and nodes.now < drained_at + within_s
 
 
 def _carries(pod: Pod, now: float) -> bool:

@@ -61,7 +61,8 @@ class Inputs:
     stale: int = 0
     """Ready nodes that did not, but within metrics.staleAfterSeconds: their last answer counts."""
     is_moving: bool = False
-    """Whether clients are being moved, by a rollout or drains: loops do more than the load asks."""
+    """Whether clients are being moved, by a rollout or drains, or were until just now: loops do, or
+    did while it was measured, more than the load asks."""
     missing: int = 0
     """Ready nodes of which nothing is known for longer; what they had last is counted on."""
 

@@ -116,6 +116,8 @@ class Watched:
     """The most nodes that were needed in any round of the stabilization window."""
     shed_in_vain: frozenset[str] = frozenset()
     """Pods whose clients came back to them when they were sent elsewhere lately."""
+    drained_at: float | None = None
+    """When drains were last seen to have closed clients; None if they were not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,7 @@ class Watch:
         """What those Pods' nodes had last that may be lost."""
         self._growth = Growth()
         self._sheds = Sheds()
+        self._drained_at: float | None = None
         self._looked_at: float | None = None
         self._since: float | None = None
         self._needed: dict[int, int] = {}
@@ -134,6 +135,7 @@ class Watch:
             since=self._since,
             most_needed=self._most_needed(spec, now),
             shed_in_vain=self._sheds.look(seen, closed, now),
+            drained_at=self._drained_at,
         )
         return seen, watched
 
@@ -162,6 +164,7 @@ class Watch:
         passed_s = 0.0 if self._looked_at is None else now - self._looked_at
         if passed_s < 0:  # the clock was set back
             self._seen, self._silent, self._growth = {}, {}, Growth()
+            self._drained_at = None
         least_s = RATE_SPAN * spec.autoscaling.metrics.interval_seconds
         following: dict[str, _Seen] = {}
         silent: dict[str, int] = {}
@@ -172,6 +175,8 @@ class Watch:
             if said and before and before.is_followed_by(said):
                 seen = before.followed_by(said, now, least_s)
                 moves.append(_moved(before, seen, passed_s))
+                if said.drain.phase != "serving" and moves[-1].closed:
+                    self._drained_at = now
             elif said:
                 seen = _Seen.first(said, now)
                 moves.append(Moves(lost=self._lost([pod.uid])))

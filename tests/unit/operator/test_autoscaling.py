@@ -93,6 +93,9 @@ def of(plan: Plan, kind: type[object]) -> list[Any]:
     return [action for action in plan.actions if isinstance(action, kind)]
 
 
+NO_HEADROOM = {"headroomNodes": 0, "minReplicas": 1}
+
+
 # --- what the load needs ------------------------------------------------------------------------
 
 
@@ -136,6 +139,16 @@ def test_work_that_our_own_drains_make_asks_for_no_node() -> None:
     hot = [structs.replace(pod, load=NodeLoad(10, 0.0, 1.0, NOW)) for pod in old]
     plan = planned(scaled(*hot, *fleet_of(2, 10, busy=0.5), desired=3))
     assert plan.scaling.desired == 5
+
+
+@pytest.mark.parametrize(("ago_s", "nodes"), [(0, 2), (29, 2), (30, 3)])
+def test_work_of_a_drain_that_is_over_is_none_while_it_is_in_averages(
+    ago_s: float, nodes: int
+) -> None:
+    """For three intervals, after which loops are measured without it."""
+    watched = replace(LONG_WATCHED, drained_at=NOW - ago_s)
+    plan = planned(scaled(*fleet_of(2, 10, busy=0.8), watched=watched, autoscaling=NO_HEADROOM))
+    assert plan.scaling.desired == nodes
 
 
 def test_the_target_of_deliveries_follows_from_what_a_node_can() -> None:

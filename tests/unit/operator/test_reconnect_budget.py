@@ -246,7 +246,7 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 @given(
     story=st.lists(st.tuples(st.sampled_from(sorted(EVENTS)), seconds, faults), max_size=8),
 )
-@settings(max_examples=40, deadline=None, phases=PHASES)
+@settings(max_examples=25, deadline=None, phases=PHASES)
 def test_closes_stay_within_the_budget(mode: str, story: list[tuple[str, int, Fault]]) -> None:
     """Drains and sheds together, in every second and every decision of any story."""
     cluster = budgeted(mode)
@@ -259,7 +259,7 @@ def test_closes_stay_within_the_budget(mode: str, story: list[tuple[str, int, Fa
 
 
 @given(story=st.lists(st.tuples(st.sampled_from(sorted(QUIET_EVENTS)), seconds), max_size=8))
-@settings(max_examples=40, deadline=None, phases=PHASES)
+@settings(max_examples=25, deadline=None, phases=PHASES)
 def test_nobody_sheds_while_others_are_drained(story: list[tuple[str, int]]) -> None:
     """Where orders arrive, sheds have ended before the first client of a drain goes."""
     cluster = budgeted("External")

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from realtime_operator.decide.scaling import Scaling
 from realtime_operator.decide.snapshot import NodeLoad, Pod, Watched
-from realtime_operator.observe.node_status import ReportedStatus
+from realtime_operator.observe.node_status import ReportedDrain, ReportedStatus
 from realtime_operator.observe.watch import Watch
 from tests.support.simulated_cluster import make_spec
 from tests.unit.operator.fleets import NOW, make_pod, make_status
@@ -72,6 +72,10 @@ class Watcher:
     def since(self) -> float | None:
         """Since when all has been known."""
         return self.watched.since
+
+    def drained_at(self) -> float | None:
+        """When drains were last seen to have closed clients."""
+        return self.watched.drained_at
 
     def most_needed(self) -> int | None:
         """The most nodes that were needed within the window."""
@@ -189,6 +193,21 @@ def test_clients_of_a_node_that_was_lost_are_no_growth(watcher: Watcher) -> None
     watcher.look(b=said(50, connects_total=50), c=said(0, boot="2"))
     watcher.look(b=said(80, connects_total=80), c=said(0, boot="2"))
     assert watcher.growth() == pytest.approx(0.0, abs=0.05)
+
+
+def test_when_drains_closed_clients_is_remembered(watcher: Watcher) -> None:
+    """Sheds go on for minutes and make little work: they do not count. A clock set back forgets."""
+    watcher.look(a=said(50), b=said(50, boot="2"))
+    watcher.look(a=said(40, closed=10), b=said(60, boot="2"))
+    assert watcher.drained_at() is None
+    draining = ReportedDrain(phase="draining", closed_total=20)
+    watcher.look(a=replace(said(30), drain=draining), b=said(70, boot="2"))
+    drained_at = watcher.now
+    assert watcher.drained_at() == drained_at
+    watcher.look(a=replace(said(30), drain=draining), b=said(70, boot="2"))
+    assert watcher.drained_at() == drained_at
+    watcher.look(a=said(30, closed=20), b=said(70, boot="2"), passed_s=-3600)
+    assert watcher.drained_at() is None
 
 
 def test_who_does_not_come_back_is_not_waited_for(watcher: Watcher) -> None:
