@@ -58,14 +58,14 @@ class Watch:
         self.numbers: list[int] = []
         """The numbers of nodes that were wanted, each once in a row."""
         self.most_at_once = 0
-        """Nodes that were on their way out at the same time."""
+        """Nodes that were shut or drained at the same time."""
 
     def look(self) -> None:
         """Look once."""
         wanted = self._scaled.scaling()["desired"]
         if self.numbers[-1:] != [wanted]:
             self.numbers.append(wanted)
-        going = self._scaled.leaving("Cordoned", "Draining", "Forcing", "Drained")
+        going = self._scaled.leaving("Cordoned", "Draining", "Forcing")  # later it has no clients
         self.most_at_once = max(self.most_at_once, len(going))
 
 
