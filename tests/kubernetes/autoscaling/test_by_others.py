@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.kubernetes.cluster import Cluster
 from tests.support.kubernetes.external_metrics import ExternalMetrics, external_metrics
-from tests.support.kubernetes.installation import Installed, operator_addresses
+from tests.support.kubernetes.installation import METRICS_PORT, Installed, operator_addresses
 from tests.support.kubernetes.realtime_cluster import RealtimeCluster, until
 from tests.support.kubernetes.scaling import (
     AUTOSCALING,
@@ -36,7 +36,6 @@ from tests.support.prerequisites import require
 logger = logging.getLogger(__name__)
 
 METRIC: Final = "realtime_operator_demand_connections"
-METRICS_PORT: Final = 8080
 PER_NODE: Final = 75
 """Clients that the HorizontalPodAutoscaler wants on each node."""
 WINDOW_S: Final = 8

@@ -14,6 +14,8 @@ NODES: Final = f"realtimecluster.dev/cluster={CLUSTER},app.kubernetes.io/compone
 """Selects the Pods of the cluster."""
 OPERATORS: Final = f"app.kubernetes.io/component=operator,app.kubernetes.io/instance={OPERATOR}"
 """Selects the Pods of the operator."""
+METRICS_PORT: Final = 8080
+"""Of the operator's Pods."""
 AVAILABLE_S: Final = 60.0
 """How long a fresh cluster may take from `helm install` until clients can connect."""
 
