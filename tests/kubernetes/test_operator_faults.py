@@ -16,6 +16,7 @@ from tests.support.kubernetes.cluster import Cluster
 from tests.support.kubernetes.installation import (
     OPERATOR,
     OPERATOR_NAMESPACE,
+    OPERATORS,
     operator_values,
 )
 from tests.support.kubernetes.lab import Lab
@@ -23,7 +24,6 @@ from tests.support.kubernetes.realtime_cluster import RealtimeCluster, until
 
 CLIENTS: Final = 150
 SECOND: Final = "second"
-OPERATORS: Final = f"app.kubernetes.io/component=operator,app.kubernetes.io/instance={OPERATOR}"
 GOES_ON_S: Final = 120
 
 

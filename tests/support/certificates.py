@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 _HOUR = dt.timedelta(hours=1)
 
 
-def write_certificates(directory: Path) -> Path:
+def write_certificates(directory: Path, *server_names: str) -> Path:
     """Write authority.pem and, signed by it, server and client, .pem and .key.
 
-    Returns the authority's path.
+    The server may be called `server_names` too. Returns the authority's path.
     """
     authority_key = ec.generate_private_key(ec.SECP256R1())
     # An own name, so that an unknown authority is not taken for the known one.
     issuer = f"authority {directory.name}"
     loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    names = x509.SubjectAlternativeName([loopback, x509.DNSName("localhost")])
+    called = [x509.DNSName(name) for name in ("localhost", *server_names)]
+    names = x509.SubjectAlternativeName([loopback, *called])
     as_authority = x509.BasicConstraints(ca=True, path_length=0)
     authority = _certificate(issuer, authority_key, issuer, authority_key, as_authority)
     path = directory / "authority.pem"

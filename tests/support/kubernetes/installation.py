@@ -12,6 +12,10 @@ CLUSTER: Final = "demo"
 NAMESPACE: Final = "realtime-demo"
 NODES: Final = f"realtimecluster.dev/cluster={CLUSTER},app.kubernetes.io/component=node"
 """Selects the Pods of the cluster."""
+OPERATORS: Final = f"app.kubernetes.io/component=operator,app.kubernetes.io/instance={OPERATOR}"
+"""Selects the Pods of the operator."""
+METRICS_PORT: Final = 8080
+"""Of the operator's Pods."""
 AVAILABLE_S: Final = 60.0
 """How long a fresh cluster may take from `helm install` until clients can connect."""
 
@@ -37,6 +41,12 @@ def image_values(image: str) -> dict[str, str]:
 def operator_values(cluster: Cluster, **more: Any) -> dict[str, Any]:
     """Values of an operator of the images under test."""
     return {"image": image_values(cluster.images.operator), "resources": {}, **more}
+
+
+def operator_addresses(cluster: Cluster) -> list[str]:
+    """The IP addresses of the operator's Pods."""
+    pods = cluster.find("pods", OPERATOR_NAMESPACE, OPERATORS)
+    return [pod["status"]["podIP"] for pod in pods]
 
 
 def cluster_values(cluster: Cluster, **more: Any) -> dict[str, Any]:

@@ -30,9 +30,25 @@ class Lab(NamedTuple):
 
         From within the container that process could be neither killed nor stopped.
         """
-        machine = pod["spec"]["nodeName"].removeprefix("lab-")
-        container = pod["status"]["containerStatuses"][0]["containerID"].partition("://")[2]
+        machine, container = _place(pod)
         self._do("ctr", machine, "tasks", "kill", "--signal", signal, container)
+
+    def inside(self, pod: Mapping[str, Any], *command: str) -> list[str]:
+        """What runs a command of this machine in the network of a Pod."""
+        return [str(self.program), "in", *_place(pod), *command]
+
+    def do_inside(self, pod: Mapping[str, Any], *command: str, given: str = "") -> None:
+        """Run a command in the network of a Pod, with `given` on its standard input."""
+        subprocess.run(
+            self.inside(pod, *command), input=given, check=True, text=True, timeout=COMMAND_S
+        )
 
     def _do(self, *arguments: str) -> None:
         subprocess.run([self.program, *arguments], check=True, timeout=COMMAND_S)
+
+
+def _place(pod: Mapping[str, Any]) -> tuple[str, str]:
+    """The lab's number of a Pod's machine, and what containerd calls the Pod's only container."""
+    machine = pod["spec"]["nodeName"].removeprefix("lab-")
+    container = pod["status"]["containerStatuses"][0]["containerID"].partition("://")[2]
+    return machine, container

@@ -10,7 +10,7 @@ import asyncio
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, NamedTuple
 
@@ -70,11 +70,21 @@ class RealtimeCluster(NamedTuple):
 
     def clients(self) -> dict[str, int]:
         """How many clients each node has, by the name of its Pod."""
-        return {name: said["num_clients"] for name, said in self._all_say()}
+        return {name: said["num_clients"] for name, said in self.statuses().items()}
+
+    def statuses(self) -> dict[str, Object]:
+        """What each node tells of itself on `/status`, by the name of its Pod."""
+        said: dict[str, Object] = {}
+        for name in sorted(self.names()):
+            path = f"/api/v1/namespaces/{self.namespace}/pods/{name}:9000/proxy/status"
+            # The API server waits long for a Pod that is going; whoever asks asks again.
+            answer = self.cluster.kubectl("get", "--raw", path, within_s=NODE_ANSWERS_S)
+            said[name] = json.loads(answer)
+        return said
 
     def boots(self) -> dict[str, str]:
         """What names each node's start, by the name of its Pod."""
-        return {name: said["boot_id"] for name, said in self._all_say()}
+        return {name: said["boot_id"] for name, said in self.statuses().items()}
 
     def budget_per_s(self) -> int:
         """Clients per second that may be sent away for every accepting node."""
@@ -143,15 +153,6 @@ class RealtimeCluster(NamedTuple):
         return Traffic.flowing(
             self.cluster, self.name, self.namespace, clients=clients, per_s=per_s
         )
-
-    def _all_say(self) -> Iterator[tuple[str, Object]]:
-        """What each node tells of itself on `/status`."""
-        for pod in self.pods():
-            name = pod["metadata"]["name"]
-            path = f"/api/v1/namespaces/{self.namespace}/pods/{name}:9000/proxy/status"
-            # The API server waits long for a Pod that is going; whoever asks asks again.
-            said = self.cluster.kubectl("get", "--raw", path, within_s=NODE_ANSWERS_S)
-            yield name, json.loads(said)
 
 
 def _wanted(resource: Object) -> int:

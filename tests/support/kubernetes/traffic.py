@@ -107,10 +107,13 @@ class Traffic:
         self.clients += [self._make_client(ever + number) for number in range(count)]
         await eventually(self.all_follow, within_s=60, what="all clients subscribed")
 
-    async def leave(self, count: int) -> None:
-        """The clients that came last go; they are no longer judged."""
-        stay = len(self.clients) - count
-        self.clients, going = self.clients[:stay], self.clients[stay:]
+    async def leave(self, count: int, *, oldest: bool = False) -> None:
+        """The clients that came last go, or first if they are the `oldest`; nobody judges them."""
+        if oldest:
+            going, self.clients = self.clients[:count], self.clients[count:]
+        else:
+            stay = len(self.clients) - count
+            self.clients, going = self.clients[:stay], self.clients[stay:]
         self._left += going
         await asyncio.gather(*(client.close() for client in going))
 

@@ -6,6 +6,7 @@ start_control_plane() {
     --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \
     --listen-peer-urls http://127.0.0.1:2380
 
+  # No kube-proxy runs beside the API server: it goes to the endpoints of APIServices by itself.
   make_part apiserver kl-cp "$BIN/kube-apiserver" --etcd-servers=http://127.0.0.1:2379 \
     --bind-address="$API" --advertise-address="$API" --service-cluster-ip-range="$SERVICES" \
     --client-ca-file="$STATE/pki/ca.crt" \
@@ -15,16 +16,18 @@ start_control_plane() {
     --kubelet-client-certificate="$STATE/pki/kubelet-client.crt" \
     --kubelet-client-key="$STATE/pki/kubelet-client.key" \
     --kubelet-certificate-authority="$STATE/pki/ca.crt" --kubelet-preferred-address-types=InternalIP \
-    --authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction --allow-privileged=true
+    --authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction --allow-privileged=true \
+    --enable-aggregator-routing=true
   wait_for 60 kubectl_admin get --raw /readyz
 
   local config
   config=$(kubeconfig controller-manager)
+  # HorizontalPodAutoscalers look as often as the tests' RealtimeClusters do, or a test waits for them.
   make_part controller-manager kl-cp "$BIN/kube-controller-manager" --leader-elect=false \
     --kubeconfig="$config" --authentication-kubeconfig="$config" --authorization-kubeconfig="$config" \
     --use-service-account-credentials=true --service-account-private-key-file="$STATE/pki/sa.key" \
     --root-ca-file="$STATE/pki/ca.crt" --cluster-signing-cert-file="$STATE/pki/ca.crt" \
-    --cluster-signing-key-file="$STATE/pki/ca.key"
+    --cluster-signing-key-file="$STATE/pki/ca.key" --horizontal-pod-autoscaler-sync-period=2s
 
   config=$(kubeconfig scheduler)
   make_part scheduler kl-cp "$BIN/kube-scheduler" --leader-elect=false \

@@ -21,6 +21,13 @@ start_node() {
 
 ctr_on() { ctr --address "$RUN/$1/containerd.sock" --namespace k8s.io "${@:2}"; }
 
+enter_pod() { # enter_pod NODE CONTAINER COMMAND…: in its network alone; files and programs are this machine's
+  local pid
+  pid=$(ctr_on "$1" tasks list | awk -v container="$2" '$1 == container {print $2}')
+  [ -n "$pid" ] || fail "no container '$2' runs on node $1"
+  exec nsenter --target "$pid" --net "${@:3}"
+}
+
 write_containerd() {
   # Inside a container nobody may lower oom_score_adj, and runc says so as "can't get final child's PID".
   cat >"$2/containerd.toml" <<TOML
