@@ -163,7 +163,7 @@ async def test_an_idempotency_key_publishes_once(cluster: Cluster) -> None:
 async def test_an_idempotency_key_belongs_to_its_channel(cluster: Cluster) -> None:
     """Where a channel's name ends and a key begins is no matter of how they look together."""
     (a,) = await _nodes(cluster, 1)
-    for channel, key in (("user:1", "orders:77"), ("user:1:orders", "77"), ("user", "1:orders:77")):
+    for channel, key in (("a:1", "b:7"), ("a:1:b", "7"), ("a", "1:b:7"), ("1:a", ":b:7")):
         await a.publish(channel, channel, key=key)
         page = await a.backplane.history(channel, HISTORY, limit=-1)
         assert [text(publication) for publication in page.publications] == [channel]
