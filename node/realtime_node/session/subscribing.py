@@ -82,6 +82,11 @@ def demand_room(session: Session, channel: str) -> None:
         raise ReplyError(*codes.LIMIT_EXCEEDED)
 
 
+def _demand_to_be_told(session: Session, subscription: Subscription) -> None:
+    if subscription.has_presence and session.services.departures.is_full:
+        raise ReplyError(*codes.INTERNAL, temporary=True)
+
+
 async def open_subscription(
     session: Session,
     channel: str,
@@ -93,13 +98,15 @@ async def open_subscription(
     """Make a subscription for an allowed session, continuing from `since` if it `recovers`.
 
     Raises `ReplyError` 102 for an unknown namespace, 105 if it has one to this channel, 106 if it
-    has as many as it may, and 100 (temporary) if more was published meanwhile than could be kept;
-    `BackplaneError` as it comes. In every case nothing of the attempt is left.
+    has as many as it may, and 100 (temporary) if more was published meanwhile than could be kept,
+    or if so many are gone that the store does not know of yet; `BackplaneError` as it comes. In
+    every case nothing of the attempt is left.
     """
     services = session.services
     try:
         rule = services.rules.rule(channel)
         demand_room(session, channel)
+        _demand_to_be_told(session, subscription)
     except ReplyError:
         _release(subscription)
         raise
@@ -113,9 +120,11 @@ async def open_subscription(
         wants_join_leave=subscription.wants_join_leave,
     )
     asked = (since or StreamPosition()) if recovers and subscription.recoverable else None
+    was_entered = False
     try:
         state = await _ask_backplane(session, channel, subscription, rule.stream, asked)
         if subscription.has_presence:
+            was_entered = True
             subscription.was_present = services.departures.revoke(
                 channel, session.client_id, subscription.stay.token
             )
@@ -125,7 +134,7 @@ async def open_subscription(
             subscription.is_present = True
         _demand_complete(joiner)
     except BaseException:
-        _abandon(session, channel, subscription)
+        _abandon(session, channel, subscription, was_entered=was_entered)
         raise
     recovery = None if asked is None else _recover(session, channel, asked, state, rule.flow.slow)
     result = _result(session, channel, subscription, state.top, recovery, was_recovering=recovers)
@@ -200,15 +209,17 @@ def _demand_complete(joiner: Joiner) -> None:
         raise ReplyError(*codes.INTERNAL, temporary=True)
 
 
-def _abandon(session: Session, channel: str, subscription: Subscription) -> None:
-    """Leave nothing of an attempt behind."""
+def _abandon(
+    session: Session, channel: str, subscription: Subscription, *, was_entered: bool
+) -> None:
+    """Leave nothing of an attempt behind; `was_entered`: the store was asked to enter presence."""
     services = session.services
     info = session.info(channel)
     if session.subscriptions.get(channel) is subscription:
         del session.subscriptions[channel]
         _release(subscription)
     services.hub.leave(channel, session)
-    if subscription.has_presence:
+    if was_entered:
         # Whether the entry was written is not known; taking it out is right in any case, and for
         # one who was present before it is so when the grace has ended.
         was_present, stay = subscription.was_present, subscription.stay

@@ -12,6 +12,7 @@ from realtime_node.cluster.backplane import EntryKind
 from realtime_node.errors import BackplaneUnavailableError, TokenError, TokenExpiredError
 from realtime_node.protocol import codes
 from realtime_node.protocol.messages import ClientInfo
+from realtime_node.session import departures as departures_module
 from realtime_node.session.claims import SubscriptionClaims
 from realtime_node.session.lifecycle import State
 from realtime_node.session.turns import MAX_WAITING
@@ -456,6 +457,39 @@ async def test_failure_of_the_store_is_a_temporary_error(
     assert traces(node, client) == {"clients": 1}
     retried = await client.ask(**command)
     assert "error" not in retried
+
+
+async def test_who_never_became_present_has_no_departure(node: FakeNode) -> None:
+    """Clients that come and go through an outage leave nothing to be told of them after it."""
+    client = await node.connected()
+    node.backplane.failing["subscribe"] = BackplaneUnavailableError("no answer")
+    node.presence.failing["remove"] = BackplaneUnavailableError("no answer")
+    for _ in range(3):
+        reply = await client.ask(subscribe={"channel": "seen:a"})
+        assert reply["error"]["code"] == 100
+    assert len(node.departures) == 0
+
+
+async def test_nobody_becomes_present_while_too_many_departures_wait(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the store does not take departures, subscribes with presence are to be repeated."""
+    monkeypatch.setattr(departures_module, "MAX_PENDING", 2)
+    client = await node.connected()
+    node.presence.failing["add"] = node.presence.failing["remove"] = BackplaneUnavailableError("-")
+    for channel in ("seen:a", "seen:b", "seen:c"):
+        reply = await client.ask(subscribe={"channel": channel})
+        assert reply["error"] == {
+            "code": 100,
+            "message": "internal server error",
+            "temporary": True,
+        }
+    assert len(node.departures) == 2
+    assert node.backplane.calls.count(("subscribe", "seen:c")) == 0
+    assert "error" not in await client.ask(subscribe={"channel": "a"})
+    node.presence.failing.clear()
+    await node.departures.drain()
+    assert "error" not in await client.ask(subscribe={"channel": "seen:c"})
 
 
 async def test_a_bug_costs_one_client_its_connection(
