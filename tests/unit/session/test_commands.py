@@ -109,6 +109,36 @@ async def test_returning_subscriber_recovers(
     assert client.pushes() == [{"data": 4, "offset": 4}]
 
 
+@pytest.mark.parametrize(("missed", "is_recovered"), [(2, True), (3, False)])
+async def test_who_missed_more_than_is_given_is_told(
+    make_node: MakeNode, missed: int, is_recovered: bool
+) -> None:
+    """It stands at the top without `recovered`, and is given nothing of what it missed."""
+    node = make_node(recovery_max_publication_limit=2)
+    await publish(node, "kept:a", *range(5))
+    client = await node.connected()
+    position = {"offset": 5 - missed, "epoch": "e1"}
+    reply = await client.ask(subscribe={"channel": "kept:a", "recover": True, **position})
+    result = reply["subscribe"]
+    assert result.get("recovered", False) is is_recovered
+    assert len(result.get("publications", [])) == (missed if is_recovered else 0)
+    assert result["offset"] == (3 if is_recovered else 5)
+    await publish(node, "kept:a", 5)
+    await node.backplane.deliver()
+    assert client.pushes() == [{"data": 5, "offset": 6}]
+
+
+async def test_newest_values_are_recovered_over_many_others(make_node: MakeNode) -> None:
+    """Where only the newest of a key is owed, those before it are not counted."""
+    node = make_node(recovery_max_publication_limit=1)
+    await publish(node, "prices:a", *range(5))
+    client = await node.connected()
+    position = {"offset": 1, "epoch": "e1"}
+    reply = await client.ask(subscribe={"channel": "prices:a", "recover": True, **position})
+    assert reply["subscribe"]["recovered"]
+    assert [each["data"] for each in reply["subscribe"]["publications"]] == [4]
+
+
 async def test_publications_that_overtake_the_answer_follow_it(node: FakeNode) -> None:
     """What the inbox brings before the answer is delivered after it, none twice."""
     client = await node.connected()
@@ -391,6 +421,24 @@ async def test_own_publication_is_not_waited_for_for_long(node: FakeNode) -> Non
             await asyncio.sleep(0.005)
     await node.backplane.deliver()
     assert len(client.pushes()) == 1
+
+
+@pytest.mark.parametrize("limit", [-1, 3, 1_000_000])
+async def test_history_is_read_in_pages_of_at_most_so_many(make_node: MakeNode, limit: int) -> None:
+    """Whatever a client asks for, it gets no more than `history_max_publication_limit`."""
+    node = make_node(history_max_publication_limit=2)
+    await publish(node, "kept:a", *range(5))
+    client = await node.connected()
+    read: list[Any] = []
+    since: dict[str, Any] = {"offset": 0, "epoch": "e1"}
+    for size in (2, 2, 1):
+        reply = await client.ask(history={"channel": "kept:a", "limit": limit, "since": since})
+        page = reply["history"]["publications"]
+        assert len(page) == size
+        assert reply["history"]["offset"] == 5
+        read += [each["data"] for each in page]
+        since = {"offset": page[-1]["offset"], "epoch": "e1"}
+    assert read == list(range(5))
 
 
 async def test_history_is_read_page_by_page(node: FakeNode) -> None:
