@@ -160,6 +160,24 @@ async def test_an_idempotency_key_publishes_once(cluster: Cluster) -> None:
     assert await b.receiver.has("news", 2) == ["once", "other key"]
 
 
+async def test_an_idempotency_key_belongs_to_its_channel(cluster: Cluster) -> None:
+    """Where a channel's name ends and a key begins is no matter of how they look together."""
+    (a,) = await _nodes(cluster, 1)
+    for channel, key in (("a:1", "b:7"), ("a:1:b", "7"), ("a", "1:b:7"), ("1:a", ":b:7")):
+        await a.publish(channel, channel, key=key)
+        page = await a.backplane.history(channel, HISTORY, limit=-1)
+        assert [text(publication) for publication in page.publications] == [channel]
+
+
+async def test_publications_of_one_moment_keep_their_order(cluster: Cluster) -> None:
+    """A batch is not awaited one by one, also where its interest is still to be learned."""
+    a, b = await _nodes(cluster, 2)
+    await b.backplane.subscribe("news", HISTORY)
+    results = await asyncio.gather(*(a.publish("news", str(number)) for number in range(600)))
+    assert [result.offset for result in results] == list(range(1, 601))
+    assert await b.receiver.has("news", 600) == [str(number) for number in range(600)]
+
+
 async def test_a_big_publication_arrives(cluster: Cluster) -> None:
     """A payload of megabytes takes the same way as a small one."""
     a, b = await _nodes(cluster, 2)

@@ -27,6 +27,7 @@ class Figures:
     """Acknowledged, never delivered, and the subscriber was not told: summed over subscribers."""
     doubled: int
     disordered: int
+    """At a subscriber, or within a batch."""
     reconnects: int
     resubscribes: int
     """Subscriptions that a node took away (2500), and recoveries it answered `recovered: false`."""
@@ -54,7 +55,7 @@ class Figures:
             deliveries=sum(reading.count for reading in readings),
             lost=sum(verdict.lost for verdict in verdicts),
             doubled=sum(verdict.doubled for verdict in verdicts),
-            disordered=sum(verdict.disordered for verdict in verdicts),
+            disordered=load.disordered + sum(verdict.disordered for verdict in verdicts),
             reconnects=sum(client.connections - 1 for client in clients),
             resubscribes=sum(
                 max(client.unsubscribes, client.reading.times_told) for client in clients

@@ -64,28 +64,32 @@ async def test_cut_connections_disturb_nobody(
     assert figures.slowest_answer_s < _ANSWER_WITHIN_S
 
 
-async def test_replies_cut_after_execution_double_nothing(
-    tmp_path: Path, record: Callable[[str, Figures], None]
+@pytest.mark.parametrize("batch_size", [1, 25], ids=["one by one", "batches"])
+@pytest.mark.parametrize("forward", [True, False], ids=["after", "before"])
+async def test_pipelines_cut_around_their_execution_double_and_reorder_nothing(
+    forward: bool, batch_size: int, tmp_path: Path, record: Callable[[str, Figures], None]
 ) -> None:
-    """Five pipelines of publishes are executed and their replies lost: each is there once."""
+    """Pipelines are executed and their replies lost, or they are lost: each is there once."""
     with RedisServer() as redis:
         async with (
             ReplyCutter(redis.socket) as cutter,
-            World({"address": cutter.url}, tmp_path) as world,
+            World({"address": cutter.url}, tmp_path, batch_size=batch_size) as world,
         ):
 
             async def fault() -> None:
                 for _ in range(5):
-                    await _cut_once(cutter)
+                    await _cut_once(cutter, forward=forward)
                     await asyncio.sleep(0.5)
 
             figures = await world.suffer(fault)
-    record("replies cut after execution, five times", figures)
+    what = "replies cut after" if forward else "requests cut before"
+    how = "" if batch_size == 1 else f" (batches of {batch_size})"
+    record(f"{what} execution, five times{how}", figures)
     figures.assert_undisturbed()
     assert figures.refused == figures.unknown == 0
 
 
-async def _cut_once(cutter: ReplyCutter) -> None:
+async def _cut_once(cutter: ReplyCutter, *, forward: bool) -> None:
     before = cutter.cuts
-    cutter.arm(PUBLISH.sha)
+    cutter.arm(PUBLISH.sha, forward=forward)
     await eventually(lambda: cutter.cuts > before, what="the next pipeline of publishes is cut")

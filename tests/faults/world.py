@@ -70,15 +70,25 @@ class World:
         directory: Path,
         *,
         command: Sequence[str] = (NODE, "serve", "--config"),
+        batch_size: int = 1,
     ) -> None:
-        """Prepare nodes with these settings of `engine.redis`; their logs go into `directory`."""
+        """Prepare nodes with these settings of `engine.redis`; their logs go into `directory`.
+
+        `batch_size`: how many publications go into a channel with one call.
+        """
         settings = {**_SETTINGS, "engine": {"type": "redis", "redis": dict(redis)}}
         self.nodes = [
             NodeProcess(settings, directory, name=f"node-{n}", command=command)
             for n in range(NODES)
         ]
         self.clients: list[RecoveringClient] = []
-        self.load = PublishingLoad(self.nodes, CHANNELS, api_key=_API_KEY, per_s=PUBLICATIONS_PER_S)
+        self.load = PublishingLoad(
+            self.nodes,
+            CHANNELS,
+            api_key=_API_KEY,
+            per_s=PUBLICATIONS_PER_S,
+            batch_size=batch_size,
+        )
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:

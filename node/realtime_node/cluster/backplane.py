@@ -229,8 +229,8 @@ class Backplane(Protocol):
         """Make this node interested in a channel and read its state in the same instant.
 
         `since` asks for what was published after its offset, at most `limit` publications: one
-        more than fit means that not all is returned, which shows as a hole below `top`. Its epoch
-        is not checked here: `session.recovery` decides.
+        more than fit means that not all is returned, and perhaps less than `limit`, which shows as
+        a hole below `top`. Its epoch is not checked here: `session.recovery` decides.
         """
 
     def release(self, channel: str) -> None:

@@ -113,6 +113,15 @@ class ClientSettings(Section):
     command_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     """Commands that it may send at once, when it sent few before."""
 
+    history_max_publication_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 300
+    """Publications that a client is given by one `history` command, whatever it asks for. It reads
+    on from the last one of them. The HTTP API may read a whole history."""
+
+    recovery_max_publication_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
+    """Publications that a client is given when it recovers a channel. One that missed more is told
+    that it cannot continue (`recovered: false`), as if the history no longer held them. In a
+    channel of newest values (`slow_client`) those are counted."""
+
     session: SessionSettings = SessionSettings()
 
     api_subscriptions: ApiSubscriptionSettings = ApiSubscriptionSettings()

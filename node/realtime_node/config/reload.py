@@ -63,7 +63,8 @@ LIVE: Final[Mapping[str, str]] = {
         "insecure allowed_origins allow_anonymous_connect_without_token"
         " disallow_anonymous_connection_tokens connect_include_server_time pong_timeout"
         " stale_close_delay channel_limit user_connection_limit queue_max_size queues_max_size"
-        " write_timeout command_rate command_burst"
+        " write_timeout command_rate command_burst history_max_publication_limit"
+        " recovery_max_publication_limit"
     ),
     "client.token": "hmac_secret_key hmac_previous_secret_key audience issuer",
     "client.subscription_token": (

@@ -204,18 +204,19 @@ async def publish(session: Session, command_id: int, request: PublishRequest) ->
 
 
 async def history(session: Session, command_id: int, request: HistoryRequest) -> Outcome:
-    """Read a channel's stream."""
+    """Read a channel's stream: of what is asked for, as much as one reply may hold."""
     channel = _named(request.channel, "history")
     services = session.services
     rule = services.rules.rule(channel)
     _demand(permissions.may_read_history(rule.options, session.asker(channel)))
     if request.reverse and request.since is not None and not request.since.offset:
         raise ReplyError(*codes.BAD_COMMAND)  # nothing lies before the beginning
+    most = services.settings.history_max_publication_limit
     try:
         page = await services.backplane.history(
             channel,
             rule.stream,
-            limit=request.limit,
+            limit=request.limit if 0 <= request.limit <= most else most,
             since=request.since,
             reverse=request.reverse,
         )

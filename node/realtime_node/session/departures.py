@@ -8,9 +8,10 @@ A client with a session may be *held*: it stays present until its grace ends, un
 here or on another node, whose entry then takes the place of ours. Who was never gone for the others
 has not left.
 
-Bound: as many notes as there were subscriptions with presence on this node. They are kept through
-an outage of the store and worked off (`chore`) after it. `max_held` clients are
-held; further ones leave at once.
+Bounds: one note per subscription with presence that there was on this node. They are kept through
+an outage of the store and worked off (`chore`) after it. With `MAX_PENDING` of them nobody new
+becomes present (`subscribing`): those who come and go meanwhile leave nothing more to be told.
+`max_held` clients are held; further ones leave at once.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from realtime_node.session.chore import Chore, Step
 
 logger = logging.getLogger(__name__)
 
+MAX_PENDING: Final = 100_000
+"""More than a node has subscriptions of clients that all go in one moment, in the usual case."""
 _SPARE_ENDS: Final = 1_000
 
 
@@ -70,6 +73,11 @@ class Departures:
     def __len__(self) -> int:
         """Return how many departures are not worked off yet."""
         return len(self._pending)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is to be told that nobody new may become present."""
+        return len(self._pending) >= MAX_PENDING
 
     @property
     def num_held(self) -> int:

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     OTHER_EPOCH = "the stream began anew"
     AHEAD = "the position is ahead of the stream"
     TRIMMED = "publications after the position are no longer in the history"
+    TOO_MANY = "more publications follow the position than a client is given"
     TOO_SLOW = "the client was too slow for all of them, again and again"
 
 
@@ -38,8 +39,12 @@ class Recovery(NamedTuple):
     reason: Reason
 
 
-def recover(asked: StreamPosition, top: StreamPosition, found: list[Publication]) -> Recovery:
+def recover(
+    asked: StreamPosition, top: StreamPosition, found: list[Publication], *, limit: int
+) -> Recovery:
     """Decide whether `found` is everything between the `asked` position and the `top`.
+
+    Of more than `limit` publications none is recovered.
 
     An empty epoch asks to continue in whatever epoch there is, so a client that never saw the
     channel (offset 0, no epoch) recovers the whole history as long as nothing of it was trimmed.
@@ -50,6 +55,8 @@ def recover(asked: StreamPosition, top: StreamPosition, found: list[Publication]
         return _not_recovered(top, Reason.AHEAD)
     if asked.offset == top.offset:
         return _recovered([], asked)
+    if top.offset - asked.offset > limit:
+        return _not_recovered(top, Reason.TOO_MANY)
     complete = (
         len(found) == top.offset - asked.offset
         and found[0].offset == asked.offset + 1
@@ -102,3 +109,15 @@ def fit(
     if recovery.recovered or rule.key:
         return recovery._replace(publications=values)
     return recovery._replace(recovered=True, publications=values, offset=values[0].offset - 1)
+
+
+def reads_all(rule: SlowRule) -> bool:
+    """Whether more than is given has to be read: the newest values, to tell them from the rest."""
+    return rule.policy is Policy.LATEST
+
+
+def bounded(recovery: Recovery, top: StreamPosition, *, limit: int) -> Recovery:
+    """Return what may be given of a recovery: nothing, if that is more than `limit`."""
+    if len(recovery.publications) <= limit:
+        return recovery
+    return _not_recovered(top, Reason.TOO_MANY)

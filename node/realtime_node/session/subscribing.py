@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from realtime_node.cluster.backplane import (
     WITHOUT_HISTORY,
     EntryKind,
-    StreamOptions,
     Subscribed,
     SubscribeUser,
 )
@@ -31,12 +30,12 @@ from realtime_node.session.continuing import granted_channels, keep_grant, stay_
 from realtime_node.session.departures import Departure
 from realtime_node.session.expiring import refreshes, watch_subscriptions
 from realtime_node.session.offenders import is_repeat_offender
-from realtime_node.session.recovery import Reason, Recovery, fit, recover
+from realtime_node.session.recovery import Reason, Recovery, bounded, fit, reads_all, recover
 from realtime_node.session.subscription import Grant, Subscription, decide_subscription
 
 if TYPE_CHECKING:
-    from realtime_node.delivery.flow import SlowRule
     from realtime_node.delivery.joining import Joiner
+    from realtime_node.session.channels import ChannelRule
     from realtime_node.session.session import Session
 
 logger = logging.getLogger(__name__)
@@ -82,6 +81,11 @@ def demand_room(session: Session, channel: str) -> None:
         raise ReplyError(*codes.LIMIT_EXCEEDED)
 
 
+def _demand_to_be_told(session: Session, subscription: Subscription) -> None:
+    if subscription.has_presence and session.services.departures.is_full:
+        raise ReplyError(*codes.INTERNAL, temporary=True)
+
+
 async def open_subscription(
     session: Session,
     channel: str,
@@ -93,13 +97,15 @@ async def open_subscription(
     """Make a subscription for an allowed session, continuing from `since` if it `recovers`.
 
     Raises `ReplyError` 102 for an unknown namespace, 105 if it has one to this channel, 106 if it
-    has as many as it may, and 100 (temporary) if more was published meanwhile than could be kept;
-    `BackplaneError` as it comes. In every case nothing of the attempt is left.
+    has as many as it may, and 100 (temporary) if more was published meanwhile than could be kept,
+    or if so many are gone that the store does not know of yet; `BackplaneError` as it comes. In
+    every case nothing of the attempt is left.
     """
     services = session.services
     try:
         rule = services.rules.rule(channel)
         demand_room(session, channel)
+        _demand_to_be_told(session, subscription)
     except ReplyError:
         _release(subscription)
         raise
@@ -113,9 +119,11 @@ async def open_subscription(
         wants_join_leave=subscription.wants_join_leave,
     )
     asked = (since or StreamPosition()) if recovers and subscription.recoverable else None
+    was_entered = False
     try:
-        state = await _ask_backplane(session, channel, subscription, rule.stream, asked)
+        state = await _ask_backplane(session, channel, subscription, rule, asked)
         if subscription.has_presence:
+            was_entered = True
             subscription.was_present = services.departures.revoke(
                 channel, session.client_id, subscription.stay.token
             )
@@ -125,9 +133,9 @@ async def open_subscription(
             subscription.is_present = True
         _demand_complete(joiner)
     except BaseException:
-        _abandon(session, channel, subscription)
+        _abandon(session, channel, subscription, was_entered=was_entered)
         raise
-    recovery = None if asked is None else _recover(session, channel, asked, state, rule.flow.slow)
+    recovery = None if asked is None else _recover(session, channel, asked, state, rule)
     result = _result(session, channel, subscription, state.top, recovery, was_recovering=recovers)
     subscription.since = result.offset
     return Opened(session, channel, subscription, joiner, state.top, result)
@@ -186,13 +194,20 @@ async def _ask_backplane(
     session: Session,
     channel: str,
     subscription: Subscription,
-    stream: StreamOptions,
+    rule: ChannelRule,
     since: StreamPosition | None,
 ) -> Subscribed:
     backplane = session.services.backplane
     if not subscription.positioned:
         return await backplane.subscribe(channel, WITHOUT_HISTORY)
-    return await backplane.subscribe(channel, stream, since=since, limit=stream.history_size)
+    limit = min(_most_read(session, rule), rule.stream.history_size)
+    return await backplane.subscribe(channel, rule.stream, since=since, limit=limit)
+
+
+def _most_read(session: Session, rule: ChannelRule) -> int:
+    if reads_all(rule.flow.slow):
+        return rule.stream.history_size
+    return session.services.settings.recovery_max_publication_limit
 
 
 def _demand_complete(joiner: Joiner) -> None:
@@ -200,15 +215,17 @@ def _demand_complete(joiner: Joiner) -> None:
         raise ReplyError(*codes.INTERNAL, temporary=True)
 
 
-def _abandon(session: Session, channel: str, subscription: Subscription) -> None:
-    """Leave nothing of an attempt behind."""
+def _abandon(
+    session: Session, channel: str, subscription: Subscription, *, was_entered: bool
+) -> None:
+    """Leave nothing of an attempt behind; `was_entered`: the store was asked to enter presence."""
     services = session.services
     info = session.info(channel)
     if session.subscriptions.get(channel) is subscription:
         del session.subscriptions[channel]
         _release(subscription)
     services.hub.leave(channel, session)
-    if subscription.has_presence:
+    if was_entered:
         # Whether the entry was written is not known; taking it out is right in any case, and for
         # one who was present before it is so when the grace has ended.
         was_present, stay = subscription.was_present, subscription.stay
@@ -253,18 +270,20 @@ def _result(  # noqa: PLR0913 - what the reply is made of
 
 
 def _recover(
-    session: Session, channel: str, asked: StreamPosition, state: Subscribed, slow: SlowRule
+    session: Session, channel: str, asked: StreamPosition, state: Subscribed, rule: ChannelRule
 ) -> Recovery:
     services = session.services
     now = services.monotonic()
     if not session.strikes:
         session.strikes = services.offenders.take(session.user, channel, asked, now)
     recovery = fit(
-        recover(asked, state.top, state.publications),
+        recover(asked, state.top, state.publications, limit=_most_read(session, rule)),
         state.publications,
-        slow,
+        rule.flow.slow,
         is_repeat_offender=is_repeat_offender(session.strikes, now),
     )
+    limit = services.settings.recovery_max_publication_limit
+    recovery = bounded(recovery, state.top, limit=limit)
     services.metrics.recoveries.labels("yes" if recovery.recovered else "no").inc()
     if recovery.reason is Reason.TOO_SLOW:
         services.metrics.newest_only.inc()

@@ -36,9 +36,9 @@ async def _every_write_of(node: Node) -> list[tuple[bytes, ...]]:
     calls: list[bytes] = []
 
     def recording(execute: Callable[..., asyncio.Future[Any]]) -> Any:
-        def record(packed: bytes, deadline: float | None = None) -> asyncio.Future[Any]:
+        def record(packed: bytes, deadline: float | None = None, **how: Any) -> asyncio.Future[Any]:
             calls.append(packed)
-            return execute(packed, deadline)
+            return execute(packed, deadline, **how)
 
         return record
 

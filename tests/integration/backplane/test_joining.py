@@ -28,9 +28,9 @@ async def _history_reads(server: RedisServer) -> int:
     return int(stats.get("cmdstat_xrange", {}).get("calls", 0))
 
 
-async def _recover(node: Node, offset: int, epoch: str) -> Subscribed:
+async def _recover(node: Node, offset: int, epoch: str, limit: int = 1000) -> Subscribed:
     since = StreamPosition(offset=offset, epoch=epoch)
-    return await node.backplane.subscribe("news", HISTORY, since=since, limit=1000)
+    return await node.backplane.subscribe("news", HISTORY, since=since, limit=limit)
 
 
 def _continues(found: Subscribed, offset: int) -> bool:
@@ -51,6 +51,22 @@ async def test_thousands_that_recover_at_once_are_read_for_a_few_times(
     for number, subscribed in enumerate(found):
         assert subscribed.top == StreamPosition(offset=500, epoch=epoch)
         assert _continues(subscribed, number % 500)
+
+
+async def test_thousands_that_missed_too_much_are_read_for_a_few_times_as_well(
+    own_cluster: RedisCluster, own_server: RedisServer
+) -> None:
+    """Whoever cannot be given all goes with the others; whoever can is given all."""
+    a, b = await own_cluster.node("a"), await own_cluster.node("b")
+    await asyncio.gather(*(a.publish("news", str(number)) for number in range(500)))
+    epoch = (await a.backplane.history("news", HISTORY, limit=0)).top.epoch
+    before = await _history_reads(own_server)
+    found = await asyncio.gather(
+        *(_recover(b, number % 500, epoch, limit=100) for number in range(_CLIENTS))
+    )
+    assert await _history_reads(own_server) - before <= 10
+    for number, subscribed in enumerate(found):
+        assert _continues(subscribed, number % 500) == (number % 500 >= 400)
 
 
 async def test_a_storm_that_lasts_is_answered_from_the_tail(

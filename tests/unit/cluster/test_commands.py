@@ -21,7 +21,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from realtime_node.cluster.on_redis.commands import PIPELINE_LIMIT, Commands
 from realtime_node.cluster.on_redis.instruments import NoInstruments
 from realtime_node.cluster.on_redis.options import RedisOptions
-from realtime_node.cluster.on_redis.refusals import RefusedForNowError, ScriptMissingError
+from realtime_node.cluster.on_redis.refusals import (
+    NotSentError,
+    RefusedForNowError,
+    ScriptMissingError,
+    UnansweredError,
+)
 from realtime_node.errors import BackplaneError, BackplaneUnavailableError
 from tests.support.conditions import eventually
 
@@ -176,6 +181,74 @@ async def test_a_write_is_sent_once(server: _Server, make: Callable[..., Command
     assert await commands.execute(b"d") == b"d"
     assert server.received == [b"a", b"b", b"c", b"d"]
     assert len(server.links) == 2
+
+
+async def test_what_waits_in_order_comes_back_when_what_was_before_it_is_lost(
+    server: _Server, make: Callable[..., Commands]
+) -> None:
+    """It was surely not sent, and who asked decides what goes first; the rest waits on."""
+    commands = make()
+    await commands.start()
+    server.answering.clear()
+    server.fail(b"a", RedisConnectionError("cut"))
+    lost = commands.execute(b"a", in_order=True)
+    await eventually(lambda: server.pipelines)
+    waiting = commands.execute(b"b", in_order=True)
+    other = commands.execute(b"c")
+    server.answering.set()
+    with pytest.raises(UnansweredError):
+        await lost
+    with pytest.raises(NotSentError):
+        await waiting
+    assert await other == b"c"
+    assert server.received == [b"a", b"c"]
+
+
+async def test_a_loss_of_something_else_sends_nothing_back(
+    server: _Server, make: Callable[..., Commands]
+) -> None:
+    """What waits in order waits on when nothing that has an order was lost."""
+    commands = make()
+    await commands.start()
+    server.answering.clear()
+    server.fail(b"a", RedisConnectionError("cut"))
+    lost = commands.execute(b"a")
+    await eventually(lambda: server.pipelines)
+    waiting = commands.execute(b"b", in_order=True)
+    server.answering.set()
+    with pytest.raises(UnansweredError):
+        await lost
+    assert await waiting == b"b"
+
+
+async def test_the_most_urgent_go_first_and_alone(
+    server: _Server, make: Callable[..., Commands]
+) -> None:
+    """Questions about what was lost go out highest first, and nothing else with them."""
+    commands = make()
+    await commands.start()
+    server.answering.clear()
+    out = commands.execute(b"out")
+    await eventually(lambda: server.pipelines)
+    waiting = commands.execute(b"waiting")
+    urgent = [commands.execute(b"%d" % n, urgency=n) for n in (2, 1, 3)]
+    server.answering.set()
+    await asyncio.gather(out, waiting, *urgent)
+    assert server.pipelines == [[b"out"], [b"3", b"2", b"1"], [b"waiting"]]
+
+
+async def test_an_urgent_command_has_its_deadline_too(
+    server: _Server, make: Callable[..., Commands]
+) -> None:
+    """While there is no connection it fails when its time has come."""
+    commands = make()
+    await commands.start()
+    server.is_down = True
+    server.links[0].is_broken = True
+    deadline = asyncio.get_running_loop().time() + 0.05
+    with pytest.raises(BackplaneUnavailableError, match="nothing was sent"):
+        await commands.execute(b"a", deadline, urgency=1)
+    assert server.received == []
 
 
 async def test_a_read_is_sent_once_again(server: _Server, make: Callable[..., Commands]) -> None:

@@ -12,6 +12,7 @@ from realtime_node.cluster.backplane import EntryKind
 from realtime_node.errors import BackplaneUnavailableError, TokenError, TokenExpiredError
 from realtime_node.protocol import codes
 from realtime_node.protocol.messages import ClientInfo
+from realtime_node.session import departures as departures_module
 from realtime_node.session.claims import SubscriptionClaims
 from realtime_node.session.lifecycle import State
 from realtime_node.session.turns import MAX_WAITING
@@ -106,6 +107,36 @@ async def test_returning_subscriber_recovers(
     await publish(node, "kept:a", 4)
     await node.backplane.deliver()
     assert client.pushes() == [{"data": 4, "offset": 4}]
+
+
+@pytest.mark.parametrize(("missed", "is_recovered"), [(2, True), (3, False)])
+async def test_who_missed_more_than_is_given_is_told(
+    make_node: MakeNode, missed: int, is_recovered: bool
+) -> None:
+    """It stands at the top without `recovered`, and is given nothing of what it missed."""
+    node = make_node(recovery_max_publication_limit=2)
+    await publish(node, "kept:a", *range(5))
+    client = await node.connected()
+    position = {"offset": 5 - missed, "epoch": "e1"}
+    reply = await client.ask(subscribe={"channel": "kept:a", "recover": True, **position})
+    result = reply["subscribe"]
+    assert result.get("recovered", False) is is_recovered
+    assert len(result.get("publications", [])) == (missed if is_recovered else 0)
+    assert result["offset"] == (3 if is_recovered else 5)
+    await publish(node, "kept:a", 5)
+    await node.backplane.deliver()
+    assert client.pushes() == [{"data": 5, "offset": 6}]
+
+
+async def test_newest_values_are_recovered_over_many_others(make_node: MakeNode) -> None:
+    """Where only the newest of a key is owed, those before it are not counted."""
+    node = make_node(recovery_max_publication_limit=1)
+    await publish(node, "prices:a", *range(5))
+    client = await node.connected()
+    position = {"offset": 1, "epoch": "e1"}
+    reply = await client.ask(subscribe={"channel": "prices:a", "recover": True, **position})
+    assert reply["subscribe"]["recovered"]
+    assert [each["data"] for each in reply["subscribe"]["publications"]] == [4]
 
 
 async def test_publications_that_overtake_the_answer_follow_it(node: FakeNode) -> None:
@@ -392,6 +423,24 @@ async def test_own_publication_is_not_waited_for_for_long(node: FakeNode) -> Non
     assert len(client.pushes()) == 1
 
 
+@pytest.mark.parametrize("limit", [-1, 3, 1_000_000])
+async def test_history_is_read_in_pages_of_at_most_so_many(make_node: MakeNode, limit: int) -> None:
+    """Whatever a client asks for, it gets no more than `history_max_publication_limit`."""
+    node = make_node(history_max_publication_limit=2)
+    await publish(node, "kept:a", *range(5))
+    client = await node.connected()
+    read: list[Any] = []
+    since: dict[str, Any] = {"offset": 0, "epoch": "e1"}
+    for size in (2, 2, 1):
+        reply = await client.ask(history={"channel": "kept:a", "limit": limit, "since": since})
+        page = reply["history"]["publications"]
+        assert len(page) == size
+        assert reply["history"]["offset"] == 5
+        read += [each["data"] for each in page]
+        since = {"offset": page[-1]["offset"], "epoch": "e1"}
+    assert read == list(range(5))
+
+
 async def test_history_is_read_page_by_page(node: FakeNode) -> None:
     """No limit tells the position, -1 brings all, `since` is excluded."""
     await publish(node, "kept:a", 1, 2, 3)
@@ -456,6 +505,39 @@ async def test_failure_of_the_store_is_a_temporary_error(
     assert traces(node, client) == {"clients": 1}
     retried = await client.ask(**command)
     assert "error" not in retried
+
+
+async def test_who_never_became_present_has_no_departure(node: FakeNode) -> None:
+    """Clients that come and go through an outage leave nothing to be told of them after it."""
+    client = await node.connected()
+    node.backplane.failing["subscribe"] = BackplaneUnavailableError("no answer")
+    node.presence.failing["remove"] = BackplaneUnavailableError("no answer")
+    for _ in range(3):
+        reply = await client.ask(subscribe={"channel": "seen:a"})
+        assert reply["error"]["code"] == 100
+    assert len(node.departures) == 0
+
+
+async def test_nobody_becomes_present_while_too_many_departures_wait(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the store does not take departures, subscribes with presence are to be repeated."""
+    monkeypatch.setattr(departures_module, "MAX_PENDING", 2)
+    client = await node.connected()
+    node.presence.failing["add"] = node.presence.failing["remove"] = BackplaneUnavailableError("-")
+    for channel in ("seen:a", "seen:b", "seen:c"):
+        reply = await client.ask(subscribe={"channel": channel})
+        assert reply["error"] == {
+            "code": 100,
+            "message": "internal server error",
+            "temporary": True,
+        }
+    assert len(node.departures) == 2
+    assert node.backplane.calls.count(("subscribe", "seen:c")) == 0
+    assert "error" not in await client.ask(subscribe={"channel": "a"})
+    node.presence.failing.clear()
+    await node.departures.drain()
+    assert "error" not in await client.ask(subscribe={"channel": "seen:c"})
 
 
 async def test_a_bug_costs_one_client_its_connection(

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from realtime_node.delivery.flow import Policy, SlowRule
 from realtime_node.protocol.messages import Publication, StreamPosition
-from realtime_node.session.recovery import Reason, Recovery, fit, recover
+from realtime_node.session.recovery import Reason, Recovery, bounded, fit, recover
 from tests.support.fakes import publication
 
 offsets = st.integers(0, 12)
@@ -26,7 +26,10 @@ def test_recovers_exactly_what_is_complete(asked: int, top: int, kept: int, epoc
     history = stream(max(top - kept, 0) + 1, top)
     found = [each for each in history if each.offset > asked]
     recovery = recover(
-        StreamPosition(offset=asked, epoch=epoch), StreamPosition(offset=top, epoch="e"), found
+        StreamPosition(offset=asked, epoch=epoch),
+        StreamPosition(offset=top, epoch="e"),
+        found,
+        limit=100,
     )
     is_complete = epoch in {"", "e"} and asked <= top and len(found) == top - asked
     assert recovery.recovered == is_complete
@@ -40,7 +43,10 @@ def test_a_hole_is_never_recovered(found: list[int], asked: int, top: int) -> No
     """Whatever the store found: it is given out only if it is the whole way to the top."""
     publications = [publication(offset, offset) for offset in found]
     recovery = recover(
-        StreamPosition(offset=asked, epoch="e"), StreamPosition(offset=top, epoch="e"), publications
+        StreamPosition(offset=asked, epoch="e"),
+        StreamPosition(offset=top, epoch="e"),
+        publications,
+        limit=100,
     )
     if asked < top:
         assert recovery.recovered == (found == list(range(asked + 1, top + 1)))
@@ -59,6 +65,9 @@ def test_a_hole_is_never_recovered(found: list[int], asked: int, top: int) -> No
         ((1, "e"), (3, "e"), stream(3, 3), Reason.TRIMMED),
         ((1, "e"), (3, "e"), [], Reason.TRIMMED),
         ((1, "e"), (3, "e"), stream(2, 2), Reason.TRIMMED),
+        ((1, "e"), (6, "e"), stream(2, 6), Reason.TOO_MANY),
+        ((2, "e"), (6, "e"), stream(3, 6), Reason.CONTINUED),
+        ((0, "e"), (6, "e"), stream(3, 6), Reason.TOO_MANY),
     ],
 )
 def test_reason_says_why(
@@ -69,6 +78,7 @@ def test_reason_says_why(
         StreamPosition(offset=asked[0], epoch=asked[1]),
         StreamPosition(offset=top[0], epoch=top[1]),
         found,
+        limit=4,
     )
     assert recovery.reason is reason
     assert recovery.recovered is (reason is Reason.CONTINUED)
@@ -94,7 +104,10 @@ def values(symbols: str, first: int = 1) -> list[Publication]:
 def recovered(found: list[Publication], asked: int, top: int) -> Recovery:
     """A recovery of these."""
     return recover(
-        StreamPosition(offset=asked, epoch="e"), StreamPosition(offset=top, epoch="e"), found
+        StreamPosition(offset=asked, epoch="e"),
+        StreamPosition(offset=top, epoch="e"),
+        found,
+        limit=100,
     )
 
 
@@ -138,10 +151,24 @@ def test_a_repeat_offender_is_given_the_newest_and_told_so(rule: SlowRule) -> No
     assert (recovery.offset, recovery.reason) == (4, Reason.TOO_SLOW)
 
 
+def test_newest_values_are_counted_by_what_is_given() -> None:
+    """However many superseded ones lie between, what is given has to fit."""
+    found = values("xyxz", 2)
+    recovery = fit(recovered(found, 1, 5), found, BY_SYMBOL, is_repeat_offender=False)
+    top = StreamPosition(offset=5, epoch="e")
+    assert bounded(recovery, top, limit=3) == recovery
+    cut = bounded(recovery, top, limit=2)
+    assert (cut.recovered, cut.publications, cut.offset) == (False, [], 5)
+    assert cut.reason is Reason.TOO_MANY
+
+
 @pytest.mark.parametrize("rule", [QUEUE, LATEST])
 def test_a_lost_position_is_lost_for_everybody(rule: SlowRule) -> None:
     """Another epoch is another stream: nothing of it was missed."""
     other = recover(
-        StreamPosition(offset=1, epoch="old"), StreamPosition(offset=4, epoch="e"), values("xyx", 2)
+        StreamPosition(offset=1, epoch="old"),
+        StreamPosition(offset=4, epoch="e"),
+        values("xyx", 2),
+        limit=100,
     )
     assert fit(other, values("xyx", 2), rule, is_repeat_offender=True) == other

@@ -8,6 +8,11 @@ Nothing is sent twice on the connection for writes. A command that was never sen
 not done; one that was sent and not answered fails as unknown. The connection for reads sends once
 again what a lost connection left unanswered.
 
+What has to keep its order although some of it may be sent again is queued `in_order`: when one such
+command is lost with its connection, those that wait behind it come back as `NotSentError`, and who
+asked for them (`lines`) sends all of them once more. Between the two, what is *urgent* asks the new
+connection what became of the lost ones; a pipeline holds nothing else as long as there is such.
+
 Bounds: `command_queue_limit` commands of `command_queue_bytes` together wait, the next is refused
 at once; `PIPELINE_LIMIT` commands are out together, or one more than fit into `_PIPELINE_BYTES`;
 every command has a deadline.
@@ -17,8 +22,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from bisect import insort
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from typing import Final
 
 from redis.exceptions import (
@@ -35,7 +41,7 @@ from .backoff import Backoff
 from .instruments import Instruments
 from .link import CONNECTION_FAILURES, Link, OpenLink, Reply, describe_failure
 from .options import RedisOptions
-from .refusals import never_sent, not_joined, queue_full, translated, unanswered
+from .refusals import never_sent, not_joined, not_sent, queue_full, translated, unanswered
 
 _log = logging.getLogger(__name__)
 
@@ -51,12 +57,22 @@ OnConnected = Callable[[Link], Awaitable[None]]
 
 
 class _Command:
-    __slots__ = ("deadline", "future", "packed", "sent")
+    __slots__ = ("deadline", "future", "in_order", "packed", "sent", "urgency")
 
-    def __init__(self, packed: bytes, future: asyncio.Future[Reply], deadline: float) -> None:
+    def __init__(
+        self,
+        packed: bytes,
+        future: asyncio.Future[Reply],
+        deadline: float,
+        *,
+        in_order: bool,
+        urgency: int,
+    ) -> None:
         self.packed = packed
         self.future = future
         self.deadline = deadline
+        self.in_order = in_order
+        self.urgency = urgency
         self.sent = 0
 
     def fail(self, error: Exception) -> None:
@@ -92,6 +108,8 @@ class Commands:
         self._on_connected = on_connected
         self._repeats = repeats
         self._queue: deque[_Command] = deque()
+        self._urgent: list[_Command] = []
+        """The most urgent one last."""
         self._queued_bytes = 0
         self._shown_length = 0
         self._gathered = asyncio.Event()
@@ -127,26 +145,36 @@ class Commands:
             await asyncio.gather(self._task, return_exceptions=True)
         if self._sweep is not None:
             self._sweep.cancel()
-        while self._queue:
-            self._queue.popleft().fail(not_joined())
+        for command in (*self._urgent, *self._queue):
+            command.fail(not_joined())
+        self._urgent.clear()
+        self._queue.clear()
         self._queued_bytes = 0
 
     def execute(
-        self, packed: bytes, deadline: float | None = None, *, urgent: bool = False
+        self,
+        packed: bytes,
+        deadline: float | None = None,
+        *,
+        urgency: int = 0,
+        in_order: bool = False,
+        was_admitted: bool = False,
     ) -> asyncio.Future[Reply]:
         """Queue a packed command; `deadline` in the loop's time, None: a full timeout from now.
 
-        `urgent` puts it before all that waits, whatever the bound: for what asks after commands
-        that were out when a connection broke, and so for no more than were.
+        Any `urgency` but 0 puts it before all that waits, the highest first, whatever the bound:
+        for what asks after commands that were out when a connection broke, and so for no more than
+        were. `was_admitted`: the bound let it in before, and it came back.
 
-        The future raises `BackplaneUnavailableError`, `ScriptMissingError` or `BackplaneError`.
+        The future raises `BackplaneUnavailableError`, `ScriptMissingError` or `BackplaneError`; if
+        it is `in_order` also `NotSentError`.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Reply] = loop.create_future()
         if not self._is_serving:
             future.set_exception(not_joined())
             return future
-        if not urgent and (
+        if not (urgency or was_admitted) and (
             len(self._queue) >= self._options.command_queue_limit
             or self._queued_bytes >= self._options.command_queue_bytes
         ):
@@ -155,8 +183,11 @@ class Commands:
             return future
         if deadline is None:
             deadline = loop.time() + self._options.command_timeout_s
-        queue = self._queue.appendleft if urgent else self._queue.append
-        queue(_Command(packed, future, deadline))
+        command = _Command(packed, future, deadline, in_order=in_order, urgency=urgency)
+        if urgency:
+            insort(self._urgent, command, key=lambda each: each.urgency)
+        else:
+            self._queue.append(command)
         self._queued_bytes += len(packed)
         self._gathered.set()
         if self._sweep is None:
@@ -233,10 +264,12 @@ class Commands:
     def _take(self) -> list[_Command]:
         batch: list[_Command] = []
         size = 0
-        queue = self._queue
+        # Alone: what goes out behind what is asked after would write over it, if this breaks too.
+        queue: deque[_Command] | list[_Command] = self._urgent or self._queue
+        take = self._urgent.pop if self._urgent else self._queue.popleft
         now = asyncio.get_running_loop().time()
         while queue and len(batch) < PIPELINE_LIMIT and size < _PIPELINE_BYTES:
-            command = queue.popleft()
+            command = take()
             self._queued_bytes -= len(command.packed)
             # A caller that gave up is not served: what it asked for was never sent.
             if command.future.done():
@@ -249,10 +282,11 @@ class Commands:
             command.sent += 1
             size += len(command.packed)
             batch.append(command)
-        if not queue:
+        length = len(self._urgent) + len(self._queue)
+        if not length:
             self._gathered.clear()
-        self._instruments.queue_changed(self._kind, len(queue) - self._shown_length)
-        self._shown_length = len(queue)
+        self._instruments.queue_changed(self._kind, length - self._shown_length)
+        self._shown_length = length
         return batch
 
     async def _round_trip(self, link: Link, pending: deque[_Command]) -> None:
@@ -278,8 +312,10 @@ class Commands:
         if drop is not None:
             raise drop
 
-    def _abandon(self, pending: Iterable[_Command], error: BaseException) -> None:
+    def _abandon(self, pending: Collection[_Command], error: BaseException) -> None:
         again: list[_Command] = []
+        if any(command.in_order for command in pending):
+            self._hand_back()
         for command in pending:
             if command.sent <= self._repeats and self._is_serving:
                 again.append(command)
@@ -290,21 +326,35 @@ class Commands:
             self._queued_bytes += sum(len(command.packed) for command in again)
             self._gathered.set()
 
+    def _hand_back(self) -> None:
+        """Let what waits in order come back: it must not overtake what was lost."""
+        kept: deque[_Command] = deque()
+        for command in self._queue:
+            if command.in_order:
+                self._queued_bytes -= len(command.packed)
+                command.fail(not_sent())
+            else:
+                kept.append(command)
+        self._queue = kept
+
     # --- deadlines of what was not sent ---------------------------------------------------------
 
     def _sweep_expired(self) -> None:
         self._sweep = None
-        if not self._queue:
+        if not self._queue and not self._urgent:
             return
         loop = asyncio.get_running_loop()
         now = loop.time()
         if any(command.deadline <= now for command in self._queue):
-            kept: deque[_Command] = deque()
-            for command in self._queue:
-                if command.deadline <= now:
-                    self._queued_bytes -= len(command.packed)
-                    command.fail(never_sent())
-                else:
-                    kept.append(command)
-            self._queue = kept
+            self._queue = deque(self._unexpired(self._queue, now))
+        if self._urgent:
+            self._urgent = list(self._unexpired(self._urgent, now))
         self._sweep = loop.call_later(_SWEEP_INTERVAL_S, self._sweep_expired)
+
+    def _unexpired(self, commands: Iterable[_Command], now: float) -> Iterator[_Command]:
+        for command in commands:
+            if command.deadline <= now:
+                self._queued_bytes -= len(command.packed)
+                command.fail(never_sent())
+            else:
+                yield command

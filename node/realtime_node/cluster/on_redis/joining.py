@@ -130,8 +130,13 @@ class Joining:
                 continue
             if each.since is None:
                 each.answer.set_result(Subscribed(top=found.top, publications=[]))
-            elif is_cut and each.since.offset > (since or _END).offset:
-                # What it asked for lies behind the limit of the one before it.
+            elif (
+                is_cut
+                and each.since.offset > (since or _END).offset
+                and found.top.offset - each.since.offset <= each.limit
+            ):
+                # What it asked for lies behind the limit of the one before it. Who asked for less
+                # than there is goes with what there is of it: many of them are not read for again.
                 self._waiting.setdefault(channel, []).append(each)
             else:
                 publications = following(rows, each.since.offset, each.limit)

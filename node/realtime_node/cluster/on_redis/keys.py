@@ -21,7 +21,8 @@ class ChannelKeys(NamedTuple):
     history: bytes
     presence: bytes
     dedup: bytes
-    """Prefix of the idempotency keys."""
+    """Prefix of the idempotency keys. It tells how long the channel's name is: a key may hold what
+    separates it from a channel, and a channel what begins a key."""
 
 
 class NodeKeys(NamedTuple):
@@ -102,7 +103,7 @@ class Keys:
             meta=f"{base}meta:{channel}".encode(),
             history=f"{base}history:{channel}".encode(),
             presence=f"{base}presence:{channel}".encode(),
-            dedup=f"{base}dedup:{channel}:".encode(),
+            dedup=f"{base}dedup:{len(channel.encode())}:{channel}:".encode(),
         )
 
     def node(self, partition: int, node: str) -> NodeKeys:

@@ -85,9 +85,13 @@ class Outcomes:
         generation = self._keys.partition(sent.partition).generation
         packed = RESOLVE.pack_with_source((generation, own.node, own.mark), (sent.sequence,))
         loop = asyncio.get_running_loop()
+        # The last one is asked after first. That bars all before it in one moment, so that none of
+        # them is executed behind one that was found to be missing.
+        urgency = sent.sequence
+        writes = self._writes[sent.partition]
         while loop.time() < deadline:
             try:
-                return await self._writes[sent.partition].execute(packed, deadline, urgent=True)
+                return await writes.execute(packed, deadline, urgency=urgency)
             except UnansweredError:
                 # Asking twice changes nothing.
                 continue

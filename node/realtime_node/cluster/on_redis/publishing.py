@@ -1,16 +1,18 @@
 """Publishing: one script call that names the inboxes of the interested nodes, see `routes`.
 
 A publish whose answer was lost is not an error yet: `outcomes` finds its result, or finds that it
-may be sent once more, as long as its deadline allows.
+may be sent once more, as long as its deadline allows. Whatever has to be sent again keeps its place
+among the publishes of its channel, see `lines`.
 
 Bounds: `_ATTEMPTS` calls per publish, and one deadline for all of them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 from realtime_node.cluster.backplane import EntryKind, Published, StreamOptions
 from realtime_node.errors import BackplaneUnavailableError
@@ -21,10 +23,11 @@ from .entries import JOIN_HEADER, LEAVE_HEADER, encode_info, encode_publication
 from .history import meta_ttl_ms
 from .instruments import Instruments
 from .keys import Keys
+from .lines import Lines, Place
 from .link import Reply
 from .options import RedisOptions
-from .outcomes import Outcomes
-from .refusals import RefusedForNowError, ScriptMissingError, UnansweredError
+from .outcomes import Outcomes, Sent
+from .refusals import NotSentError, RefusedForNowError, ScriptMissingError, UnansweredError
 from .routes import Route, Routes
 from .runner import ATTEMPTS, FENCED, Runner
 from .script import ANNOUNCE, PUBLISH, Argument, Script
@@ -37,6 +40,28 @@ _OK: Final = b"OK"
 _DUPLICATE: Final = b"DUPLICATE"
 _LATE: Final = b"LATE"
 _DEDUP_TTL_MS: Final = 300_000
+
+
+Queued = asyncio.Future[Reply]
+
+
+class Execute(Protocol):
+    """Queues one call; `again`: it was queued before."""
+
+    def __call__(self, node: str, route: Route, deadline: float, /, *, again: bool) -> Queued:
+        """Return the answer to come."""
+
+
+Find = Callable[[UnansweredError, float], Awaitable[Reply]]
+"""Finds an answer that was lost, or raises the error that says so."""
+
+
+class _Call(NamedTuple):
+    script: Script
+    size: int
+    """Bytes of its payload."""
+    execute: Execute
+    find: Find
 
 
 class Publisher:
@@ -63,6 +88,11 @@ class Publisher:
         self._node_id = node_id
         self._outcomes = Outcomes(keys, writes, traces, instruments)
         self._routes = Routes(keys, options.route_cache_size)
+        self._lines = Lines(
+            limit=options.command_queue_limit,
+            limit_bytes=options.command_queue_bytes,
+            refused=lambda: instruments.refused("writes"),
+        )
         self._sequences = tuple(itertools.count(1) for _ in range(keys.partitions))
 
     async def publish(
@@ -82,20 +112,27 @@ class Publisher:
         key = idempotency_key.encode()
         settings = (*stream, _DEDUP_TTL_MS if key else 0, *self._inbox_bounds)
 
-        async def execute(node: str, route: Route, deadline: float) -> Reply:
-            # The sequence is drawn when the call is queued, so that the mark only ever grows.
-            sequence = next(self._sequences[route.partition])
-            packed = route.pack_publish(sequence, payload, key, settings)
-            sent = self._outcomes.sent(node, route.partition, sequence)
-            try:
-                reply = await self._writes[route.partition].execute(packed, deadline)
-            except UnansweredError as error:
-                reply = await self._outcomes.find(sent, error, deadline) or (_LATE,)
-            if reply[0] == _OK:
-                self._traces.acknowledged(node, route.partition, sequence)
-            return reply
+        sent: Sent | None = None
 
-        route, reply = await self._call(channel, PUBLISH, execute)
+        def execute(node: str, route: Route, deadline: float, *, again: bool) -> Queued:
+            # The sequence is drawn when the call is queued, so that the mark only ever grows.
+            nonlocal sent
+            sequence = next(self._sequences[route.partition])
+            sent = self._outcomes.sent(node, route.partition, sequence)
+            return self._writes[route.partition].execute(
+                route.pack_publish(sequence, payload, key, settings),
+                deadline,
+                in_order=True,
+                was_admitted=again,
+            )
+
+        async def find(error: UnansweredError, deadline: float) -> Reply:
+            assert sent is not None, "its answer was lost"
+            return await self._outcomes.find(sent, error, deadline) or (_LATE,)
+
+        route, reply = await self._call(channel, _Call(PUBLISH, len(payload), execute, find))
+        if reply[0] == _OK and sent is not None:
+            self._traces.acknowledged(sent.node, sent.partition, sent.sequence)
         own = reply[3] if reply[0] == _OK else b""
         return Published(
             offset=int(reply[1]),
@@ -108,43 +145,67 @@ class Publisher:
         header = (JOIN_HEADER if kind is EntryKind.JOIN else LEAVE_HEADER) % channel.encode()
         payload = encode_info(info)
 
-        async def execute(_node: str, route: Route, deadline: float) -> Reply:
+        def execute(_node: str, route: Route, deadline: float, *, again: bool) -> Queued:
             keys: Sequence[bytes] = (route.node, route.interest, *route.inboxes)
             arguments: Sequence[Argument] = (
                 *(route.version, header, payload),
                 *self._inbox_bounds,
             )
-            packed = ANNOUNCE.pack(keys, arguments)
-            return await self._writes[route.partition].execute(packed, deadline)
+            return self._writes[route.partition].execute(
+                ANNOUNCE.pack(keys, arguments), deadline, in_order=True, was_admitted=again
+            )
 
-        await self._call(channel, ANNOUNCE, execute)
+        async def give_up(error: UnansweredError, _deadline: float) -> Reply:
+            raise error
 
-    async def _call(
-        self,
-        channel: str,
-        script: Script,
-        execute: Callable[[str, Route, float], Awaitable[Reply]],
-    ) -> tuple[Route, Reply]:
+        await self._call(channel, _Call(ANNOUNCE, len(payload), execute, give_up))
+
+    async def _call(self, channel: str, call: _Call) -> tuple[Route, Reply]:
         """Execute until there is an answer of the script's own, learning the route on the way."""
+        place = self._lines.enter(channel, call.size)
+        try:
+            return await self._call_in_line(channel, call, place)
+        finally:
+            place.leave()
+
+    async def _call_in_line(self, channel: str, call: _Call, place: Place) -> tuple[Route, Reply]:
         deadline = self._runner.deadline()
         backoff = self._runner.backoff()
-        attempts = 0
-        while attempts < _ATTEMPTS:
+        node = self._node_id()
+        route = self._routes.route(channel, node)
+        attempts = tries = 0
+
+        def send() -> Queued:
+            # Who waited in line may find another identity, and another route.
+            nonlocal node, route, tries
             node = self._node_id()
             route = self._routes.route(channel, node)
+            tries += 1
+            return call.execute(node, route, deadline, again=tries > 1)
+
+        while attempts < _ATTEMPTS:
             try:
-                reply = await execute(node, route, deadline)
+                reply = await place.run(send)
+            except NotSentError:
+                place.come_back()
+                continue
             except RefusedForNowError as error:
+                place.come_back()
                 await self._runner.wait(backoff, error, deadline)
                 continue
             except ScriptMissingError:
                 attempts += 1
-                await self._runner.load(self._writes[route.partition], script, deadline)
+                place.come_back()
+                await self._runner.load(self._writes[route.partition], call.script, deadline)
                 continue
+            except UnansweredError as error:
+                place.come_back()
+                reply = await call.find(error, deadline)
             status = reply[0]
             if status in (_OK, _DUPLICATE):
                 return route, reply
             attempts += 1
+            place.come_back()
             if status == FENCED:
                 await self._runner.join_again(node, deadline)
             elif status != _LATE:

@@ -38,6 +38,10 @@ class UnansweredError(BackplaneUnavailableError):
     """The answer was lost: what was asked may have been done."""
 
 
+class NotSentError(BackplaneUnavailableError):
+    """A connection broke before it: nothing was done, ask again behind what was out on it."""
+
+
 class RefusedForNowError(BackplaneUnavailableError):
     """Redis is loading, failing over or moving a slot: nothing was done, ask again in a moment."""
 
@@ -57,6 +61,11 @@ def queue_full(commands: int, size: int) -> BackplaneUnavailableError:
 def never_sent() -> BackplaneUnavailableError:
     """The deadline came before the connection."""
     return BackplaneUnavailableError("Redis could not be reached in time: nothing was sent")
+
+
+def not_sent() -> NotSentError:
+    """It waited behind commands that a connection was lost with."""
+    return NotSentError("the connection to Redis was lost before it: nothing was sent")
 
 
 def unanswered(cause: BaseException) -> UnansweredError:
