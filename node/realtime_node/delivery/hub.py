@@ -7,8 +7,10 @@ clients and then lets the loop breathe, so a channel of any size delays nobody f
 few milliseconds; what arrives for a channel while its fan-out is under way shares the next frame,
 which is how the hub gets cheaper, not slower, under load.
 
-Full: when `MAX_BACKLOG` messages wait, `receive` does not return until half of them are out, so
-the reader stops reading and the backlog stays in the store, where it is bounded and counted.
+Full: when half of `MAX_BACKLOG` messages wait, no channel waits for its interval or its stagger any
+more, so that what is left to wait for is the writing. When `MAX_BACKLOG` wait, `receive` does not
+return until half of them are out, so the reader stops reading and the backlog stays in the store,
+where it is bounded and counted.
 """
 
 from __future__ import annotations
@@ -161,22 +163,33 @@ class Hub:
     async def receive(self, entries: Sequence[Entry]) -> None:
         """File entries under their channels; return once there is room for more."""
         for entry in entries:
-            if entry.control is not None:
-                self._on_control(entry.control)
-            elif channel := self._channels.get(entry.channel):
-                channel.gather(waiting_of(entry, channel.flow, self._codec))
-                self._backlog += 1
-                if not channel.is_queued:
-                    channel.is_queued = True
-                    self._rounds.plan(channel)
-                elif channel.due is not None and channel.fanout is None and channel.is_full:
-                    self._rounds.hasten(channel)
+            try:
+                self._file(entry)
+            except Exception:
+                # The reader reads for everybody: a bug of ours may cost one channel's only.
+                logger.exception("an entry of channel %r could not be taken", entry.channel)
+                self._metrics.entries_failed.inc()
+                self.lost(entry.partition, [entry.channel] if entry.channel else [])
         self._metrics.entries_received.inc(len(entries))
+        if self._backlog >= MAX_BACKLOG // 2:
+            self._rounds.hurry()
         self._rounds.schedule()
         # One partition's entries may take the room that another's wait for.
         while self._backlog >= MAX_BACKLOG:
             self._has_room.clear()
             await self._has_room.wait()
+
+    def _file(self, entry: Entry) -> None:
+        if entry.control is not None:
+            self._on_control(entry.control)
+        elif channel := self._channels.get(entry.channel):
+            channel.gather(waiting_of(entry, channel.flow, self._codec))
+            self._backlog += 1
+            if not channel.is_queued:
+                channel.is_queued = True
+                self._rounds.plan(channel)
+            elif channel.due is not None and channel.is_full:
+                self._rounds.hasten(channel)
 
     def positions(self, channels: Iterable[str]) -> dict[str, StreamPosition]:
         """Tell up to which publication channels were received, delivered or not."""
@@ -218,8 +231,10 @@ class Hub:
         return written + self._framer.spent_writes - spent_before
 
     def _make_room(self) -> None:
-        if not self._has_room.is_set() and self._backlog <= MAX_BACKLOG // 2:
+        if self._backlog <= MAX_BACKLOG // 2:
             self._has_room.set()
+        if self._backlog <= MAX_BACKLOG // 4:
+            self._rounds.relax()
 
     def _begin_fanout(self, channel: Channel) -> Fanout:
         """Take a channel's next batch, serve its joiners, and frame it for its members."""

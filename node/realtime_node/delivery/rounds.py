@@ -1,15 +1,19 @@
 """Whose turn it is: the channels that have something to write, in bounded passes of the loop.
 
 A channel is *ready*, and served in turn with the others, or waits in the agenda for the end of its
-interval. A pass serves channels until its budget of writes is used up and then lets the loop
-breathe; what is left is for the next.
+interval, or of the gap between two cohorts. Waiting for the clock is a courtesy: who has a full
+frame waiting does without, and while the node is *hurried*, because too much waits in it, everybody
+does, so that a bound that all channels share is never reached for waiting alone. A pass serves
+channels until its budget of writes is used up and then lets the loop breathe; what is left is for
+the next.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from realtime_node.delivery.agenda import Agenda
@@ -40,15 +44,14 @@ class Rounds:
         self._agenda: Agenda[Channel] = Agenda()
         self._alarm: asyncio.TimerHandle | None = None
         self._is_scheduled = False
+        self._is_hurried = False
 
     def plan(self, channel: Channel) -> None:
         """Queue a channel that has something to write, or let it wait for its time."""
         due = channel.next_frame_at
         if channel.fanout is not None:
             due = channel.fanout.next_at
-        elif due and channel.is_full:
-            due = 0.0
-        if not due or due <= self._now():
+        if not due or self._is_hurried or channel.is_full or due <= self._now():
             self._ready.append(channel)
         else:
             channel.due = due
@@ -60,6 +63,16 @@ class Rounds:
         channel.due = None
         self._ready.append(channel)
 
+    def hurry(self) -> None:
+        """Let nobody wait for the clock until `relax`."""
+        if not self._is_hurried:
+            self._is_hurried = True
+            self._queue(self._agenda.take_due(math.inf))
+
+    def relax(self) -> None:
+        """Let channels wait for their time again."""
+        self._is_hurried = False
+
     def schedule(self) -> None:
         """Let the next pass of the loop serve who is ready."""
         if self._ready and not self._is_scheduled:
@@ -68,12 +81,15 @@ class Rounds:
 
     def wake_due(self) -> None:
         """Queue the channels whose time has come."""
-        for due, channel in self._agenda.take_due(self._now()):
+        self._queue(self._agenda.take_due(self._now()))
+        self.schedule()
+
+    def _queue(self, places: Iterable[tuple[float, Channel]]) -> None:
+        for due, channel in places:
             if channel.due == due:  # else it became full before, and its place here is void
                 channel.due = None
                 self._ready.append(channel)
         self._set_alarm()
-        self.schedule()
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:

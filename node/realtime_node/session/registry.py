@@ -220,10 +220,12 @@ class SessionRegistry:
     def _meant(
         self, control: DisconnectUser | UnsubscribeUser | SubscribeUser
     ) -> Iterable[Session]:
-        sessions = self._by_user.get(control.user, set())
         if control.session:
+            # A session says whose it is: a user is checked only where one is named.
             held = self._by_session.get(control.session)
-            sessions = sessions & {held} if held is not None else set()
+            sessions = {held} if held and control.user in ("", held.user) else set()
+        else:
+            sessions = self._by_user.get(control.user, set())
         if control.client:
             return [session for session in sessions if session.client_id == control.client]
         return list(sessions)

@@ -379,3 +379,37 @@ async def test_a_channel_takes_new_rules_with_its_next_frame() -> None:
     await watched.publish(3)
     await watched.publish(4)
     assert listener.data == [1, 2, 3, 4]
+
+
+# --- nobody waits for the clock at the others' cost ---------------------------------------------
+
+
+async def test_a_full_frame_does_not_wait_for_the_stagger() -> None:
+    """More messages than a frame holds within one window are all out soon after, in order."""
+    watched = Watched(Flow(batch=BatchRule(interval_s=1), stagger_s=1))
+    listeners = [watched.listener() for _ in range(200)]
+    for number in range(300):
+        await watched.publish(number)
+        await watched.wait(0.01)
+        assert watched.hub.backlog <= 2 * PLAIN.batch.max_messages
+    await watched.wait(2)
+    assert [each.data for each in listeners] == [list(range(300))] * 200
+
+
+async def test_values_that_wait_for_an_interval_hold_up_no_reader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When too much waits for the clock it goes before its time, and the reader reads on."""
+    monkeypatch.setattr("realtime_node.delivery.hub.MAX_BACKLOG", 100)
+    watched = Watched(Flow(slow=BY_SYMBOL, batch=BatchRule(interval_s=10)))
+    listener = watched.listener()
+    await watched.publish("first")
+    for number in range(50):
+        await asyncio.wait_for(watched.receive(entry("a", number)), 5)
+    await asyncio.wait_for(watched.publish(*range(50, 200)), 5)
+    assert listener.data[-1] == 199
+    assert watched.hub.backlog == 0
+    await watched.publish(200)
+    assert listener.data[-1] == 199
+    await watched.wait(10)
+    assert listener.data[-1] == 200

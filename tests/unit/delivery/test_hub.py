@@ -158,6 +158,27 @@ async def test_control_messages_are_handed_on(watched: Watched) -> None:
     assert watched.controls == [control]
 
 
+async def test_an_entry_that_fails_costs_its_own_channel_only(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bug in what takes one entry is logged and counted; the rest of the batch is delivered."""
+    listener = watched.listener()
+
+    def fail(_control: Control) -> None:
+        raise AssertionError("a bug of ours")
+
+    watched.hub._on_control = fail
+    control = DisconnectUser(user="u", code=3000, reason="r")
+    await watched.receive(
+        entry("a", 1),
+        Entry(partition=0, sequence=2, kind=EntryKind.CONTROL, control=control),
+        entry("a", 2),
+    )
+    assert listener.data == [1, 2]
+    assert total(watched.metrics.entries_failed) == 1
+    assert "could not be taken" in caplog.text
+
+
 # --- turns and bounds -------------------------------------------------------------------------
 
 

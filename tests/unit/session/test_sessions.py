@@ -500,6 +500,22 @@ async def test_a_call_may_be_for_one_session(node: FakeNode) -> None:
     assert (client.link.code, other.link.closes) == (3503, [])
 
 
+async def test_a_session_alone_says_whose_it_is(node: FakeNode) -> None:
+    """Without a user the connection with the session is meant; with another's, nobody is."""
+    client, first = await connected(node, token=node.trust("ann"))
+    session = first["data"]["session"]
+    node.registry.apply(
+        DisconnectUser(user="bob", session=session, code=3503, reason="force disconnect")
+    )
+    await settle()
+    assert client.link.closes == []
+    node.registry.apply(
+        DisconnectUser(user="", session=session, code=3503, reason="force disconnect")
+    )
+    await settle()
+    assert client.link.code == 3503
+
+
 # --- presence -------------------------------------------------------------------------------------
 
 

@@ -160,6 +160,13 @@ class InboxReader:
                 level = logging.DEBUG if failure == known else logging.WARNING
                 _log.log(level, "the inbox cannot be read: %s", failure)
                 known = failure
+            except Exception:  # noqa: BLE001 - it is logged, with its traceback
+                # A bug of ours, in what takes the entries: nobody reads if this task ends. What was
+                # being handed over counts as read, so the same entry cannot stop us twice;
+                # what else was in its batch is compared with the store.
+                _log.exception("the inbox reader failed, and begins again")
+                self._doubted.update(each.partition for each in self._positions.values())
+                known = ""
             await asyncio.sleep(backoff.next())
             self._instruments.reconnected("inbox")
 

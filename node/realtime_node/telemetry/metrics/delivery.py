@@ -12,6 +12,10 @@ class DeliveryMetrics:
         self.entries_received = make.counter(
             "inbox_entries", "Entries taken from this node's inbox."
         )
+        self.entries_failed = make.counter(
+            "inbox_entries_failed",
+            "Entries that could not be taken for a bug of this node; it logs each.",
+        )
         self.frames_built = make.counter(
             "frames_built", "Frames encoded for the members of a channel."
         )
