@@ -72,10 +72,6 @@ class BackplaneUnavailableError(BackplaneError):
     """Redis did not answer within the deadline; whether a write was done is not known."""
 
 
-class FencedError(BackplaneError):
-    """The cluster declared this node dead: it needs a new identity before it writes again."""
-
-
 class UnrecoverablePositionError(BackplaneError):
     """A history position whose epoch is not the channel's any more."""
 

@@ -134,7 +134,7 @@ def _take_turn(facts: Facts, bounds: Bounds) -> Decision:
         return Decision(Verdict.REFUSE, Reason.ROOM_FULL, turn_wait_s)
     if turn_wait_s > bounds.wait_s:
         return Decision(Verdict.REFUSE, Reason.RATE, turn_wait_s)
-    return Decision(Verdict.WAIT, Reason.TURN)
+    return _WAITING
 
 
 class RetryRange(NamedTuple):

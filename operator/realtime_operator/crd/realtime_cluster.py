@@ -286,8 +286,8 @@ class RealtimeClusterSpec(Part):
     secrets: SecretsSpec = SecretsSpec()
 
     node: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the nodes, as in docs/configuration.md. `admission`, `channel`, `client` and
-    `log` are reloaded by running nodes; a change of anything else replaces them."""
+    """Settings of the nodes, as in docs/configuration.md. Running nodes take over most changes; one
+    of a setting that is marked ↻ there replaces them."""
 
     template: TemplateSpec = TemplateSpec()
 
