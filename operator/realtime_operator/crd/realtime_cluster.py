@@ -162,8 +162,9 @@ class DrainSpec(Part):
     window counts there for Pods made since."""
 
     deadline_policy: Literal["Force", "Wait"] = "Force"
-    """What happens to clients that are left at the end: `Force` closes them in batches, `Wait`
-    gives them as long again, while the node answers."""
+    """What happens to clients that are left at the end: `Force` ends the Pod a minute later, and
+    its node closes them, whatever the budget says, before its grace period is over. `Wait` gives
+    them as long again, while the node answers."""
 
     on_delete: Literal["Delete", "Drain"] = "Delete"
     """When the RealtimeCluster is deleted: `Delete` ends all nodes at once, each within its grace

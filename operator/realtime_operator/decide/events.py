@@ -53,7 +53,7 @@ def drain_events(pod: Pod, step: Step, want: Want | None) -> Iterator[Event]:
             message = f"{pod.name}: {pod.clients or 0} clients are sent elsewhere: {why}"
             yield Event("DrainStarted", message, key)
         case Signal.DEADLINE:
-            message = f"{pod.name}: time is up, {step.reason}, they are closed now"
+            message = f"{pod.name}: time is up, {step.reason}: its Pod ends, and they are closed"
             yield Event("DrainForced", message, key, is_warning=True)
         case Signal.EMPTY:
             yield Event("DrainCompleted", f"{pod.name}: {step.reason}", key)

@@ -99,6 +99,8 @@ def _changed_record(fleet: Fleet, pod: Pod, step: Step, want: Want | None) -> di
         cordoned_at=old.cordoned_at,
         deadline=deadline,
     )
+    if changed == old:
+        return {}
     before = old.annotations()
     return {key: value for key, value in changed.annotations().items() if value != before[key]}
 

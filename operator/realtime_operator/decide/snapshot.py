@@ -63,7 +63,10 @@ class DrainReason(StrEnum):
     @property
     def rank(self) -> int:
         """0 is the most urgent."""
-        return list(type(self)).index(self)
+        return _RANKS[self]
+
+
+_RANKS: Final = {reason: rank for rank, reason in enumerate(DrainReason)}
 
 
 class NodeStatus(Struct, frozen=True):
