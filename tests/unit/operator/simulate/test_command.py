@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from realtime_operator.cli import main
+from realtime_operator.simulate import command
 
 SPEC = """
 apiVersion: realtimecluster.dev/v1alpha1
@@ -48,6 +49,17 @@ def test_all_figures_are_written_as_json(tmp_path: Path) -> None:
     assert operator["summary"]["reconnects"] > 0
     assert rival["name"] == "Deployment + HPA"
     assert operator["lines"][-1]["at_s"] == 1200
+
+
+def test_rivals_side_by_side_come_to_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a huge cluster the rival is simulated by another process, with the same chances."""
+    few = ("--nodes", "3", "--clients-per-node", "100")
+    assert simulate(*few, "--json", str(tmp_path / "one-by-one")) == 0
+    monkeypatch.setattr(command, "HUGE", 3)
+    assert simulate(*few, "--json", str(tmp_path / "beside")) == 0
+    assert (tmp_path / "beside").read_bytes() == (tmp_path / "one-by-one").read_bytes()
 
 
 def test_pictures_are_drawn(tmp_path: Path) -> None:
