@@ -19,6 +19,7 @@ from typing import Final
 
 from realtime_node.cluster.verdicts import Prolongation, VerdictStore
 from realtime_node.errors import BackplaneError
+from realtime_node.loops import for_good
 from realtime_node.proxy.cached import life_ms
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class Keeper:
 
     def start(self) -> None:
         """Begin to prolong."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="verdict-keeper")
+        self._task = for_good(self._run, name="verdict-keeper")
 
     async def close(self) -> None:
         """Stop; verdicts live for the rest of their time."""

@@ -20,6 +20,7 @@ from realtime_node.cluster.backplane import (
     UnsubscribeUser,
 )
 from realtime_node.cluster.session_store import Owner
+from realtime_node.loops import for_good
 from realtime_node.protocol import codes
 from realtime_node.protocol.codes import CloseCode
 from realtime_node.session.resuming import ending_of
@@ -160,7 +161,7 @@ class SessionRegistry:
 
     def start(self) -> None:
         """Begin to turn the wheel."""
-        self._task = asyncio.get_running_loop().create_task(self._turn())
+        self._task = for_good(self._turn, name="deadlines")
 
     async def stop(self) -> None:
         """Stop turning it."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.errors import BackplaneError
+from realtime_node.loops import for_good
 
 from .allowances import BUDGET_FIELDS, Census
 from .commands import Commands
@@ -62,9 +64,7 @@ class Heartbeat:
 
     def start(self, describe: Callable[[], NodeInfo]) -> None:
         """Begin to beat; `describe` is asked each time."""
-        self._task = asyncio.get_running_loop().create_task(
-            self._beat_on(describe), name="redis-heartbeat"
-        )
+        self._task = for_good(partial(self._beat_on, describe), name="redis-heartbeat")
 
     async def close(self) -> None:
         """Stop beating."""

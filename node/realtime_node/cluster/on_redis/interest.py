@@ -21,6 +21,7 @@ from typing import Final
 
 from realtime_node.cluster.backplane import WITHOUT_HISTORY, StreamOptions, Subscribed
 from realtime_node.errors import BackplaneError
+from realtime_node.loops import for_good
 from realtime_node.protocol.messages import StreamPosition
 
 from .commands import Commands
@@ -64,8 +65,7 @@ class Interest:
 
     def start(self) -> None:
         """Begin to end what was released."""
-        loop = asyncio.get_running_loop()
-        self._task = loop.create_task(self._end_released(), name="redis-interest")
+        self._task = for_good(self._end_released, name="redis-interest")
 
     async def close(self) -> None:
         """Stop; what is still registered goes with the node."""
