@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from msgspec import structs
 
 from realtime_operator.apply.admin_key import AdminKeys
 from realtime_operator.apply.drain_client import DrainClient, Order
@@ -181,7 +182,7 @@ async def test_who_is_gone_is_asked_last(
     good, hung = await start_node(), await start_node()
     hung.is_hung = True
     lost = [make_pod(hung, name=f"lost-{n}", is_ready=n % 2 == 0) for n in range(2 * AT_ONCE)]
-    lost = [replace(pod, deleted_until=9.0) if pod.is_ready else pod for pod in lost]
+    lost = [structs.replace(pod, deleted_until=9.0) if pod.is_ready else pod for pod in lost]
     how = ScrapeSpec.model_construct(interval_seconds=0.4, timeout_seconds=0.3)
     pods = [*lost, make_pod(good, is_ready=True)]
     reports = await StatusReader(session, port=good.port).read_all(pods, how)
