@@ -73,7 +73,6 @@ class Verdict(NamedTuple):
     reason: Reason
 
 
-NOTHING: Final = Load()
 NO_GROWTH: Final = Growth(0, 0)
 _KEEP: Final = Verdict(Action.KEEP, Reason.CONGESTED)
 

@@ -51,9 +51,7 @@ class Nodes:
 
     @cached_property
     def leaving(self) -> list[Pod]:
-        """Pods that have a drain in their annotations, those among them that are deleted too."""
-        if not LEAVING & self._by_state.keys():
-            return []
+        """Pods that have a drain in their annotations, and are not deleted yet."""
         return [pod for pod in self.snapshot.pods if self.is_leaving(pod)]
 
     @cached_property

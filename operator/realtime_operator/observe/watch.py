@@ -73,8 +73,7 @@ class _Seen(Struct, frozen=True):
         """A later answer with rates: measured anew over `least_s` or more, else as before."""
         since, passed_s = self.since, now - self.since_at
         if passed_s < least_s:
-            kept = self.deliveries_per_s, self.busy
-            return type(self)(said, now, since, self.since_at, *kept)
+            return replace(self, said=said, at=now)
         deliveries = said.deliveries_total - since.deliveries_total
         return type(self)(said, now, said, now, deliveries / passed_s, _busy(since, said, passed_s))
 

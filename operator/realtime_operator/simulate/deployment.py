@@ -198,7 +198,7 @@ class Deployment:
             ready_in_s = start_s(
                 self._random, self._assumptions.pod_start_s, self._assumptions.pod_start_sigma
             )
-        node = Node(f"replica-{self._created}", zone, self._now + ready_in_s)
+        node = Node(f"replica-{self._created}", zone)
         replica = Replica(node, self._image, self._now)
         self._created += 1
         self._members.append(replica)

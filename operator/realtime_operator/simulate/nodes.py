@@ -22,8 +22,6 @@ class Node:
 
     name: str
     zone: str
-    serves_at: float
-    """When its process is ready."""
     clients: int = 0
     """Connected."""
     queued: int = 0

@@ -310,7 +310,7 @@ class OperatedCluster:
             ip="192.0.2.1",
             kubernetes_node=zone,
         )
-        member = Member(pod, Node(name, zone, self._now + ready_in_s), {})
+        member = Member(pod, Node(name, zone), {})
         self.members[name] = member
         self._timers.at(self._now + ready_in_s, (member, Life.READY))
         self._changed()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime_node.cluster.on_redis.lines import Lines
+from realtime_node.cluster.on_redis.lines import Lines, Place
 from realtime_node.errors import BackplaneUnavailableError
 
 if TYPE_CHECKING:
@@ -114,15 +114,21 @@ def test_whatever_comes_back_the_order_holds(steps: list[tuple[str, int]]) -> No
     asyncio.run(play())
 
 
-async def test_what_comes_later_waits_for_what_came_back() -> None:
-    """While one is prepared to be sent again nothing of its channel is sent, of others it is."""
-    lines, server = _lines(), _Server()
-    first = lines.enter("news", 1)
+async def _come_back(lines: Lines, server: _Server, *, size: int = 1) -> Place:
+    """A publish, number 0, that has to be sent again."""
+    first = lines.enter("news", size)
     answer = asyncio.create_task(first.run(lambda: server.send(0)))
     await _settle()
     server.refuse()
     assert await answer == _AGAIN
     first.come_back()
+    return first
+
+
+async def test_what_comes_later_waits_for_what_came_back() -> None:
+    """While one is prepared to be sent again nothing of its channel is sent, of others it is."""
+    lines, server = _lines(), _Server()
+    first = await _come_back(lines, server)
     later = asyncio.create_task(_publish(lines, server, 1))
     other = asyncio.create_task(_publish(lines, server, 2, "other"))
     await _settle()
@@ -140,12 +146,7 @@ async def test_what_comes_later_waits_for_what_came_back() -> None:
 async def test_those_behind_one_that_fails_go_on() -> None:
     """A publish that is given up lets the rest of the line be sent."""
     lines, server = _lines(), _Server()
-    first = lines.enter("news", 1)
-    answer = asyncio.create_task(first.run(lambda: server.send(0)))
-    await _settle()
-    server.refuse()
-    await answer
-    first.come_back()
+    first = await _come_back(lines, server)
     later = asyncio.create_task(_publish(lines, server, 1))
     await _settle()
     assert not server.queue
@@ -162,12 +163,7 @@ async def test_a_full_line_refuses_at_once(limit: int, limit_bytes: int) -> None
     refusals: list[None] = []
     lines = Lines(limit=limit, limit_bytes=limit_bytes, refused=lambda: refusals.append(None))
     server = _Server()
-    first = lines.enter("news", 10)
-    out = asyncio.create_task(first.run(lambda: server.send(0)))
-    await _settle()
-    server.refuse()
-    await out
-    first.come_back()
+    first = await _come_back(lines, server, size=10)
 
     async def later(number: int) -> Reply:
         place = lines.enter("news", 10)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from realtime_node.delivery.flow import Policy, SlowRule
 from realtime_node.delivery.policies import (
     NO_GROWTH,
-    NOTHING,
     Action,
     Growth,
     Load,
@@ -34,7 +33,7 @@ def rule(policy: Policy) -> SlowRule:
         (Load(10, 50, NOW), Growth(1, 1), Reason.MESSAGES),
         (Load(1, 51, NOW), Growth(1, 50), Reason.BYTES),
         (Load(10, 200, NOW), Growth(0, -1), None),
-        (NOTHING, Growth(11, 101), None),
+        (Load(), Growth(11, 101), None),
     ],
 )
 def test_bounds_hold_exactly(

@@ -36,7 +36,7 @@ def make_crowd(kind: type[AggregateCrowd | IndividualCrowd], step_s: float = 1.0
 
 def make_nodes(count: int) -> list[Node]:
     """Nodes that let everybody in."""
-    return [Node(f"node-{n}", "a", 0.0, is_up=True) for n in range(count)]
+    return [Node(f"node-{n}", "a", is_up=True) for n in range(count)]
 
 
 def everybody(crowd: Crowd, nodes: Sequence[Node]) -> int:
