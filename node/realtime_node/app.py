@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from aiohttp import web
 
-from realtime_node import __version__
+from realtime_node import __version__, failures
 from realtime_node.cluster.allowance import Traffic
 from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.composition.applying import Applier
@@ -79,6 +79,10 @@ class Node:
 
         Raises `BackplaneError` if the cluster cannot be joined and `OSError` if a port is taken.
         """
+        with failures.recording(self._parts.failures):
+            return await self._start()
+
+    async def _start(self) -> Sequence[str]:
         await self._backplane.start(self._hub, self._describe)
         self._registry.start()
         self._services.proxies.start()
@@ -195,6 +199,7 @@ class Node:
             loop_lag_s=round(self._probe.lag_s, 6),
             loop_busy=round(self._probe.busy, 4),
             loop_busy_s_total=round(self._probe.busy_s_total, 3),
+            failing=self._parts.failures.failing(),
             settings=self._reloader.status,
         )
 

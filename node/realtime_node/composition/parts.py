@@ -20,6 +20,7 @@ from realtime_node.delivery.hub import Hub
 from realtime_node.delivery.slow_clients import SlowClients
 from realtime_node.drain.drainer import Drainer
 from realtime_node.engine import Engine, choose_engine
+from realtime_node.failures import Failures
 from realtime_node.protocol.framing import message_frame
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.proxy.building import Surroundings, build_proxies
@@ -57,6 +58,7 @@ class Parts:
     """What a node is made of."""
 
     metrics: Metrics
+    failures: Failures
     probe: LoopProbe
     engine: Engine
     door: Door
@@ -91,6 +93,7 @@ def build_parts(settings: Settings) -> Parts:
     )
     return Parts(
         metrics=metrics,
+        failures=Failures(metrics.failures, monotonic=time.monotonic),
         probe=probe,
         engine=engine,
         door=door,

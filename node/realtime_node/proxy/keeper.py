@@ -19,8 +19,8 @@ from typing import Final
 
 from realtime_node.cluster.verdicts import Prolongation, VerdictStore
 from realtime_node.errors import BackplaneError
-from realtime_node.loops import for_good
 from realtime_node.proxy.cached import life_ms
+from realtime_node.supervision import supervise
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Keeper:
 
     def start(self) -> None:
         """Begin to prolong."""
-        self._task = for_good(self._run, name="verdict-keeper")
+        self._task = supervise(self._run, name="verdict-keeper")
 
     async def close(self) -> None:
         """Stop; verdicts live for the rest of their time."""

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from realtime_node.cluster.allowance import Budget
 from realtime_node.drain.status import DrainStatus, Shed
+from realtime_node.failures import FailingLoop
 from realtime_node.telemetry.metrics import Metrics
 
 
@@ -106,6 +107,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     shed: Shed | None
     """Clients that are being sent elsewhere while the node serves; null if none are."""
     budget: BudgetStatus
+    failing: list[FailingLoop]
+    """Loops of the node that raise again and again; they are run again until they are well."""
     settings: SettingsStatus
 
 

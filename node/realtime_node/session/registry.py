@@ -20,12 +20,12 @@ from realtime_node.cluster.backplane import (
     UnsubscribeUser,
 )
 from realtime_node.cluster.session_store import Owner
-from realtime_node.loops import for_good
 from realtime_node.protocol import codes
 from realtime_node.protocol.codes import CloseCode
 from realtime_node.session.resuming import ending_of
 from realtime_node.session.subscribing import subscribe_from_server, unsubscribe_from_server
 from realtime_node.session.timer_wheel import RESOLUTION, TimerWheel
+from realtime_node.supervision import supervise
 
 if TYPE_CHECKING:
     from realtime_node.session.session import Session
@@ -161,7 +161,7 @@ class SessionRegistry:
 
     def start(self) -> None:
         """Begin to turn the wheel."""
-        self._task = for_good(self._turn, name="deadlines")
+        self._task = supervise(self._turn, name="deadlines")
 
     async def stop(self) -> None:
         """Stop turning it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from realtime_node.cluster.on_redis.backoff import Backoff
+from realtime_node.backoff import Backoff
 from realtime_node.cluster.on_redis.liveness import Liveness
 
 

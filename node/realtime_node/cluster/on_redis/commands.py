@@ -35,9 +35,9 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from realtime_node.backoff import Backoff
 from realtime_node.errors import RealtimeError
 
-from .backoff import Backoff
 from .instruments import Instruments
 from .link import CONNECTION_FAILURES, Link, OpenLink, Reply, describe_failure
 from .options import RedisOptions

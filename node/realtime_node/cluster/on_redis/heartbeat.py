@@ -12,7 +12,7 @@ from functools import partial
 
 from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.errors import BackplaneError
-from realtime_node.loops import for_good
+from realtime_node.supervision import supervise
 
 from .allowances import BUDGET_FIELDS, Census
 from .commands import Commands
@@ -64,7 +64,7 @@ class Heartbeat:
 
     def start(self, describe: Callable[[], NodeInfo]) -> None:
         """Begin to beat; `describe` is asked each time."""
-        self._task = for_good(partial(self._beat_on, describe), name="redis-heartbeat")
+        self._task = supervise(partial(self._beat_on, describe), name="redis-heartbeat")
 
     async def close(self) -> None:
         """Stop beating."""

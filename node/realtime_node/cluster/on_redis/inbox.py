@@ -16,9 +16,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
+from realtime_node.backoff import Backoff
 from realtime_node.cluster.backplane import Entry, Receiver
 
-from .backoff import Backoff
 from .continuity import Continuity
 from .entries import UnreadableEntryError, channel_of, decode_entry
 from .inbox_ids import entry_id, sequence_of

@@ -21,8 +21,8 @@ from typing import Final
 
 from realtime_node.cluster.backplane import WITHOUT_HISTORY, StreamOptions, Subscribed
 from realtime_node.errors import BackplaneError
-from realtime_node.loops import for_good
 from realtime_node.protocol.messages import StreamPosition
+from realtime_node.supervision import supervise
 
 from .commands import Commands
 from .history import meta_ttl_ms, parse_publications
@@ -65,7 +65,7 @@ class Interest:
 
     def start(self) -> None:
         """Begin to end what was released."""
-        self._task = for_good(self._end_released, name="redis-interest")
+        self._task = supervise(self._end_released, name="redis-interest")
 
     async def close(self) -> None:
         """Stop; what is still registered goes with the node."""

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from realtime_node.errors import BackplaneError
-from realtime_node.loops import for_good
+from realtime_node.supervision import supervise
 
 from .commands import Commands
 from .instruments import Instruments
@@ -69,7 +69,7 @@ class Janitor:
 
     def start(self) -> None:
         """Begin to clean what is noticed."""
-        self._task = for_good(self._work, name="redis-janitor")
+        self._task = supervise(self._work, name="redis-janitor")
 
     async def close(self) -> None:
         """Stop; what is left is another node's work."""

@@ -18,10 +18,10 @@ import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Final
 
+from realtime_node.backoff import Backoff
 from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.errors import BackplaneError
 
-from .backoff import Backoff
 from .commands import Commands
 from .continuity import GENERATION_BYTES, Continuity
 from .entries import encode_hello, encode_node

@@ -22,11 +22,11 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from realtime_node.backoff import Backoff
 from realtime_node.cluster.backplane import Entry, EntryKind, Receiver
 from realtime_node.errors import BackplaneError
 from realtime_node.protocol.messages import StreamPosition
 
-from .backoff import Backoff
 from .entries import UnreadableEntryError
 from .inspection import Inspection, Inspector
 from .instruments import Instruments

@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from realtime_node.backoff import Backoff
 from realtime_node.errors import BackplaneUnavailableError
 
-from .backoff import Backoff
 from .commands import Commands
 from .link import Reply
 from .options import RedisOptions

@@ -21,8 +21,8 @@ from typing import Final, NamedTuple
 
 from realtime_node.cluster.backplane import Receiver
 from realtime_node.errors import BackplaneError
-from realtime_node.loops import for_good
 from realtime_node.protocol.messages import StreamPosition
+from realtime_node.supervision import supervise
 
 from .entries import UnreadableEntryError
 from .inbox import InboxReader
@@ -75,7 +75,7 @@ class Sweep:
         """Begin to compare what `receiver` was given through the inboxes, by partition."""
         self._receiver = receiver
         self._inboxes = inboxes
-        self._task = for_good(self._sweep, name="redis-sweep")
+        self._task = supervise(self._sweep, name="redis-sweep")
 
     async def close(self) -> None:
         """Stop."""

@@ -18,7 +18,7 @@ from realtime_node.telemetry.metrics.delivery import (
 )
 from realtime_node.telemetry.metrics.drain import DrainMetrics
 from realtime_node.telemetry.metrics.maker import Maker, total
-from realtime_node.telemetry.metrics.node import ApiMetrics, LoopMetrics
+from realtime_node.telemetry.metrics.node import ApiMetrics, FailureMetrics, LoopMetrics
 from realtime_node.telemetry.metrics.proxy import ProxyMetrics
 from realtime_node.telemetry.metrics.session import SessionMetrics
 from realtime_node.telemetry.metrics.settings import SettingsMetrics
@@ -31,6 +31,7 @@ __all__ = [
     "CompressionMetrics",
     "DeliveryMetrics",
     "DrainMetrics",
+    "FailureMetrics",
     "LoopMetrics",
     "Metrics",
     "ProxyMetrics",
@@ -60,6 +61,7 @@ class Metrics:
         self.api = ApiMetrics(make)
         self.admission = AdmissionMetrics(make)
         self.loop = LoopMetrics(make)
+        self.failures = FailureMetrics(make)
         self.settings = SettingsMetrics(make)
 
     def expose(self) -> bytes:

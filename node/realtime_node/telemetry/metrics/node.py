@@ -29,3 +29,23 @@ class ApiMetrics:
     def __init__(self, make: Maker) -> None:
         self.requests = make.counter("api_requests", "Calls of the HTTP API.", "method", "error")
         self.seconds = make.histogram("api_request_seconds", "Duration of a call of the HTTP API.")
+
+
+class FailureMetrics:
+    """Instruments of what failed unexpectedly; implements `failures.FailureMetrics`."""
+
+    def __init__(self, make: Maker) -> None:
+        self._restarts = make.counter(
+            "loop_restarts", "Loops of the node that raised and were run again.", "loop"
+        )
+        self._errors = make.counter(
+            "callback_errors", "Callbacks, or steps of a pass over many, that raised.", "where"
+        )
+
+    def restarted(self, loop: str) -> None:
+        """Count a loop that raised and is run again."""
+        self._restarts.labels(loop).inc()
+
+    def callback_failed(self, where: str) -> None:
+        """Count a callback, or one step of many, that raised."""
+        self._errors.labels(where).inc()

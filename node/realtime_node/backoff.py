@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Final
 
-_FIRST_S = 0.05
+FIRST_S: Final = 0.05
+"""The bound of the first pause."""
 
 
 class Backoff:
@@ -19,7 +21,7 @@ class Backoff:
     ) -> None:
         self._max_delay_s = max_delay_s
         self._uniform = uniform
-        self._bound_s = _FIRST_S
+        self._bound_s = FIRST_S
 
     def next(self) -> float:
         """The next pause, in seconds."""
@@ -29,4 +31,4 @@ class Backoff:
 
     def reset(self) -> None:
         """Begin again with short pauses, after a success."""
-        self._bound_s = _FIRST_S
+        self._bound_s = FIRST_S
