@@ -1,0 +1,149 @@
+"""Every task and every callback of the node is supervised, or named here with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import realtime_node
+from tests.support.unsupervised import unsupervised_calls
+
+OPEN: Final = "open: what it raises is not supervised yet"
+EXCEPTIONS: Final = {
+    "supervision.py, supervise: create_task": "this is what supervises",
+    # --- awaited by who started them: what they raise is raised there
+    "cluster/on_redis/backplane.py, RedisBackplane._connect: TaskGroup": "a start that fails whole",
+    "cluster/on_redis/backplane.py, RedisBackplane._connect: create_task": "of that group",
+    "dev/child.py, end: create_task": "awaited, raised there",
+    "dev/child.py, end: create_task #2": "waits for an event, then is cancelled",
+    "dev/supervisor.py, _all: TaskGroup": "the first error ends the cluster, by intent",
+    "dev/supervisor.py, _all: create_task": "of that group",
+    "dev/supervisor.py, _until: create_task": "waits for an event, then is cancelled",
+    "dev/supervisor.py, _until: create_task #2": "the first error ends the cluster, by intent",
+    # --- open
+    "admission/door.py, _call_later: call_later": OPEN,
+    "admission/permits.py, Permits.wish: add_done_callback": OPEN,
+    "admission/permits.py, Permits.wish: create_task": OPEN,
+    "cli.py, _run: add_signal_handler": OPEN,
+    "cli.py, _run: add_signal_handler #2": OPEN,
+    "cluster/in_memory/backplane.py, InMemoryBackplane.start: create_task": OPEN,
+    "cluster/on_redis/allowances.py, _Asking._answer: create_task": OPEN,
+    "cluster/on_redis/commands.py, Commands._sweep_expired: call_later": OPEN,
+    "cluster/on_redis/commands.py, Commands.execute: call_later": OPEN,
+    "cluster/on_redis/commands.py, Commands.start: create_task": OPEN,
+    "cluster/on_redis/departed.py, Departed.notice: create_task": OPEN,
+    "cluster/on_redis/discovery.py, ClusterMap.primary_of: add_done_callback": OPEN,
+    "cluster/on_redis/discovery.py, ClusterMap.primary_of: create_task": OPEN,
+    "cluster/on_redis/inbox.py, InboxReader.doubt: create_task": OPEN,
+    "cluster/on_redis/inbox.py, InboxReader.switch: create_task": OPEN,
+    "cluster/on_redis/joining.py, Joining.subscribe: create_task": OPEN,
+    "cluster/on_redis/membership.py, Membership._burn: create_task": OPEN,
+    "cluster/on_redis/membership.py, Membership.restore: create_task": OPEN,
+    "composition/applying.py, Applier._retire: create_task": OPEN,
+    "composition/parts.py, _delivery: call_later": OPEN,
+    "composition/reloading.py, Reloader.start: create_task": OPEN,
+    "delivery/rounds.py, Rounds._set_alarm: call_later": OPEN,
+    "delivery/rounds.py, Rounds.schedule: call_soon": OPEN,
+    "dev/child.py, Child.start: create_task": OPEN,
+    "dev/supervisor.py, Signals.listen: add_signal_handler": OPEN,
+    "drain/drainer.py, Drainer.start: create_task": OPEN,
+    "proxy/cached.py, Cached._put: add_done_callback": OPEN,
+    "proxy/cached.py, Cached._put: create_task": OPEN,
+    "proxy/cached.py, Cached._share: add_done_callback": OPEN,
+    "proxy/cached.py, Cached._share: create_task": OPEN,
+    "server/arrivals.py, Arrival: connection_lost": OPEN,
+    "server/arrivals.py, Arrival: data_received": OPEN,
+    "server/websocket.py, WebSocketConnection._end_soon: call_later": OPEN,
+    "server/websocket.py, WebSocketConnection: connection_lost": OPEN,
+    "server/websocket.py, WebSocketConnection: data_received": OPEN,
+    "server/websocket.py, WebSocketConnection: pause_writing": OPEN,
+    "server/websocket.py, WebSocketConnection: resume_writing": OPEN,
+    "session/chore.py, Chore.wake: create_task": OPEN,
+    "session/departures.py, Departures._watch: call_later": OPEN,
+    "session/keeper.py, Keeper.admit: add_done_callback": OPEN,
+    "session/keeper.py, Keeper.admit: create_task": OPEN,
+    "session/session.py, Session.enqueue: create_task": OPEN,
+    "telemetry/loop_probe.py, LoopProbe._again: call_later": OPEN,
+}
+"""What may go without `supervision`, and why. A row that is not needed any more fails the test."""
+
+
+def test_every_task_and_callback_of_the_node_is_supervised() -> None:
+    """No task ends, and no callback raises, without being run again, counted or awaited."""
+    found = unsupervised_calls(Path(realtime_node.__file__).parent)
+    unnamed = [row for row in found if row not in EXCEPTIONS]
+    assert not unnamed, "use supervision.supervise, guarded or guard"
+    stale = [row for row, why in EXCEPTIONS.items() if row not in found and why != OPEN]
+    assert not stale, "these are supervised now: take them off the list"
+
+
+UNSUPERVISED: Final = {
+    "asyncio.create_task(work())": "start: create_task",
+    "asyncio.ensure_future(work())": "start: ensure_future",
+    "loop.call_soon(work)": "start: call_soon",
+    "loop.call_soon_threadsafe(work, 1)": "start: call_soon_threadsafe",
+    "loop.call_later(1, lambda: guarded(work)())": "start: call_later",
+    "loop.call_at(1, self.work)": "start: call_at",
+    "task.add_done_callback(work)": "start: add_done_callback",
+    "loop.add_signal_handler(1, work)": "start: add_signal_handler",
+    "asyncio.TaskGroup()": "start: TaskGroup",
+}
+
+
+@pytest.mark.parametrize("call", UNSUPERVISED)
+def test_the_search_finds_what_is_not_supervised(call: str, tmp_path: Path) -> None:
+    """Each way to start a task or to register a callback is found where it stands."""
+    (tmp_path / "room.py").write_text(f"def start():\n    {call}\n    {call}\n")
+    row = f"room.py, {UNSUPERVISED[call]}"
+    assert unsupervised_calls(tmp_path) == [row, f"{row} #2"]
+
+
+@pytest.mark.parametrize(
+    "body", ["self.take(data)", "with guard('a'): self.take(data)\n        self.flush()"]
+)
+def test_the_search_finds_protocol_callbacks_that_may_raise(body: str, tmp_path: Path) -> None:
+    """A guard around a part of a callback is none."""
+    (tmp_path / "room.py").write_text(
+        f"class Link:\n    def data_received(self, data):\n        {body}\n"
+    )
+    assert unsupervised_calls(tmp_path) == ["room.py, Link: data_received"]
+
+
+_GUARDED_FIELD: Final = """
+class A:
+    def start(self):
+        self._work = guarded(work, where="work")
+        loop.call_soon(self._work)
+"""
+_GUARDED_METHOD: Final = """
+class A:
+    def data_received(self, data):
+        'Take it.'
+        with guard("link"):
+            self.take(data)
+"""
+_CONTAINED_METHOD: Final = """
+class A:
+    def data_received(self, data):
+        try:
+            self.take(data)
+        except Exception as error:
+            self.fail(error)
+"""
+SUPERVISED: Final = (
+    "supervise(work, name='work')",
+    "loop.call_later(1, guarded(work, where='work'))",
+    "class A(Protocol):\n    def data_received(self, data):\n        'Take it.'",
+    _GUARDED_FIELD,
+    _GUARDED_METHOD,
+    _CONTAINED_METHOD,
+)
+
+
+@pytest.mark.parametrize("source", SUPERVISED)
+def test_the_search_leaves_out_what_is_supervised(source: str, tmp_path: Path) -> None:
+    """What goes through `supervision`, and what takes all that it may raise, is fine."""
+    (tmp_path / "room.py").write_text(source)
+    assert unsupervised_calls(tmp_path) == []
