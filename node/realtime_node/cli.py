@@ -28,6 +28,7 @@ from realtime_node.engine import check_engine
 from realtime_node.errors import RealtimeError
 from realtime_node.proxy.building import check_proxies
 from realtime_node.server.tokens import make_connection_token
+from realtime_node.supervision import guarded
 from realtime_node.telemetry.logging import configure_logging
 
 logger = logging.getLogger("realtime_node")
@@ -109,9 +110,9 @@ async def _run(
     """
     loop = asyncio.get_running_loop()
     node = Node(settings, source=source, reuse_port=reuse_port, extra_routes=extra_routes)
-    loop.add_signal_handler(signal.SIGHUP, node.reload)
+    loop.add_signal_handler(signal.SIGHUP, guarded(node.reload, where="signal"))
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, node.end)
+        loop.add_signal_handler(number, guarded(node.end, where="signal"))
     urls = await node.start()
     logger.info("realtime-node %s listens on %s", __version__, " and ".join(urls))
     await node.wait_emptied()

@@ -259,7 +259,7 @@ class Answers:
     """What the fakes of the store share: failures and answers that come late."""
 
     def __init__(self) -> None:
-        self.failing: dict[str, Exception] = {}
+        self.failing: dict[str, BaseException] = {}
         """By method: what its next calls raise."""
         self.calls: list[tuple[str, str]] = []
         """Method and channel of every call, in order."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +12,7 @@ from realtime_node import failures
 from realtime_node.errors import BackplaneError
 from realtime_node.failures import LOG_EVERY_S, WELL_AFTER_S, Failures, recording
 from realtime_node.supervision import guard, guarded, supervise
+from tests.support.failure_counts import FailureCounts, is_cancelled_elsewhere
 
 NEVER_S = 60.0
 
@@ -28,26 +28,10 @@ class Clock:
         return self.now
 
 
-class Counts:
-    """Counts what is counted."""
-
-    def __init__(self) -> None:
-        self.restarts: Counter[str] = Counter()
-        self.errors: Counter[str] = Counter()
-
-    def restarted(self, loop: str) -> None:
-        """Count it."""
-        self.restarts[loop] += 1
-
-    def callback_failed(self, where: str) -> None:
-        """Count it."""
-        self.errors[where] += 1
-
-
 @pytest.fixture
-def counts() -> Counts:
+def counts() -> FailureCounts:
     """What was counted."""
-    return Counts()
+    return FailureCounts()
 
 
 @pytest.fixture
@@ -57,7 +41,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture(autouse=True)
-def record(counts: Counts, clock: Clock) -> Iterator[Failures]:
+def record(counts: FailureCounts, clock: Clock) -> Iterator[Failures]:
     """A record that is the current one."""
     record = Failures(counts, monotonic=clock)
     with recording(record):
@@ -71,16 +55,9 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("realtime_node.backoff.FIRST_S", 0.0)
 
 
-async def is_cancelled_elsewhere() -> None:
-    """Raise a CancelledError that nobody asked this task for."""
-    other = asyncio.get_running_loop().create_future()
-    other.cancel()
-    await other
-
-
 @pytest.mark.parametrize("error", [ValueError("a bug"), "cancelled elsewhere"])
 async def test_a_loop_that_raises_is_run_again(
-    error: Exception | str, record: Failures, counts: Counts
+    error: Exception | str, record: Failures, counts: FailureCounts
 ) -> None:
     """A bug, and a cancellation that nobody asked for, cost one turn."""
     turns: list[int] = []
@@ -105,7 +82,7 @@ async def test_a_loop_that_raises_is_run_again(
     assert not record.failing()
 
 
-async def test_a_job_is_done_once_and_then_over(counts: Counts) -> None:
+async def test_a_job_is_done_once_and_then_over(counts: FailureCounts) -> None:
     """A loop that returns has done what it had to."""
 
     async def run() -> None:
@@ -187,7 +164,7 @@ def test_a_failure_is_logged_with_its_traceback_but_not_each_time(
     assert all(each.exc_info for each in caplog.records)
 
 
-def test_a_callback_that_raises_is_counted(counts: Counts) -> None:
+def test_a_callback_that_raises_is_counted(counts: FailureCounts) -> None:
     """A cancellation too: nobody can ask a callback to end."""
 
     def cancelled() -> None:
@@ -197,7 +174,7 @@ def test_a_callback_that_raises_is_counted(counts: Counts) -> None:
     assert counts.errors == {"look": 1}
 
 
-async def test_a_guarded_step_lets_only_what_was_asked_for_pass(counts: Counts) -> None:
+async def test_a_guarded_step_lets_only_what_was_asked_for_pass(counts: FailureCounts) -> None:
     """The task goes on behind whatever else the step raised."""
     has_survived = asyncio.Event()
 
@@ -219,9 +196,9 @@ async def test_a_guarded_step_lets_only_what_was_asked_for_pass(counts: Counts) 
     assert counts.errors == {"step": 2}
 
 
-async def test_what_is_started_inside_is_noted_there(counts: Counts) -> None:
+async def test_what_is_started_inside_is_noted_there(counts: FailureCounts) -> None:
     """Tasks and timers inherit the record of the node that started them."""
-    other_counts = Counts()
+    other_counts = FailureCounts()
     done = asyncio.Event()
 
     def bug() -> None:

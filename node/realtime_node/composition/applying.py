@@ -24,6 +24,7 @@ from realtime_node.proxy.proxies import Proxies
 from realtime_node.server.auth import JwtVerifier
 from realtime_node.server.shared_key import SharedKey
 from realtime_node.session.subscribing import unsubscribe_from_server
+from realtime_node.supervision import guard, supervise
 from realtime_node.telemetry.logging import change_level
 
 logger = logging.getLogger(__name__)
@@ -57,9 +58,7 @@ class Applier:
 
     async def close(self) -> None:
         """End what was replaced."""
-        if self._closing is not None:
-            self._closing.cancel()
-            await asyncio.gather(self._closing, return_exceptions=True)
+        await self._stop_closing()
         await self._close_retired(but=0)
 
     def _change(self, old: Settings, new: Settings, tokens: JwtVerifier) -> None:
@@ -111,10 +110,14 @@ class Applier:
 
     async def _retire(self) -> None:
         """Let the last finish what they were asked; those replaced before have had their time."""
+        await self._stop_closing()
+        await self._close_retired(but=1)
+        self._closing = supervise(self._close_later, name="retired-proxies")
+
+    async def _stop_closing(self) -> None:
         if self._closing is not None:
             self._closing.cancel()
-        await self._close_retired(but=1)
-        self._closing = asyncio.get_running_loop().create_task(self._close_later())
+            await asyncio.gather(self._closing, return_exceptions=True)
 
     async def _close_later(self) -> None:
         await asyncio.sleep(LONGEST_ANSWER_S)
@@ -122,7 +125,10 @@ class Applier:
 
     async def _close_retired(self, *, but: int) -> None:
         while len(self._retired) > but:
-            await self._retired.pop(0).close()
+            # Closed twice is fine; left open is not.
+            with guard("retired-proxies"):
+                await self._retired[0].close()
+            del self._retired[0]
 
     # --- what follows ---------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from realtime_node.session.keeper import Keeper
 from realtime_node.session.offenders import Offenders
 from realtime_node.session.registry import SessionRegistry
 from realtime_node.session.services import Services
+from realtime_node.supervision import guarded
 from realtime_node.telemetry.loop_probe import LoopProbe
 from realtime_node.telemetry.metrics import Metrics
 
@@ -150,7 +151,9 @@ def _delivery(settings: Settings, engine: Engine, metrics: Metrics) -> Delivery:
         metrics=metrics.slow,
         delivery_metrics=metrics.delivery,
         now=time.monotonic,
-        schedule=lambda delay_s, call: asyncio.get_running_loop().call_later(delay_s, call),
+        schedule=lambda delay_s, call: asyncio.get_running_loop().call_later(
+            delay_s, guarded(call, where="slow-clients")
+        ),
         unsent_bytes=unsent_bytes,
     )
     hub = Hub(

@@ -14,13 +14,16 @@ import asyncio
 import contextlib
 import logging
 import time
+from functools import partial
 from typing import Final, Protocol
 
+from realtime_node import failures
 from realtime_node.config import Settings
 from realtime_node.config.reload import Reload, compare, revision
 from realtime_node.config.source import SettingsSource, Watch
 from realtime_node.errors import ConfigError
 from realtime_node.server.health import RestartNeeded, SettingsStatus
+from realtime_node.supervision import supervise
 from realtime_node.telemetry.metrics import SettingsMetrics
 
 logger = logging.getLogger(__name__)
@@ -63,8 +66,7 @@ class Reloader:
     def start(self) -> None:
         """Begin to watch."""
         if self._source is not None:
-            watching = self._watch(self._source)
-            self._task = asyncio.get_running_loop().create_task(watching, name="settings")
+            self._task = supervise(partial(self._watch, self._source), name="settings")
 
     async def stop(self) -> None:
         """Watch no more."""
@@ -96,9 +98,9 @@ class Reloader:
                 await self._appliance.apply(self.settings, reload.settings)
         except ConfigError as error:
             self._refuse(str(error))
-        except Exception:
-            # A bug of ours must not end the watch, nor go unnoticed.
-            logger.exception("unexpected error in a reload of the settings")
+        except Exception as error:  # noqa: BLE001 - it is noted
+            # Read again it would fail again: the file has to change first.
+            failures.current().callback_failed("settings", error)
             self._refuse("unexpected error: see the log")
         else:
             self._take(wanted, reload)

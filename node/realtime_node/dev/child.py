@@ -12,7 +12,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
+
+from realtime_node.supervision import supervise
 
 LONGEST_LINE: Final = 64 * 1024
 """Bytes of a line of output; a longer one is left out."""
@@ -48,7 +51,8 @@ class Child:
             start_new_session=True,
         )
         assert self._process.stdout is not None
-        self._listener = asyncio.create_task(self._listen(self._process.stdout))
+        output = self._process.stdout
+        self._listener = supervise(partial(self._listen, output), name="dev-output")
 
     @property
     def is_running(self) -> bool:

@@ -31,6 +31,7 @@ from realtime_node.dev.node_keeper import NodeKeeper
 from realtime_node.dev.plan import NodePlace, Secrets, node_values
 from realtime_node.dev.ports import LOOPBACK, port_of, reserve
 from realtime_node.dev.valkey import Valkey, find_program
+from realtime_node.supervision import guarded
 
 USER: Final = "you"
 NODE_GRACE_S: Final = 2.0
@@ -64,7 +65,7 @@ class Signals:
         """Take over SIGINT, SIGTERM and SIGHUP of this process."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._take)
+            loop.add_signal_handler(number, guarded(self._take, where="signal"))
 
     def _take(self) -> None:
         if self.stop.is_set():

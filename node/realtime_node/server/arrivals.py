@@ -16,6 +16,7 @@ from aiohttp import web
 
 from realtime_node.admission.admit import Refusal
 from realtime_node.server.handshake import Accepted
+from realtime_node.supervision import guard
 
 MOST_EARLY_BYTES: Final = 65_536
 """Of what a client sends before it could know the answer; it is not read from beyond that."""
@@ -46,14 +47,16 @@ class Arrival(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Keep what was sent ahead."""
-        self._early += data
-        if len(self._early) > MOST_EARLY_BYTES:
-            self._transport.pause_reading()
+        with guard("handshake"):
+            self._early += data
+            if len(self._early) > MOST_EARLY_BYTES:
+                self._transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the place up."""
         del exc
-        self._on_gone(self)
+        with guard("handshake"):
+            self._on_gone(self)
 
     # --- The waiting room's side ---------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from realtime_node.server.sockets import reset_on_close
 from realtime_node.session.resuming import Ending
 from realtime_node.session.services import Services
 from realtime_node.session.session import Session
+from realtime_node.supervision import guard, guarded
 
 logger = logging.getLogger(__name__)
 
@@ -85,18 +86,23 @@ class WebSocketConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; answer control frames, hand messages to the session."""
-        self._ws.receive_data(data)
-        for frame in self._ws.events_received():
-            self._take(cast("Frame", frame))
-        self._flush()
+        try:
+            self._ws.receive_data(data)
+            for frame in self._ws.events_received():
+                self._take(cast("Frame", frame))
+            self._flush()
+        except Exception as error:  # noqa: BLE001 - it is noted
+            self._failed(error)
 
     def pause_writing(self) -> None:
         """Note congestion."""
-        self._outbound.pause()
+        with guard("websocket"):
+            self._outbound.pause()
 
     def resume_writing(self) -> None:
         """Note that it is over."""
-        self._outbound.resume()
+        with guard("websocket"):
+            self._outbound.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything."""
@@ -175,7 +181,9 @@ class WebSocketConnection(asyncio.Protocol):
     def _end_soon(self) -> None:
         if self._close_timer is None:
             loop = asyncio.get_running_loop()
-            self._close_timer = loop.call_later(CLOSE_TIMEOUT, self._abort)
+            self._close_timer = loop.call_later(
+                CLOSE_TIMEOUT, guarded(self._abort, where="websocket")
+            )
 
     def _refresh_pressure(self) -> None:
         self._session.on_pressure()
@@ -188,6 +196,11 @@ class WebSocketConnection(asyncio.Protocol):
             self._abort()
         else:
             self._session.close(codes.SLOW)
+
+    def _failed(self, error: Exception) -> None:
+        """End the connection because of a bug: the others go on."""
+        self._session.failed(error)
+        self._end_soon()
 
     def _abort(self) -> None:
         reset_on_close(self._transport)

@@ -7,7 +7,6 @@ sessions they mean. One task turns the timer wheel for everybody.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
@@ -20,17 +19,14 @@ from realtime_node.cluster.backplane import (
     UnsubscribeUser,
 )
 from realtime_node.cluster.session_store import Owner
-from realtime_node.protocol import codes
 from realtime_node.protocol.codes import CloseCode
 from realtime_node.session.resuming import ending_of
 from realtime_node.session.subscribing import subscribe_from_server, unsubscribe_from_server
 from realtime_node.session.timer_wheel import RESOLUTION, TimerWheel
-from realtime_node.supervision import supervise
+from realtime_node.supervision import guard, supervise
 
 if TYPE_CHECKING:
     from realtime_node.session.session import Session
-
-logger = logging.getLogger(__name__)
 
 PAUSE: Final = 4 * RESOLUTION
 """Seconds between two turns of the wheel beyond which this process has stood still."""
@@ -155,7 +151,8 @@ class SessionRegistry:
     def close_all(self, close: CloseCode) -> None:
         """Close every session."""
         for session in list(self._open):
-            session.close(close)
+            with guard("session"):
+                session.close(close)
 
     # --- Time ----------------------------------------------------------------------------------
 
@@ -190,10 +187,9 @@ class SessionRegistry:
         for session in self._wheel.wake(now):
             try:
                 session.wake()
-            except Exception:
-                # The wheel turns for everybody: a bug of ours may cost one client only.
-                logger.exception("client %s: unexpected error", session.client_id)
-                session.close(codes.INTERNAL_SERVER_ERROR)
+            except Exception as error:  # noqa: BLE001 - it is noted
+                # The wheel turns for everybody: a bug may cost one client only.
+                session.failed(error)
 
     # --- Control messages ----------------------------------------------------------------------
 
@@ -201,17 +197,19 @@ class SessionRegistry:
         """Do what a control message asks for with the sessions it means."""
         match control:
             case DisconnectUser():
+                close = CloseCode(control.code, control.reason)
                 for session in self._meant(control):
                     if session.client_id not in control.whitelist:
-                        close = CloseCode(control.code, control.reason)
-                        session.close(close, ending_of(close, meant=True))
+                        with guard("session"):
+                            session.close(close, ending_of(close, meant=True))
             case UnsubscribeUser():
                 for session in self._meant(control):
-                    unsubscribe_from_server(session, control.channel)
+                    with guard("session"):
+                        unsubscribe_from_server(session, control.channel)
             case SubscribeUser():
                 for session in self._meant(control):
-                    subscribe_from_server(session, control)
-
+                    with guard("session"):
+                        subscribe_from_server(session, control)
             case SupersedeSession():
                 self._told[control.session] = max(control.token, self._told.pop(control.session, 0))
                 if len(self._told) > MAX_TOLD:

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from msgspec import UNSET, Raw, UnsetType
 
+from realtime_node import failures
 from realtime_node.admission.token_bucket import spend
 from realtime_node.delivery.outbound import Outbound, Pressure
 from realtime_node.errors import Disconnect
@@ -41,6 +42,7 @@ from realtime_node.session.refreshing import expire_subscriptions, refresh_soon
 from realtime_node.session.resuming import Ending, Resumption, ending_of
 from realtime_node.session.subscription import Subscription, raw_or_unset
 from realtime_node.session.turns import Turns, Work
+from realtime_node.supervision import guard, is_asked_for
 
 if TYPE_CHECKING:
     from realtime_node.session.services import Services
@@ -151,10 +153,10 @@ class Session:
             await turns.run()
         except Disconnect as disconnect:
             self.disconnect(disconnect)
-        except Exception:
-            # A bug of ours must cost this client its connection and nobody anything more.
-            logger.exception("client %s: unexpected error", self.client_id)
-            self.close(codes.INTERNAL_SERVER_ERROR)
+        except (Exception, asyncio.CancelledError) as error:
+            if is_asked_for(error):
+                raise
+            self.failed(error)
         finally:
             self._turns = None
 
@@ -243,8 +245,17 @@ class Session:
         if self.state is State.CLOSED:
             return
         self.services.metrics.disconnects.labels(close.code).inc()
-        self.ended(ending or ending_of(close))
-        self._link.close(close.code, close.reason)
+        try:
+            self.ended(ending or ending_of(close))
+        finally:
+            self._link.close(close.code, close.reason)
+
+    def failed(self, error: BaseException) -> None:
+        """Close because of a bug: it costs this client its connection, and nobody anything."""
+        logger.error("client %s: closing: unexpected error", self.client_id)
+        failures.current().callback_failed("session", error)
+        with guard("session"):
+            self.close(codes.INTERNAL_SERVER_ERROR)
 
     def cut_off(self) -> None:
         """End the session without a word, which the client sees as 1006."""
@@ -273,14 +284,18 @@ class Session:
         if self.state is State.CLOSED:
             return
         self.state = TRANSITIONS[self.state, Event.CLOSE]
-        self.outbound.end()
-        for channel in list(self.subscriptions):
-            self.forget(channel, ending)
-        self.services.keeper.ended(self, ending)
-        if self._turns is not None:
-            self._turns.stop()
-        self.rely_on(None)
-        self.services.registry.closed(self)
+        try:
+            self.outbound.end()
+            for channel in list(self.subscriptions):
+                with guard("session"):
+                    self.forget(channel, ending)
+            self.services.keeper.ended(self, ending)
+            if self._turns is not None:
+                self._turns.stop()
+            self.rely_on(None)
+        finally:
+            # A session that is known for ever would keep a drain from its end.
+            self.services.registry.closed(self)
 
     # --- Subscriptions -------------------------------------------------------------------------
 

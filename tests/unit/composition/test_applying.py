@@ -13,6 +13,7 @@ from realtime_node.composition.parts import Parts, build_parts
 from realtime_node.config import Settings
 from realtime_node.errors import ConfigError
 from realtime_node.server.tokens import make_connection_token
+from tests.support.failure_counts import counted_failures
 from tests.support.fakes import settle
 
 if TYPE_CHECKING:
@@ -150,6 +151,26 @@ async def test_replaced_proxies_are_closed_in_the_end(monkeypatch: pytest.Monkey
     await applier.apply(settings(OLD), settings(PROXIED))
     await settle()
     assert applier._retired == []
+    await parts.services.proxies.close()
+
+
+async def test_proxies_that_cannot_be_closed_stop_no_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What closing raises is counted, and the settings count all the same."""
+
+    async def fails() -> None:
+        raise ValueError("a bug")
+
+    parts = build_parts(settings(OLD))
+    applier = Applier(parts)
+    monkeypatch.setattr(parts.services.proxies, "close", fails)
+    with counted_failures() as counts:
+        for old, new in pairwise([settings(OLD), settings(PROXIED), settings(OLD)]):
+            await applier.apply(old, new)
+        await applier.close()
+    assert applier._retired == []
+    assert counts.errors == {"retired-proxies": 1}
     await parts.services.proxies.close()
 
 

@@ -144,6 +144,24 @@ async def test_a_bug_of_ours_does_not_end_the_watch(
     await eventually(lambda: world.limit == 3)
 
 
+async def test_the_watch_outlives_what_it_did_not_expect(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look that fails is counted by its loop, and a later change is still seen."""
+    stamp, looks = world.source.stamp, 0
+
+    def fails() -> None:
+        nonlocal looks
+        looks += 1
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(world.source, "stamp", fails)
+    await eventually(lambda: looks)
+    monkeypatch.setattr(world.source, "stamp", stamp)
+    world.source.write({"client": {"channel_limit": 2}})
+    await eventually(lambda: world.limit == 2)
+
+
 async def test_what_needs_a_restart_is_named(world: World) -> None:
     """The rest counts; the status and a metric say what does not."""
     world.source.write({"client": {"channel_limit": 2, "ping_interval": "20s"}})

@@ -13,12 +13,15 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import CLIENT, OPEN, Protocol
 
+from realtime_node.delivery.outbound import Outbound
 from realtime_node.protocol import codes
 from realtime_node.protocol.deflate import UNCOMPRESSED, Wire, deflate
 from realtime_node.protocol.messages import Push
 from realtime_node.server import websocket
 from realtime_node.server.websocket import WebSocketConnection
 from realtime_node.telemetry.metrics import total
+from tests.support.conditions import eventually
+from tests.support.failure_counts import counted_failures
 from tests.support.fakes import (
     FakeNode,
     FakeTransport,
@@ -376,6 +379,41 @@ async def test_a_lost_connection_leaves_nothing_for_the_collector(node: FakeNode
         assert parser() is None
     finally:
         gc.enable()
+
+
+async def test_a_bug_in_reading_costs_one_client_its_connection(
+    browser: Browser, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What parsing raises is counted; the client is told, and cut off if it stays."""
+    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT", 0.01)
+    with counted_failures() as counts:
+        with monkeypatch.context() as patch:
+            patch.setattr(node.services.codec, "decode_commands", _fails)
+            browser.say(id=2, ping={})
+        assert browser.close_received() == (3004, "internal server error")
+        await eventually(lambda: browser.transport.end)
+    assert counts.errors == {"session": 1}
+    other = Browser(node)
+    other.say(id=1, connect={})
+    await settle()
+    assert other.messages()[0]["id"] == 1
+    other.connection.connection_lost(None)
+
+
+async def test_a_bug_in_congestion_is_counted(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop sees no exception of these callbacks either."""
+    monkeypatch.setattr(Outbound, "pause", _fails)
+    monkeypatch.setattr(Outbound, "resume", _fails)
+    with counted_failures() as counts:
+        browser.connection.pause_writing()
+        browser.connection.resume_writing()
+    assert counts.errors == {"websocket": 2}
+
+
+def _fails(*_: object) -> None:
+    raise ValueError("a bug")
 
 
 async def test_slow_client_is_told_and_closed(browser: Browser, node: FakeNode) -> None:

@@ -16,6 +16,7 @@ from realtime_node.session import departures as departures_module
 from realtime_node.session.claims import SubscriptionClaims
 from realtime_node.session.lifecycle import State
 from realtime_node.session.turns import MAX_WAITING
+from tests.support.failure_counts import counted_failures
 from tests.support.fakes import FakeClient, FakeNode, publication, settle
 
 if TYPE_CHECKING:
@@ -551,6 +552,19 @@ async def test_a_bug_costs_one_client_its_connection(
     assert client.link.closes == [(3004, "internal server error")]
     assert "unexpected error" in caplog.text
     assert "ping" in await other.ask(ping={})
+
+
+async def test_a_cancellation_that_nobody_asked_for_costs_one_client_its_connection(
+    node: FakeNode,
+) -> None:
+    """A future that somebody else cancelled leaves no client waiting for its answers for ever."""
+    node.backplane.failing["publish"] = asyncio.CancelledError()
+    with counted_failures() as counts:
+        client = await node.connected()
+        client.say(publish={"channel": "a", "data": 1})
+        await settle()
+    assert client.link.closes == [(3004, "internal server error")]
+    assert counts.errors == {"session": 1}
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,13 @@ from realtime_node.cluster.backplane import (
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol import codes
 from realtime_node.protocol.messages import StreamPosition
+from tests.support.failure_counts import counted_failures
 from tests.support.fakes import FakeClient, FakeNode, publication, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from realtime_node.session.session import Session
 
 
 class Crowd:
@@ -202,6 +205,58 @@ async def test_close_all_closes_those_too_who_never_connected(crowd: Crowd) -> N
     """A node that ends leaves no WebSocket open."""
     crowd.node.registry.close_all(codes.SHUTDOWN)
     assert crowd.closed() == dict.fromkeys(crowd.clients, (3001, "shutdown"))
+
+
+async def test_close_all_closes_the_others_of_one_that_fails(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug in the end of one session is counted, and leaves nobody else behind."""
+    monkeypatch.setattr(crowd.clients["ann2"].link, "close", fails)
+    with counted_failures() as counts:
+        crowd.node.registry.close_all(codes.SHUTDOWN)
+    assert len(crowd.closed()) == len(crowd.clients) - 1
+    assert crowd.node.registry.num_open == 0
+    assert counts.errors == {"session": 1}
+
+
+async def test_a_bug_in_a_subscription_keeps_no_session_open(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session ends whatever its channels raise: the others are left, the client is closed."""
+    bob = crowd.clients["bob"]
+    for channel in ("a", "b"):
+        await bob.ask(subscribe={"channel": channel})
+    leave = crowd.node.hub.leave
+
+    def leaves(channel: str, session: Session) -> None:
+        if channel == "a":
+            raise ValueError("a bug")
+        leave(channel, session)
+
+    monkeypatch.setattr(crowd.node.hub, "leave", leaves)
+    with counted_failures() as counts:
+        bob.session.close(codes.SHUTDOWN)
+    assert crowd.closed()["bob"] == (3001, "shutdown")
+    assert bob.session not in crowd.node.registry.list_open()
+    assert list(crowd.node.hub.names()) == ["a"]
+    assert counts.errors == {"session": 1}
+
+
+async def test_a_control_message_reaches_the_others_of_one_that_fails(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a user's connections each is closed, whatever another raises."""
+    for name in ("ann1", "ann2"):
+        monkeypatch.setattr(crowd.clients[name].link, "close", fails)
+    with counted_failures() as counts:
+        crowd.node.registry.apply(DisconnectUser(user="ann", code=3500, reason="bye"))
+    assert not any(crowd.clients[name].session.is_open for name in ("ann1", "ann2"))
+    assert counts.errors == {"session": 2}
+
+
+def fails(*_: object) -> None:
+    """Be a bug."""
+    raise ValueError("a bug")
 
 
 async def test_a_bug_in_one_session_stops_no_clock(

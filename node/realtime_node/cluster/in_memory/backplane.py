@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 
 from realtime_node.cluster.allowance import RECONNECTS_PER_S
 from realtime_node.cluster.backplane import (
@@ -21,6 +22,7 @@ from realtime_node.cluster.backplane import (
 )
 from realtime_node.errors import BackplaneUnavailableError, UnrecoverablePositionError
 from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosition
+from realtime_node.supervision import supervise
 
 from .allowances import InMemoryConnects, InMemoryReconnects
 from .cluster import InMemoryCluster, Member
@@ -62,9 +64,7 @@ class InMemoryBackplane:
         self._member = member = Member(self._node_id, describe)
         self._cluster.join(member)
         self.reconnects.join()
-        self._task = asyncio.get_running_loop().create_task(
-            _hand_over(member, receiver), name="in-memory-inbox"
-        )
+        self._task = supervise(partial(_hand_over, member, receiver), name="in-memory-inbox")
 
     async def close(self) -> None:
         """See `Backplane.close`."""
@@ -206,6 +206,12 @@ async def _hand_over(member: Member, receiver: Receiver) -> None:
         entries = list(member.waiting)
         member.waiting.clear()
         if member.has_lost:
-            member.has_lost = False
             receiver.lost(0, None)
-        await receiver.receive(entries)
+            member.has_lost = False
+        try:
+            await receiver.receive(entries)
+        except BaseException:
+            # How many of them were taken is not known.
+            member.has_lost = True
+            member.arrived.set()
+            raise
