@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import logging
 import socket
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 from uuid import uuid4
 
@@ -23,19 +21,16 @@ from realtime_node.composition.applying import Applier
 from realtime_node.composition.gauges import bind_gauges
 from realtime_node.composition.parts import build_parts
 from realtime_node.composition.reloading import Reloader
+from realtime_node.composition.teardown import Step, tear_down
 from realtime_node.config import Settings, SettingsSource
 from realtime_node.protocol import codes
 from realtime_node.server.health import BudgetStatus, HealthEndpoints, Status
 from realtime_node.server.listening import Listeners
 from realtime_node.telemetry.metrics import total
 
-logger = logging.getLogger(__name__)
-
 INTERNAL_PATIENCE_S: Final = 3600.0
 """Seconds that a connection to the internal server may be idle: longer than any proxy keeps one, or
 it would send a request on a connection that was just closed."""
-GC_THRESHOLDS: Final = (50_000, 20, 50)
-"""A node keeps many long-lived objects and makes few cycles: collect rarely."""
 
 
 class Node:
@@ -78,9 +73,14 @@ class Node:
         """Join the cluster and listen; return the URLs listened on, the public one first.
 
         Raises `BackplaneError` if the cluster cannot be joined and `OSError` if a port is taken.
+        Whatever it raises, nothing that was started is left.
         """
         with failures.recording(self._parts.failures):
-            return await self._start()
+            try:
+                return await self._start()
+            except BaseException:
+                await self.stop()
+                raise
 
     async def _start(self) -> Sequence[str]:
         await self._backplane.start(self._hub, self._describe)
@@ -96,31 +96,23 @@ class Node:
         ]
         internal = [*self._parts.api.routes(), *self._health.routes()]
         patience_s = self._settings.admission.handshake_timeout.total_seconds()
-        try:
-            urls = [
+        urls = [
+            await self._listeners.listen(
+                settings.address,
+                settings.port,
+                public + internal if settings.internal_port is None else public,
+                patience_s=patience_s,
+            )
+        ]
+        if settings.internal_port is not None:
+            internal += self._parts.admin.routes()
+            address = settings.internal_address or settings.address
+            urls.append(
                 await self._listeners.listen(
-                    settings.address,
-                    settings.port,
-                    public + internal if settings.internal_port is None else public,
-                    patience_s=patience_s,
+                    address, settings.internal_port, internal, patience_s=INTERNAL_PATIENCE_S
                 )
-            ]
-            if settings.internal_port is not None:
-                internal += self._parts.admin.routes()
-                address = settings.internal_address or settings.address
-                urls.append(
-                    await self._listeners.listen(
-                        address, settings.internal_port, internal, patience_s=INTERNAL_PATIENCE_S
-                    )
-                )
-        except OSError:
-            await self.stop()
-            raise
+            )
         self._is_ready = True
-        # What exists by now stays; the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
         return urls
 
     def reload(self) -> None:
@@ -141,30 +133,37 @@ class Node:
         await self._drainer.wait_emptied()
 
     async def stop(self) -> None:
-        """End in order: no new clients, those who are left sent elsewhere, the cluster left."""
+        """End in order: no new clients, those who are left sent elsewhere, the cluster left.
+
+        What is not running is not there to be ended, so it serves a start that failed, too.
+        """
         self._is_ready = False
-        await self._reloader.stop()
-        await self._drainer.stop()
-        deadline = self._drainer.exit_at - time.monotonic()
-        deadline = min(deadline, self._settings.shutdown.timeout.total_seconds())
-        await self._listeners.stop()
-        self._door.close("this node is ending")
-        self._registry.close_all(codes.SHUTDOWN)
-        try:
-            async with asyncio.timeout(deadline):
-                await self._websockets.wait_closed()
-                await self._services.departures.drain()
-                await self._services.keeper.drain()
-        except TimeoutError:
-            logger.warning("shutdown: not everything was let go within %.0f s", deadline)
-        await self._services.departures.close()
-        await self._services.keeper.close()
-        await self._registry.stop()
-        await self._services.proxies.close()
-        await self._applier.close()
-        self._probe.stop()
-        await self._backplane.close()
-        await self._listeners.close()
+        within_s = self._settings.shutdown.timeout.total_seconds()
+        within_s = min(within_s, self._drainer.exit_at - time.monotonic())
+        with failures.recording(self._parts.failures):
+            await tear_down(self._ends(), within_s)
+
+    def _ends(self) -> Sequence[Step]:
+        registry, services = self._registry, self._services
+        departures, keeper = services.departures, services.keeper
+        return (
+            Step("settings", self._reloader.stop),
+            Step("drain", self._drainer.stop),
+            Step("ports", self._listeners.stop),
+            Step("admission", partial(self._door.close, "this node is ending")),
+            Step("clients", partial(registry.close_all, codes.SHUTDOWN)),
+            Step("goodbyes", self._websockets.wait_closed, weight=10),
+            Step("departures", departures.drain, weight=5),
+            Step("session-records", keeper.drain, weight=5),
+            Step("departures-close", departures.close),
+            Step("session-records-close", keeper.close),
+            Step("deadlines", registry.stop),
+            Step("proxies", services.proxies.close),
+            Step("retired-proxies", self._applier.close),
+            Step("loop-probe", self._probe.stop),
+            Step("backplane", self._backplane.close, weight=5),
+            Step("requests", self._listeners.close),
+        )
 
     def status(self) -> Status:
         """Describe the node at this moment."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from realtime_node import app
+from realtime_node import cli
 from realtime_node.cluster.on_redis.script import HEARTBEAT
 from tests.load import rounds
 from tests.load.backplane import member, scenarios, suite
@@ -46,8 +46,8 @@ def test_a_scenario_is_chosen_by_the_start_of_its_name() -> None:
 
 
 def test_members_collect_garbage_as_nodes_do() -> None:
-    """What a member measures without `app` is what a node would do with it."""
-    assert member.GC_THRESHOLDS == app.GC_THRESHOLDS
+    """What a member measures without `cli` is what a node would do with it."""
+    assert member.GC_THRESHOLDS == cli.GC_THRESHOLDS
 
 
 def test_a_monitor_tells_scripts_by_name_and_nothing_from_inside() -> None:

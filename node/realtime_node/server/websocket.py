@@ -113,7 +113,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._outbound.lost()
         self._on_lost(self)
         # Parser, session and outbound each lead back to here. Parted, they are freed now, and not
-        # when the collector comes by, which it does rarely in a node (`app.GC_THRESHOLDS`).
+        # when the collector comes by, which it does rarely in a node (`cli.GC_THRESHOLDS`).
         self._ws.parser.close()
         del self._ws, self._session, self._outbound
 

@@ -38,7 +38,7 @@ from tests.load.backplane.requests import (
 _DATA_BYTES: Final = 200
 _AT_ONCE: Final = 256
 _ENTRIES_WITHIN_S: Final = 30.0
-GC_THRESHOLDS: Final = (50_000, 20, 50)  # those of `app`, which takes long to import
+GC_THRESHOLDS: Final = (50_000, 20, 50)  # those of `cli`, which takes long to import
 
 
 class _Taker:
