@@ -579,6 +579,28 @@ async def test_a_started_node_is_available(cluster: Cluster) -> None:
     assert not a.backplane.is_available()
 
 
+async def test_one_node_may_end_itself_in_a_period(cluster: Cluster) -> None:
+    """Of several that ask at once one may; it is told so again, and the others later may."""
+    nodes = await _nodes(cluster, 3)
+    period_s = 0.5
+    claims = await asyncio.gather(*(node.backplane.claim_restart(period_s) for node in nodes))
+    assert sum(claims) == 1
+    first = nodes[claims.index(True)]
+    assert await first.backplane.claim_restart(period_s)
+    second = next(node for node in nodes if node is not first)
+    await cluster.pass_time(period_s + 0.1)
+    assert await second.backplane.claim_restart(period_s)
+    assert not await first.backplane.claim_restart(period_s)
+
+
+async def test_a_claim_to_end_outlives_its_node(cluster: Cluster) -> None:
+    """A node that has ended by its claim still keeps the others from it for the period."""
+    a, b = await _nodes(cluster, 2)
+    assert await a.backplane.claim_restart(600)
+    await a.backplane.close()
+    assert not await b.backplane.claim_restart(600)
+
+
 async def test_a_closed_node_refuses_at_once(cluster: Cluster) -> None:
     """After `close` every operation raises, none hangs, and closing again is no error."""
     (a,) = await _nodes(cluster, 1)
@@ -593,6 +615,7 @@ async def test_a_closed_node_refuses_at_once(cluster: Cluster) -> None:
             a.backplane.announce("news", EntryKind.JOIN, info),
             a.backplane.control(UnsubscribeUser(user="u", channel="news")),
             a.backplane.nodes(),
+            a.backplane.claim_restart(60),
             a.presence.add("news", info),
             a.presence.get("news"),
         ):

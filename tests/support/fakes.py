@@ -308,6 +308,7 @@ class FakeBackplane(Answers):
         self.controls: list[Control] = []
         self.published: list[tuple[str, Publication]] = []
         self.infos: list[NodeInfo] = []
+        self.may_restart = True
         self.receiver: Receiver | None = None
         self._streams: dict[str, _Stream] = defaultdict(_Stream)
         self._sequence = 0
@@ -421,6 +422,11 @@ class FakeBackplane(Answers):
         await self._answer("control")
         self.controls.append(message)
         self._put(kind=EntryKind.CONTROL, control=message)
+
+    async def claim_restart(self, period_s: float) -> bool:
+        """See `Backplane.claim_restart`."""
+        await self._answer("claim_restart", str(period_s))
+        return self.may_restart
 
     async def nodes(self) -> list[NodeInfo]:
         """See `Backplane.nodes`."""

@@ -154,6 +154,8 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     num_channels: int = 0
     uptime: int = 0
     """Seconds since the node started."""
+    ready: bool = True
+    """Whether it is ready: it serves, is not ending, and no loop of it fails by its own fault."""
 
 
 class Receiver(Protocol):
@@ -258,3 +260,11 @@ class Backplane(Protocol):
 
     async def nodes(self) -> list[NodeInfo]:
         """Every live node, in the order of their uid."""
+
+    async def claim_restart(self, period_s: float) -> bool:
+        """Claim for this node that it alone, of the whole cluster, ends itself within a period.
+
+        False: another node has claimed that less than `period_s` ago. The same node may ask again
+        and gets the same answer. A store that lost its last writes may let a second one end.
+        Raises `BackplaneError` if that cannot be known.
+        """

@@ -69,6 +69,14 @@ DELIBERATE: Final[list[Deliberate]] = [
         ABSENT,
         "/metrics tells more, to whom it concerns",
     ),
+    Deliberate(
+        "api-*",
+        "*",
+        "/answer/body/result/nodes/*/ready",
+        ABSENT,
+        True,
+        "nodes tell each other whether they are ready, and whoever asks too",
+    ),
     # --- Frames and commands
     Deliberate(
         "frame-blank-line",

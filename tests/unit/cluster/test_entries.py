@@ -114,6 +114,16 @@ def test_a_nodes_description_comes_back_whole() -> None:
     assert entries.decode_node(entries.encode_node(info)) == info
 
 
+def test_a_nodes_description_is_read_across_versions() -> None:
+    """Of one that does not know of readiness nothing bad is believed, and more does not disturb."""
+    told = {"uid": "u", "name": "n", "version": "0", "later": [1]}
+    version = entries.encode_node(NodeInfo(uid="", name="", version=""))[:1]
+    older = entries.decode_node(version + msgspec.msgpack.encode(told))
+    assert older == NodeInfo(uid="u", name="n", version="0", ready=True)
+    unready = NodeInfo(uid="u", name="n", version="1", ready=False)
+    assert entries.decode_node(entries.encode_node(unready)) == unready
+
+
 def test_a_hello_brings_nothing() -> None:
     """The first entry of an inbox is no event."""
     assert entries.decode_entry(0, 0, b"h0  ", entries.encode_hello()) is None

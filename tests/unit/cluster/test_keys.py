@@ -40,6 +40,7 @@ def test_names_are_these() -> None:
         b"realtime:{0}:budget",
         b"realtime:{0}:reconnects",
         b"realtime:{0}:connects",
+        b"realtime:{0}:restart",
     )
     assert keys.user(0, "ann") == (b"realtime:{0}:user:ann", b"realtime:{0}:taken:ann")
     assert keys.session(0, "s") == b"realtime:{0}:session:s"

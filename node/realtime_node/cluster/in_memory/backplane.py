@@ -198,6 +198,10 @@ class InMemoryBackplane:
         infos = [member.describe() for member in self._cluster.live_members()]
         return sorted(infos, key=lambda info: info.uid)
 
+    async def claim_restart(self, period_s: float) -> bool:
+        """See `Backplane.claim_restart`."""
+        return self._cluster.claim_restart(self._joined().node_id, period_s)
+
 
 async def _hand_over(member: Member, receiver: Receiver) -> None:
     while True:

@@ -73,6 +73,8 @@ class InMemoryCluster:
         self._gone: dict[str, float] = {}
         self.sessions = SessionTable()
         self._dedup: OrderedDict[tuple[str, str], tuple[float, Published]] = OrderedDict()
+        # Which node claimed to end itself last, and when that may be claimed again.
+        self._restart: tuple[str, float] = ("", float("-inf"))
 
     # --- members --------------------------------------------------------------------------------
 
@@ -99,6 +101,14 @@ class InMemoryCluster:
             if member.died_at is not None and now - member.died_at > self._lease_s:
                 self.leave(member)
         return list(self._members.values())
+
+    def claim_restart(self, node_id: str, period_s: float) -> bool:
+        """Claim the one end of a node by itself in a period; see `Backplane.claim_restart`."""
+        claimed_by, until = self._restart
+        if self._clock() >= until:
+            claimed_by = node_id
+            self._restart = node_id, self._clock() + period_s
+        return claimed_by == node_id
 
     def now(self) -> float:
         """The time, in seconds of the cluster's clock."""

@@ -186,6 +186,10 @@ class RedisBackplane:
         """See `Backplane.control`."""
         await self._parts.nodes.control(message)
 
+    async def claim_restart(self, period_s: float) -> bool:
+        """See `Backplane.claim_restart`."""
+        return await self._parts.nodes.claim_restart(period_s)
+
     async def nodes(self) -> list[NodeInfo]:
         """See `Backplane.nodes`."""
         return await self._parts.nodes.list()

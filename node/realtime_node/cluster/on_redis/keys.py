@@ -66,6 +66,8 @@ class PartitionKeys(NamedTuple):
     """The permits of that budget."""
     connects: bytes
     """The permits of arrivals that the whole cluster meters."""
+    restart: bytes
+    """The node that claimed to end itself, until the next one may."""
 
 
 class UserKeys(NamedTuple):
@@ -134,6 +136,7 @@ class Keys:
             budget=f"{base}budget".encode(),
             reconnects=f"{base}reconnects".encode(),
             connects=f"{base}connects".encode(),
+            restart=f"{base}restart".encode(),
         )
 
     def user(self, partition: int, user: str) -> UserKeys:

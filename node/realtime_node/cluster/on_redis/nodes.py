@@ -15,7 +15,7 @@ from .keys import Keys
 from .liveness import Liveness
 from .options import RedisOptions
 from .runner import ATTEMPTS, Call, Runner, always
-from .script import CONTROL, NODES
+from .script import CLAIM_RESTART, CONTROL, NODES
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +59,18 @@ class Nodes:
             except UnreadableEntryError as error:
                 _log.warning("a node is left out of the list: %s", error)
         return sorted(nodes, key=lambda node: node.uid)
+
+    async def claim_restart(self, period_s: float) -> bool:
+        """See `Backplane.claim_restart`."""
+        restart = self._keys.partition(_PARTITION).restart
+
+        def build() -> Call:
+            node = self._node_id()
+            keys = self._keys.node(_PARTITION, node).node, restart
+            return keys, (node, int(period_s * 1000))
+
+        reply = await self._runner.run(self._writes, CLAIM_RESTART, build, may_repeat=True)
+        return bool(reply[1])
 
     async def control(self, message: Control) -> None:
         """See `Backplane.control`."""

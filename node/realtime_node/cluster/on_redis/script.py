@@ -67,6 +67,7 @@ class Script:
 ANNOUNCE: Final = Script("announce")
 BURY: Final = Script("bury")
 CHANGE_BUDGET: Final = Script("change_budget")
+CLAIM_RESTART: Final = Script("claim_restart")
 CONTROL: Final = Script("control")
 DECLARE_DEAD: Final = Script("declare_dead")
 FORGET: Final = Script("forget")
@@ -109,6 +110,7 @@ ALL_SCRIPTS: Final = (
     ANNOUNCE,
     BURY,
     CHANGE_BUDGET,
+    CLAIM_RESTART,
     CONTROL,
     DECLARE_DEAD,
     FORGET,
