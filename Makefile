@@ -78,14 +78,30 @@ clean: ## Remove what was made here: environments, caches, reports
 run: $(READY) ## Start a small cluster on this machine (ARGS='--nodes 3')
 	@exec $(BIN)/realtime-node dev $(ARGS)
 
+# As many processes as the machine has cores, and a file's tests in one of them (JOBS=0: all in this).
+JOBS ?= logical
+PYTEST := -m pytest --numprocesses=$(JOBS) --maxprocesses=8 --dist=loadgroup --no-loadscope-reorder
+
 .PHONY: test
-test: $(READY) $(JS_READY) ## Run the tests but those under load (ARGS='tests/unit -x', '-m load')
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(READY) $(JS_READY) ## Run the tests that every change needs (ARGS='tests/unit -x')
+	@$(BIN)/python $(PYTEST) $(ARGS)
+
+.PHONY: test-unit
+test-unit: $(READY) ## Of those, run the ones without I/O
+	@$(BIN)/python $(PYTEST) tests/unit $(ARGS)
+
+.PHONY: test-rest
+test-rest: $(READY) $(JS_READY) ## Run what `make test` leaves out: other stores, slow and rare matters
+	@$(BIN)/python $(PYTEST) --scope=rest $(ARGS)
+
+.PHONY: test-all
+test-all: $(READY) $(JS_READY) ## Run all tests but those under load and on Kubernetes
+	@$(BIN)/python $(PYTEST) --scope=all $(ARGS)
 
 .PHONY: coverage
-coverage: $(READY) $(JS_READY) ## Run the tests and tell which lines none of them reaches
+coverage: $(READY) $(JS_READY) ## Run `make test` and tell which lines it does not reach
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage run $(PYTEST) $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

@@ -1,4 +1,4 @@
-"""What all suites share: the servers that their tests do no harm."""
+"""What all suites share: which tests a run takes, and the servers that their tests do no harm."""
 
 from __future__ import annotations
 
@@ -7,15 +7,68 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from tests.support.stores import Stores
+from tests.support.selection import Scope, Selection, begin_with_the_slow, group_of
+from tests.support.stores import STORES, Stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_LEFT_OUT = pytest.StashKey[int]()
 
-# How long an example takes says something of the machine, and of the tests that run beside it.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run say what it takes."""
+    group = parser.getgroup("selection")
+    group.addoption(
+        "--scope",
+        type=Scope,
+        choices=list(Scope),
+        default=Scope.QUICK,
+        help="quick: what is run before each commit; rest: what that leaves out; all: both",
+    )
+    group.addoption(
+        "--stores",
+        default="redis",
+        help=f"kinds of Redis that `quick` takes, split by commas: all, or of {', '.join(STORES)}",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try as many examples of each property as the scope wants."""
+    scope: Scope = config.getoption("scope")
+    # How long an example takes says something of the machine, and of what runs beside it.
+    settings.register_profile(scope, deadline=None, max_examples=scope.examples)
+    settings.load_profile(scope)
+
+
+def _selection(config: pytest.Config) -> Selection:
+    named: str = config.getoption("stores")
+    kinds = frozenset(STORES) if named == "all" else frozenset(map(str.strip, named.split(",")))
+    if unknown := kinds - set(STORES):
+        raise pytest.UsageError(f"--stores: there is no {', '.join(sorted(unknown))}")
+    return Selection(config.getoption("scope"), kinds)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take what the run wants, and tell several processes how to share it."""
+    selection = _selection(config)
+    left_out = [item for item in items if not selection.takes(item)]
+    if left_out:
+        config.stash[_LEFT_OUT] = len(left_out)
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if selection.takes(item)]
+    if hasattr(config, "workerinput"):
+        items[:] = begin_with_the_slow(items)
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(group_of(item)))
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
+    """Say how to get what was left out."""
+    left_out = config.stash.get(_LEFT_OUT, 0)
+    scope: Scope = config.getoption("scope")
+    return f"{left_out} tests are not of the scope {scope}: --scope all" if left_out else None
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.backplanes import Cluster, MemoryCluster
-from tests.support.stores import STORES, Stores
+from tests.support.stores import ON_STORES, Stores
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-@pytest.fixture(params=["memory", *STORES])
+@pytest.fixture(params=["memory", *ON_STORES])
 async def cluster(request: pytest.FixtureRequest, stores: Stores) -> AsyncIterator[Cluster]:
     """An empty cluster of nodes in memory, and on every kind of Redis."""
     made: Cluster = (

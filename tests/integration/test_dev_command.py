@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # A node takes a second or two to start on an idle machine, which a machine of tests is not.
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.thorough]
 
 
 def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:

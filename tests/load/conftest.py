@@ -1,4 +1,4 @@
-"""What the tests of several load tools need."""
+"""What the tests of several load tools need; all of them are thorough ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import pytest
 
 from tests.load.tools import Tools, build_tools
 from tests.support.prerequisites import require
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Benchmarks change less often than what they measure."""
+    if not item.get_closest_marker("load"):
+        item.add_marker(pytest.mark.thorough)
 
 
 @pytest.fixture(scope="session")

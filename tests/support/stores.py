@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
+import pytest
 from redis.asyncio import Redis
 from redis.asyncio import RedisCluster as ClusterClient
 from redis.asyncio.cluster import ClusterNode
@@ -22,6 +23,8 @@ from tests.support.sentinel import NAME, Sentinel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from _pytest.mark import ParameterSet
 
 _CALM_MS: Final = 15_000
 """Nobody harms the shared Redis Cluster, and a busy machine shall not look like a dead server."""
@@ -111,10 +114,22 @@ class Stores:
 
 _START: Final[dict[str, Callable[[Stores], Store]]] = {
     "redis": Stores._redis,
-    "redis, 3 partitions": Stores._partitions,
+    "redis in 3 partitions": Stores._partitions,
     "valkey": Stores._valkey,
     "sentinel": Stores._sentinel,
     "redis cluster": Stores._slot_cluster,
 }
 
 STORES: Final = tuple(_START)
+
+
+def on(kind: str, *values: object, id: str | None = None) -> ParameterSet:  # noqa: A002 - pytest's word
+    """Return a parameter set of `values`, else of the kind itself, for a test on a kind of Redis.
+
+    A run that leaves the kind out leaves the test out, see `tests.support.selection`.
+    """
+    return pytest.param(*(values or (kind,)), id=id or kind, marks=pytest.mark.store(kind))
+
+
+ON_STORES: Final = tuple(on(kind) for kind in STORES)
+"""Each kind, as parameters."""

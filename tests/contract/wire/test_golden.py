@@ -17,6 +17,7 @@ from tests.contract.wire.scripts import CONVERSATIONS
 from tests.contract.wire.servers import settings
 from tests.contract.wire.transcripts import GOLDEN, describe, differences, read
 from tests.support.node_process import NodeProcess
+from tests.support.stores import on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -79,7 +80,11 @@ def _cases() -> Iterator[ParameterSet]:
     for name, golden in _GOLDEN.items():
         stores = _OTHER_STORES if name.startswith(_STORED) else ()
         for engine in (*_ENGINES, *stores):
-            yield pytest.param(golden, engine, id=f"{name}-{engine}")
+            case = f"{name}-{engine}"
+            if engine == "memory":
+                yield pytest.param(golden, engine, id=case)
+            else:
+                yield on(engine, golden, engine, id=case)
 
 
 @pytest.mark.parametrize(("golden", "engine"), list(_cases()))

@@ -8,13 +8,13 @@ import pytest
 
 from tests.support.backplanes import RedisCluster
 from tests.support.redis_server import Program, RedisServer
-from tests.support.stores import STORES, Store, Stores
+from tests.support.stores import ON_STORES, Store, Stores, on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=ON_STORES)
 def store(request: pytest.FixtureRequest, stores: Stores) -> Store:
     """Each kind of store, for the tests that do it no harm."""
     return stores.get(request.param)
@@ -28,7 +28,7 @@ async def cluster(store: Store) -> AsyncIterator[RedisCluster]:
     await cluster.close()
 
 
-@pytest.fixture(params=[Program.REDIS, Program.EMBEDDED], ids=["redis", "valkey"])
+@pytest.fixture(params=[on("redis", Program.REDIS), on("valkey", Program.EMBEDDED)])
 def own_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """A server of the test's own that keeps what it acknowledged over a restart.
 

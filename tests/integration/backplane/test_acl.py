@@ -24,6 +24,7 @@ from tests.support.backplanes import RedisCluster
 from tests.support.node_process import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.sentinel import NAME, Sentinel
+from tests.support.stores import on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -68,7 +69,9 @@ def _login(cluster: RedisCluster, url: str) -> RedisCluster:
     return cluster
 
 
-@pytest.fixture(params=[1, 3], ids=["1 partition", "3 partitions"])
+@pytest.fixture(
+    params=[on("redis", 1, id="1 partition"), on("redis in 3 partitions", 3, id="3 partitions")]
+)
 async def cluster(
     request: pytest.FixtureRequest, guarded: RedisServer
 ) -> AsyncIterator[RedisCluster]:
@@ -127,6 +130,7 @@ async def test_what_another_database_needs_besides(guarded: RedisServer) -> None
         await _do(redis, "ACL", "DELUSER", USER)
 
 
+@pytest.mark.store("sentinel")
 async def test_what_sentinel_needs_besides() -> None:
     """With Sentinel ROLE is asked for, and of the Sentinels one command."""
     lines = f"user {USER} on >{PASSWORD} -@all +sentinel|get-master-addr-by-name\n"
@@ -152,6 +156,7 @@ async def test_what_sentinel_needs_besides() -> None:
                 await cluster.node("a", options=options)
 
 
+@pytest.mark.store("redis cluster")
 async def test_what_a_redis_cluster_needs_besides() -> None:
     """In a Redis Cluster the nodes are asked who serves what."""
     settings = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))

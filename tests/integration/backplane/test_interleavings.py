@@ -24,6 +24,7 @@ from realtime_node.cluster.on_redis.script import (
     UNSUBSCRIBE,
     Script,
 )
+from tests.support.stores import on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from realtime_node.cluster.on_redis.script import Argument
-    from tests.support.stores import Store
+    from tests.support.stores import Stores
 
 _LEASE_MS = 10_000
 _JANITOR = ("suspect", "declare dead", "forget", "bury")
@@ -135,10 +136,10 @@ class _World:
         return bool(await self.redis.exists(key))
 
 
-@pytest.fixture
-async def world(store: Store) -> AsyncIterator[_World]:
-    """A world that has begun."""
-    async with store.client() as redis:
+@pytest.fixture(params=[on("redis"), on("valkey"), on("redis cluster")])
+async def world(request: pytest.FixtureRequest, stores: Stores) -> AsyncIterator[_World]:
+    """A world that has begun, on each program: how a server is found changes no command."""
+    async with stores.get(request.param).client() as redis:
         made = _World(redis)
         await made.begin()
         yield made

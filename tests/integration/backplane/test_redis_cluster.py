@@ -15,6 +15,9 @@ from tests.support.backplanes import HISTORY, Node, RedisCluster
 from tests.support.conditions import eventually
 from tests.support.redis_cluster import SlotCluster
 from tests.support.redis_server import Program
+from tests.support.stores import on
+
+pytestmark = pytest.mark.store("redis cluster")
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -25,7 +28,7 @@ _PAUSE_S: Final = 0.03
 _TOLD_WITHIN_S: Final = 5.0
 
 
-@pytest.fixture(params=[Program.REDIS, Program.EMBEDDED], ids=["redis", "valkey"])
+@pytest.fixture(params=[on("redis", Program.REDIS), on("valkey", Program.EMBEDDED)])
 def servers(request: pytest.FixtureRequest) -> Iterator[SlotCluster]:
     """Three primaries of the test's own, the first with a replica."""
     with SlotCluster(program=request.param, replicas_of=(0,)) as servers:

@@ -19,6 +19,8 @@ from tests.support.sentinel import NAME, Sentinel
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.store("sentinel")
+
 
 @pytest.fixture
 def sentinel() -> Iterator[Sentinel]:

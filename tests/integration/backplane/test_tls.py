@@ -171,6 +171,7 @@ async def test_a_broken_renewal_is_told(server: RedisServer, known: Path) -> Non
         await _cluster(server, _options(known)).node("a")
 
 
+@pytest.mark.store("sentinel")
 async def test_sentinel_is_asked_with_tls(known: Path) -> None:
     """Sentinels have TLS of their own: without it they are not understood, with it they answer."""
     with Sentinel(tls=known) as sentinel:
