@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.support.conditions import NEVER_S
 from tests.support.dev_cluster import DevCluster
 from tests.support.prerequisites import require
 
-WAIT_MS = 10_000
+WAIT_MS = int(NEVER_S * 1000)
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import pytest
 from aiohttp import web
 from playwright.async_api import expect
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from tests.browser.conftest import OpenTab
 
-pytestmark = pytest.mark.timeout(120)
 
 BUNDLE: Final = Path(__file__).parent.parent / "js/node_modules/centrifuge/dist/centrifuge.js"
 PAGE: Final = """<!doctype html>

@@ -21,7 +21,7 @@ from realtime_node.cluster.backplane import (
 from realtime_node.errors import BackplaneUnavailableError, UnrecoverablePositionError
 from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosition
 from tests.support.backplanes import HISTORY, Node, Recorder, text
-from tests.support.conditions import eventually
+from tests.support.conditions import NEVER_S, eventually
 
 if TYPE_CHECKING:
     from tests.support.backplanes import Cluster
@@ -326,7 +326,7 @@ async def test_a_released_channel_falls_silent(cluster: Cluster) -> None:
         await b.receiver.has("end", ends + 1)
         return len(b.receiver.texts("news")) == before
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(NEVER_S):
         while not await is_silent():
             await asyncio.sleep(0.01)
     assert await is_silent()
@@ -606,7 +606,7 @@ async def test_a_closed_node_refuses_at_once(cluster: Cluster) -> None:
     (a,) = await _nodes(cluster, 1)
     await a.backplane.close()
     info = ClientInfo(user="u", client="c")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(NEVER_S):
         for operation in (
             a.publish("news", "late"),
             a.backplane.subscribe("news", HISTORY),

@@ -1,6 +1,6 @@
 """Whatever is sent to a node, it answers with what is documented and goes on serving the others.
 
-A real node gets more than ten thousand inputs that no SDK sends: bytes that are no HTTP, frames
+A real node gets, in a whole run, more than ten thousand inputs that no SDK sends: bytes that are no HTTP, frames
 against the rules of WebSocket, text that is no JSON, commands that are cut off, too large, nested
 too deeply, of wrong types or out of order, and the like for the HTTP API. Each has to end in an
 error reply or a close code of the protocol. After each kind of input a fresh client is served, a
@@ -31,6 +31,7 @@ from tests.support.raw_websocket import (
     RawWebSocket,
     frame,
 )
+from tests.support.selection import examples
 from tests.support.tokens import SECRET, token
 
 if TYPE_CHECKING:
@@ -81,11 +82,10 @@ _SETTINGS: Final[dict[str, Any]] = {
 }
 
 
-def hostile(examples: int) -> settings:
+def hostile(usual: int) -> settings:
     """Return the settings of a test that sends so many inputs; the same ones in every run."""
     return settings(
-        max_examples=examples,
-        deadline=None,
+        max_examples=examples(usual),
         database=None,
         derandomize=True,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from realtime_node.cluster.session_store import Claimed, Owner, SessionState, Verdict
 from tests.support.backplanes import MemoryCluster
-from tests.support.selection import examples as few_or_all
+from tests.support.selection import examples
 from tests.support.stores import Stores, on
 
 if TYPE_CHECKING:
@@ -170,14 +170,13 @@ class SessionOwners(RuleBasedStateMachine):
                 assert owning[0].token == max(owner.token for owner in owning)
 
 
-def _run(make_cluster: Any, examples: int, steps: int) -> None:
+def _run(make_cluster: Any, usual: int, steps: int) -> None:
     machine = type("Machine", (SessionOwners,), {"make_cluster": staticmethod(make_cluster)})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=few_or_all(examples),
+            max_examples=examples(usual),
             stateful_step_count=steps,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
@@ -186,12 +185,11 @@ def _run(make_cluster: Any, examples: int, steps: int) -> None:
 @pytest.mark.hypothesis
 def test_there_is_never_a_second_owner_in_memory() -> None:
     """Whatever happens in whatever order, on the store of one process."""
-    _run(MemoryCluster, examples=60, steps=30)
+    _run(MemoryCluster, usual=60, steps=30)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.thorough
 @pytest.mark.parametrize("kind", [on("redis"), on("redis in 3 partitions")])
 def test_there_is_never_a_second_owner_on_redis(stores: Stores, kind: str) -> None:
     """Likewise on a real Redis, where time is nobody's to turn."""
-    _run(stores.get(kind).nodes, examples=5, steps=20)
+    _run(stores.get(kind).nodes, usual=5, steps=20)

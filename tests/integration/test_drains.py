@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from tests.support.conditions import eventually
+from tests.support.conditions import NEVER_S, eventually
 from tests.support.draining import Admin, Crowd, admin_settings, busiest_second, mean_rate
 from tests.support.node_process import NodeProcess
 from tests.support.redis_server import RedisServer
@@ -81,7 +81,7 @@ class World:
     async def settle(self) -> None:
         """Wait until every node counts all of them, and no arrivals are held against a drain."""
         for node in self.nodes:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(NEVER_S):
                 while not self._is_calm((await node.admin.status())["budget"]):
                     await asyncio.sleep(0.05)
 
@@ -105,17 +105,19 @@ def _tell(what: str, times: list[float]) -> None:
     )
 
 
-async def _until_phase(node: Place, phase: str, *, within_s: float = 20.0) -> None:
-    async with asyncio.timeout(within_s):
+async def _until_phase(node: Place, phase: str) -> None:
+    async with asyncio.timeout(NEVER_S):
         while await node.phase() != phase:
             await asyncio.sleep(0.05)
 
 
-async def _ended(node: Place, *, within_s: float) -> int:
-    await eventually(lambda: not node.process.is_running, within_s=within_s, what="it has ended")
+async def _ended(node: Place) -> int:
+    await eventually(lambda: not node.process.is_running, what="it has ended")
     return node.process.exit_status
 
 
+@pytest.mark.thorough
+@pytest.mark.measures_time
 async def test_a_drain_follows_the_rate_and_nobody_lands_on_it(world: World) -> None:
     """200 clients leave at the asked rate, with 3001; the door is shut; a signal then ends it."""
     node, other = await world.node(), await world.node()
@@ -146,9 +148,11 @@ async def test_a_drain_follows_the_rate_and_nobody_lands_on_it(world: World) -> 
     assert status["drain"]["closed_total"] == 200
     assert 'realtime_drain_closes_total{cause="drain"} 200.0' in await node.admin.metrics()
     node.signal()
-    assert await _ended(node, within_s=3) == 0
+    assert await _ended(node) == 0
 
 
+@pytest.mark.thorough
+@pytest.mark.measures_time
 async def test_a_signal_alone_drains_at_the_clusters_budget(world: World) -> None:
     """SIGTERM: the propagation, then closes as the budget of the nodes that accept allows."""
     node, _ = await world.node(), await world.node()
@@ -156,7 +160,7 @@ async def test_a_signal_alone_drains_at_the_clusters_budget(world: World) -> Non
     await world.settle()
     began = time.monotonic()
     node.signal()
-    assert await _ended(node, within_s=20) == 0
+    assert await _ended(node) == 0
     times = world.crowd.times()
     assert len(times) == 150
     assert world.crowd.codes() == {3001}
@@ -167,6 +171,8 @@ async def test_a_signal_alone_drains_at_the_clusters_budget(world: World) -> Non
     assert busiest_second(times) <= 1.3 * PER_NODE
 
 
+@pytest.mark.thorough
+@pytest.mark.measures_time
 async def test_two_drains_share_the_budget(world: World) -> None:
     """Together they stay within what the third node can take."""
     # Long enough for each to hear of the other's cordon, with a heartbeat.
@@ -187,6 +193,8 @@ async def test_two_drains_share_the_budget(world: World) -> None:
         assert mean_rate(world.crowd.times(node.url)) == pytest.approx(PER_NODE / 2, rel=0.3)
 
 
+@pytest.mark.thorough
+@pytest.mark.measures_time
 async def test_a_drain_without_redis_ends_on_its_share(world: World) -> None:
     """It goes on with its part of the last known budget, says so, and is done."""
     node, _ = await world.node(), await world.node()
@@ -229,26 +237,29 @@ async def test_a_shed_sends_some_away_and_the_node_serves_on(world: World) -> No
     await node.admin.post("/shed", count=20, rate_per_s=40)
     await eventually(lambda: len(world.crowd.goodbyes) >= 20)
     assert world.crowd.codes() == {3011}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(NEVER_S):
         while (await node.admin.status())["shed"] is not None:
             await asyncio.sleep(0.02)
     assert len(world.crowd.goodbyes) == 20
     assert (await node.admin.status())["accepting"]
 
 
+@pytest.mark.thorough
+@pytest.mark.measures_time
 async def test_a_grace_that_is_too_short_is_kept_all_the_same(world: World) -> None:
     """Who cannot leave within the budget is closed in order, spread, before the grace ends."""
     node = await world.node(shutdown={"timeout": "4s"})
     await world.crowd.join(node.url, 300)
     began = time.monotonic()
     node.signal()
-    assert await _ended(node, within_s=6) == 0
+    assert await _ended(node) == 0
     assert time.monotonic() - began <= 4.5
     assert len(world.crowd.goodbyes) == 300
     assert world.crowd.codes() == {3001}
     assert busiest_second(world.crowd.times(), span_s=0.2) <= 200
 
 
+@pytest.mark.measures_time
 async def test_a_second_signal_hurries(world: World) -> None:
     """All clients are closed within two seconds, with 3001."""
     node = await world.node(drain={"propagation": "30s"}, shutdown={"timeout": "60s"})
@@ -257,7 +268,7 @@ async def test_a_second_signal_hurries(world: World) -> None:
     await _until_phase(node, "cordoned")
     began = time.monotonic()
     node.signal()
-    assert await _ended(node, within_s=6) == 0
+    assert await _ended(node) == 0
     assert time.monotonic() - began <= 3
     assert world.crowd.codes() == {3001}
     assert busiest_second(world.crowd.times(), span_s=0.2) <= 60
@@ -265,9 +276,9 @@ async def test_a_second_signal_hurries(world: World) -> None:
 
 async def test_a_node_without_clients_ends_at_once(world: World) -> None:
     """It waits for no balancer."""
-    node = await world.node(drain={"propagation": "30s"}, shutdown={"timeout": "60s"})
+    node = await world.node(drain={"propagation": "1h"}, shutdown={"timeout": "2h"})
     node.signal()
-    assert await _ended(node, within_s=3) == 0
+    assert await _ended(node) == 0
 
 
 async def test_the_budget_is_changed_for_all_nodes(world: World) -> None:
@@ -277,7 +288,7 @@ async def test_the_budget_is_changed_for_all_nodes(world: World) -> None:
     assert (answer["connections_per_second_per_node"], answer["version"]) == (7, 1)
     late = await world.node()
     for node in (one, two, late):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(NEVER_S):
             while (await node.admin.status())["budget"]["connections_per_second_per_node"] != 7:
                 await asyncio.sleep(0.05)
 
@@ -292,6 +303,8 @@ async def test_the_public_port_has_no_admin_api(world: World) -> None:
                 assert answer.status == 404
 
 
+@pytest.mark.thorough
+@pytest.mark.measures_time
 async def test_arrivals_of_all_nodes_share_one_rate_if_that_is_asked(world: World) -> None:
     """`admission.cluster_connects_per_second`: two nodes let in no more than the cluster may."""
     metered = {"cluster_connects_per_second": 20, "wait": "20s"}

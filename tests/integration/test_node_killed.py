@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import centrifuge
-import pytest
 
 from tests.support.conditions import eventually
 from tests.support.forwarder import Forwarder
@@ -35,7 +34,6 @@ _SDK_CLIENTS: Final = 40
 _PUBLICATIONS_PER_S: Final = 500
 _BEFORE_THE_KILL_S: Final = 4.0
 _AFTER_THE_KILL_S: Final = 4.0
-_BACK_WITHIN_S: Final = 15.0
 
 _SETTINGS: Final[dict[str, Any]] = {
     "http_api": {"key": _API_KEY},
@@ -105,7 +103,6 @@ class SdkSubscriber(centrifuge.ClientEventHandler, centrifuge.SubscriptionEventH
         self.reading.took(ctx.pub.offset, ctx.pub.data)
 
 
-@pytest.mark.timeout(120)
 async def test_a_killed_node_costs_no_subscriber_an_acknowledged_publication(
     tmp_path: Path,
 ) -> None:
@@ -134,7 +131,6 @@ async def test_a_killed_node_costs_no_subscriber_an_acknowledged_publication(
         ledger, readings = publisher.ledger, [client.reading for client in clients]
         await eventually(
             lambda: all(map(ledger.is_up_to_date, readings)),
-            within_s=_BACK_WITHIN_S,
             what="all are back",
         )
         assert not [client.failure for client in light if client.failure]

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+NEVER_S: Final = 60.0
+"""The deadline of whatever a test waits for: long enough that it only means "never".
+
+A test that waits less says something of the machine, and of what runs beside it. How soon something
+has to happen is said by a timeout of the product that the test sets.
+"""
+
 
 async def eventually(
-    condition: Callable[[], object], *, within_s: float = 10.0, what: str = ""
+    condition: Callable[[], object], *, within_s: float = NEVER_S, what: str = ""
 ) -> float:
     """Return after how many seconds `condition()` became true.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import aiohttp
 import psutil
 
+from tests.support.conditions import NEVER_S
 from tests.support.node_process import NODE
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class DevCluster:
                 process_group=0,
             )
 
-    async def start(self, *, within_s: float = 15.0) -> Self:
+    async def start(self, *, within_s: float = NEVER_S) -> Self:
         """Start the process and return when its banner is there."""
         started = time.monotonic()
         self.launch()
@@ -118,7 +119,7 @@ class DevCluster:
         assert self.process is not None
         self.process.send_signal(number)
 
-    async def ended(self, *, within_s: float = 15.0) -> int:
+    async def ended(self, *, within_s: float = NEVER_S) -> int:
         """Wait for the supervisor's end and return its exit status."""
         deadline = time.monotonic() + within_s
         while self.is_running:

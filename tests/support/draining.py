@@ -15,6 +15,7 @@ import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from realtime_node.admission.admit import Refusal
+from tests.support.conditions import NEVER_S
 from tests.support.node_process import free_port
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Crowd:
         for start in range(0, count, at_once):
             ready = [asyncio.Event() for _ in range(min(at_once, count - start))]
             self._tasks += [asyncio.create_task(self._live(url, event)) for event in ready]
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(NEVER_S):
                 await asyncio.gather(*(event.wait() for event in ready))
 
     def times(self, url: str = "", *, code: int = 0) -> list[float]:

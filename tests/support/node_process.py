@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 
+from tests.support.conditions import NEVER_S
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -101,7 +103,7 @@ class NodeProcess:
         assert self._process is not None, f"{self.name} was not started"
         return self._process.pid
 
-    async def start(self, *, within_s: float = 15.0) -> Self:
+    async def start(self, *, within_s: float = NEVER_S) -> Self:
         """Start the process and return when it is ready to serve.
 
         Raises:
@@ -162,7 +164,7 @@ class NodeProcess:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
-    async def stop(self, *, within_s: float = 10.0) -> int:
+    async def stop(self, *, within_s: float = NEVER_S) -> int:
         """Ask the process to end, end it by force when it does not, and return its exit status."""
         assert self._process is not None, f"{self.name} was not started"
         if self.is_running:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Self
 
+from tests.support.conditions import NEVER_S
+
 
 class OperatorProcess:
     """One replica."""
@@ -45,7 +47,7 @@ class OperatorProcess:
         """What it has written so far."""
         return self._log.read_text(encoding="utf-8")
 
-    async def stop(self, *, within_s: float = 20.0) -> int:
+    async def stop(self, *, within_s: float = NEVER_S) -> int:
         """Ask it to end (SIGTERM); return its exit status."""
         if self.process.returncode is None:
             self.process.terminate()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from redis.asyncio import Redis
 
 from realtime_node.cluster.on_redis.script import ALL_SCRIPTS
+from tests.support.conditions import NEVER_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -20,7 +21,7 @@ _LINE: Final = re.compile(
 )
 _SCRIPTS: Final = {script.sha.decode(): script.name for script in ALL_SCRIPTS}
 _LINE_LIMIT: Final = 4 * 1024 * 1024
-_CONNECT_WITHIN_S: Final = 5.0
+_CONNECT_WITHIN_S: Final = NEVER_S
 
 
 class Monitor:
@@ -33,7 +34,9 @@ class Monitor:
         """What Redis sent to tell this, which is in its own counters too."""
         self._counted = asyncio.Event()
 
-    async def saw(self, condition: Callable[[Counter[str]], bool], *, within_s: float) -> None:
+    async def saw(
+        self, condition: Callable[[Counter[str]], bool], *, within_s: float = NEVER_S
+    ) -> None:
         """Wait until what was counted fulfils a condition; raises `TimeoutError`."""
         async with asyncio.timeout(within_s):
             while not condition(self.commands):

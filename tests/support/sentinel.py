@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Self
 from redis import Redis
 from redis.exceptions import RedisError
 
+from tests.support.conditions import NEVER_S
 from tests.support.node_process import free_port
 from tests.support.redis_server import Program, RedisServer
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-_WITHIN_S = 15.0
+_WITHIN_S = NEVER_S
 NAME = "test-primary"
 
 

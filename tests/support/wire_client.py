@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 import msgspec
 
+from tests.support.conditions import NEVER_S
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -92,7 +94,7 @@ class WireClient:
         with contextlib.suppress(ConnectionError):
             await self._socket.send_bytes(data)
 
-    async def next(self, *, within_s: float = 5.0) -> dict[str, Any]:
+    async def next(self, *, within_s: float = NEVER_S) -> dict[str, Any]:
         """Take the next message.
 
         Raises:
@@ -101,7 +103,7 @@ class WireClient:
         assert await self.has(1, within_s=within_s), f"no message within {within_s} s"
         return self.inbox.popleft()
 
-    async def has(self, count: int, *, within_s: float = 5.0) -> bool:
+    async def has(self, count: int, *, within_s: float = NEVER_S) -> bool:
         """Return whether `count` messages wait in `inbox`, at the latest in `within_s` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
@@ -110,7 +112,9 @@ class WireClient:
                     await self._arrived.wait()
         return len(self.inbox) >= count
 
-    async def call(self, command: Mapping[str, Any], *, within_s: float = 5.0) -> dict[str, Any]:
+    async def call(
+        self, command: Mapping[str, Any], *, within_s: float = NEVER_S
+    ) -> dict[str, Any]:
         """Send one command and take its reply; what came before it stays in `inbox`.
 
         If the connection ends instead, its end is returned and stays in `inbox` too.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -345,3 +346,14 @@ DELIBERATE: Final[list[Deliberate]] = [
         )
     ],
 ]
+
+
+def silences(conversation: str) -> set[tuple[int, str]]:
+    """The steps, from 1, and connections that hear nothing from our node, but did when recorded."""
+    place = re.compile(r"/received/([^/*]+)")
+    return {
+        (int(row.step), found[1])
+        for row in DELIBERATE
+        if row.conversation == conversation and row.ours is ABSENT
+        if (found := place.fullmatch(row.where))
+    }

@@ -14,6 +14,7 @@ from realtime_node.cluster.on_redis.backplane import RedisBackplane
 from realtime_node.cluster.on_redis.instruments import NoInstruments
 from realtime_node.cluster.on_redis.keys import Keys, NodeKeys
 from realtime_node.cluster.on_redis.parts import Parts
+from tests.support.conditions import NEVER_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -120,7 +121,7 @@ async def fence(cluster: RedisCluster, redis: Redis, node_id: str) -> None:
 async def wait_until_buried(cluster: RedisCluster, redis: Redis, node_id: str) -> None:
     """Wait until janitors have taken a node away."""
     keys = keys_of(cluster)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(NEVER_S):
         for partition in range(keys.partitions):
             while await redis.exists(keys.node(partition, node_id).inbox):
                 await asyncio.sleep(0.02)

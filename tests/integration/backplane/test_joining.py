@@ -13,7 +13,7 @@ from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import StreamPosition
 from tests.integration.backplane.helpers import client, keys_of, parts_of
 from tests.support.backplanes import HISTORY, Node, RedisCluster, text
-from tests.support.conditions import eventually
+from tests.support.conditions import NEVER_S, eventually
 from tests.support.reply_cutter import ReplyCutter
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ async def test_a_subscribe_that_nobody_waits_for_leaves_no_interest(
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await eventually(lambda: not parts_of(a).joining._rides)
-    async with client(own_server.url) as redis, asyncio.timeout(10):
+    async with client(own_server.url) as redis, asyncio.timeout(NEVER_S):
         while await redis.exists(keys_of(own_cluster).channel("news").interest):
             await asyncio.sleep(0.01)
 

@@ -11,7 +11,7 @@ from realtime_node.cluster.backplane import WITHOUT_HISTORY
 from realtime_node.errors import BackplaneUnavailableError, UnrecoverablePositionError
 from tests.integration.backplane.helpers import Counting, client, cut_connections, keys_of
 from tests.support.backplanes import HISTORY, Node, RedisCluster
-from tests.support.conditions import eventually
+from tests.support.conditions import NEVER_S, eventually
 from tests.support.forwarder import Forwarder
 from tests.support.redis_server import RedisServer
 
@@ -50,7 +50,7 @@ async def _promote(failover: Forwarder, replica: RedisServer) -> None:
 
 
 async def _in_sync(replica: RedisServer, key: bytes, value: bytes) -> None:
-    async with client(replica.url) as redis, asyncio.timeout(10):
+    async with client(replica.url) as redis, asyncio.timeout(NEVER_S):
         while await redis.hget(key, "last") != value:
             await asyncio.sleep(0.01)
 
@@ -188,7 +188,7 @@ async def test_partitions_lose_apart(own_server: RedisServer) -> None:
 
 
 async def _publish_until_acknowledged(node: Node, channel: str, data: str) -> Published:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(NEVER_S):
         while True:
             try:
                 return await node.publish(channel, data)

@@ -15,7 +15,7 @@ from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import ClientInfo
 from tests.integration.backplane.helpers import beside, client, cut_connections, keys_of, parts_of
 from tests.support.backplanes import HISTORY, Node, RedisCluster
-from tests.support.conditions import eventually
+from tests.support.conditions import NEVER_S, eventually
 from tests.support.redis_server import RedisServer
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ async def test_a_release_during_an_outage_is_made_good(
     with pytest.raises(BackplaneUnavailableError):
         await a.publish("news", "x")
     await asyncio.to_thread(own_server.start)
-    async with client(own_server.url) as redis, asyncio.timeout(10):
+    async with client(own_server.url) as redis, asyncio.timeout(NEVER_S):
         assert await redis.exists(interest)
         while await redis.exists(interest):
             await asyncio.sleep(0.01)
@@ -309,7 +309,7 @@ async def test_a_subscribe_whose_answer_was_lost_leaves_no_interest(
     finally:
         os.kill(own_server.pid, signal.SIGCONT)
     await eventually(a.backplane.is_available)
-    async with client(own_server.url) as redis, asyncio.timeout(10):
+    async with client(own_server.url) as redis, asyncio.timeout(NEVER_S):
         while await redis.exists(interest):
             await asyncio.sleep(0.01)
     # Nothing keeps a later subscribe from being right.

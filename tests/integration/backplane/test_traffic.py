@@ -31,7 +31,7 @@ async def _idle_traffic(server: RedisServer) -> _Traffic:
     async with client(server.url) as redis, monitored(server.url) as monitor:
 
         async def heartbeats(count: int) -> None:
-            await monitor.saw(lambda seen: seen["heartbeat"] >= count, within_s=20)
+            await monitor.saw(lambda seen: seen["heartbeat"] >= count)
 
         # What follows joining and subscribing is over by then.
         await heartbeats(4)

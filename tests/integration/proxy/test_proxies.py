@@ -15,7 +15,7 @@ from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.proxy.conftest import API_KEY, StartNode
-from tests.support.conditions import eventually
+from tests.support.conditions import NEVER_S, eventually
 from tests.support.wire_client import WireClient
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ async def test_headers_go_where_they_are_named(team: TeamServer, start_node: Sta
     assert "x-other" not in connect
 
 
+@pytest.mark.measures_time
 async def test_a_dead_backend_is_a_temporary_error_and_then_an_open_circuit(
     team: TeamServer, start_node: StartNode
 ) -> None:
@@ -121,7 +122,7 @@ async def test_a_dead_backend_is_a_temporary_error_and_then_an_open_circuit(
     assert (await _connect(node))["error"] == INTERNAL
     assert time.monotonic() - started < 0.5
     async with team:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + NEVER_S
         while "error" in await _connect(node):
             assert time.monotonic() < deadline, "the circuit did not close"
             await asyncio.sleep(0.05)
@@ -139,7 +140,7 @@ async def test_an_sdk_gets_in_when_the_backend_comes_back(
     await eventually(lambda: len(team.asked("/connect")) >= 2, what="two tries")
     team.answers["/connect"] = {"result": {"user": "ann"}}
     await connecting
-    await client.ready(timeout=10)
+    await client.ready(timeout=NEVER_S)
     connection = client._conn
     await client.disconnect()
     await connection.wait_closed()
@@ -164,7 +165,7 @@ async def test_a_hostile_answer_costs_one_client_a_temporary_error(
     assert [reply["error"] for reply in replies] == [INTERNAL] * 20
     assert node.resident_bytes() - before < 32 * 1024 * 1024
     team.answers["/connect"] = {"result": {"user": "ann"}}
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + NEVER_S
     while "error" in await _connect(node):
         assert time.monotonic() < deadline, "the node did not recover"
         await asyncio.sleep(0.05)
@@ -182,7 +183,7 @@ async def test_a_connection_is_refreshed_by_the_node(
         assert "expires" not in reply["connect"]
         await eventually(lambda: team.asked("/refresh"), what="a refresh")
         team.answers["/refresh"] = {"result": {"expired": True}}
-        assert (await client.next(within_s=10))["close"]["code"] == 3005
+        assert (await client.next())["close"]["code"] == 3005
     assert len(team.asked("/refresh")) == 2
 
 

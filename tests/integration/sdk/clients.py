@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import centrifuge
 
-from tests.support.conditions import eventually
+from tests.support.conditions import NEVER_S, eventually
 from tests.support.prerequisites import require
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def heard(client: SdkClient, channel: str) -> list[Any]:
 
 
 async def hears(
-    client: SdkClient, channel: str, data: list[Any], *, within_s: float = 10.0
+    client: SdkClient, channel: str, data: list[Any], *, within_s: float = NEVER_S
 ) -> None:
     """Wait until the client got as many publications, and assert that they are exactly these."""
     with contextlib.suppress(AssertionError):
@@ -272,7 +272,7 @@ class JavaScriptSdk:
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(NEVER_S):
                 await self._process.wait()
         except TimeoutError:
             self._process.kill()
@@ -285,7 +285,7 @@ class JavaScriptSdk:
         assert self._process.stdin is not None
         line = json.dumps({"id": number, "call": call, **options})
         self._process.stdin.write(line.encode() + b"\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(NEVER_S):
             return await self._calls[number]
 
     async def _read(self) -> None:

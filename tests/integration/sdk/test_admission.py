@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from tests.support.conditions import NEVER_S
 from tests.support.node_process import NodeProcess
 from tests.support.raw_websocket import RawWebSocket
 from tests.support.tokens import SECRET, token
@@ -37,11 +38,11 @@ async def test_a_refused_sdk_comes_back_and_is_let_in(
         client = await new_client()
         with RawWebSocket(node.port):
             connecting = asyncio.create_task(client.connect(node.websocket_url, token(sub="ann")))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(NEVER_S):
                 while (await _status(node))["refused_total"] < 2:
                     await asyncio.sleep(0.02)
             assert not connecting.done()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(NEVER_S):
             await connecting
 
 

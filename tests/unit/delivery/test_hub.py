@@ -19,6 +19,7 @@ from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.protocol.messages import StreamPosition
 from realtime_node.telemetry.metrics import Metrics, total
+from tests.support.conditions import NEVER_S
 from tests.support.fakes import FakeClock, FakeSlowClients, entry, framer_of, join_entry, settle
 from tests.unit.delivery.listeners import Listener
 
@@ -237,7 +238,7 @@ async def test_reader_goes_on_when_the_full_channel_is_deserted(
     reader = asyncio.create_task(watched.hub.receive([entry("a", n) for n in range(1000)]))
     await asyncio.sleep(0)
     listener.leave()
-    await asyncio.wait_for(reader, 5)
+    await asyncio.wait_for(reader, NEVER_S)
     assert watched.hub.backlog == 0
 
 

@@ -30,6 +30,7 @@ from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.protocol.messages import StreamPosition
 from realtime_node.telemetry.metrics import Metrics
 from tests.support.fakes import FakeSlowClients, entry, framer_of, plain_flow
+from tests.support.selection import examples
 from tests.unit.delivery.listeners import Listener
 
 CLIENTS = 4
@@ -386,5 +387,7 @@ class JoiningModel(RuleBasedStateMachine):
 
 TestJoiningModel = JoiningModel.TestCase
 TestJoiningModel.settings = settings(
-    max_examples=300, stateful_step_count=40, deadline=None, suppress_health_check=[*HealthCheck]
+    max_examples=examples(300),
+    stateful_step_count=40,
+    suppress_health_check=[*HealthCheck],
 )

@@ -18,6 +18,7 @@ from realtime_node.delivery.outbound import Outbound, Pressure
 from realtime_node.delivery.policies import Reason
 from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
 from tests.support.fakes import FakeSlowClients, FakeTransport, framer_of, payload_of
+from tests.support.selection import examples
 
 HIGH_WATER = 60
 CLIENT_BYTES = 600
@@ -208,5 +209,7 @@ def _held(backlog: Backlog) -> list[Shared]:
 
 TestSlowModel = SlowModel.TestCase
 TestSlowModel.settings = settings(
-    max_examples=200, stateful_step_count=60, deadline=None, suppress_health_check=[*HealthCheck]
+    max_examples=examples(200),
+    stateful_step_count=60,
+    suppress_health_check=[*HealthCheck],
 )

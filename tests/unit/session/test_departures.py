@@ -13,6 +13,7 @@ from realtime_node.protocol.messages import ClientInfo
 from realtime_node.session import chore as chore_module
 from realtime_node.session.chore import CONCURRENCY
 from realtime_node.session.departures import Departure, Departures
+from tests.support.conditions import NEVER_S
 from tests.support.fakes import FakeBackplane, FakeClock, FakePresence, settle
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ async def test_close_stops_working(watched: Watched) -> None:
     watched.presence.failing["remove"] = DOWN
     watched.leaves()
     await settle()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(NEVER_S):
         await watched.departures.close()
     asked = len(watched.presence.calls)
     await settle(50)
