@@ -1,10 +1,10 @@
 """Whatever is sent to a node, it answers with what is documented and goes on serving the others.
 
-A real node gets, in a whole run, more than ten thousand inputs that no SDK sends: bytes that are no HTTP, frames
-against the rules of WebSocket, text that is no JSON, commands that are cut off, too large, nested
-too deeply, of wrong types or out of order, and the like for the HTTP API. Each has to end in an
-error reply or a close code of the protocol. After each kind of input a fresh client is served, a
-client that was there all along is still there, and the node's memory is what it was.
+A real node gets, in a whole run, more than ten thousand inputs that no SDK sends: bytes that are no
+HTTP, frames against the rules of WebSocket, text that is no JSON, commands that are cut off, too
+large, nested too deeply, of wrong types or out of order, and the like for the HTTP API. Each has to
+end in an error reply or a close code of the protocol. After each kind of input a fresh client is
+served, a client that was there all along is still there, and the node's memory is what it was.
 """
 
 from __future__ import annotations

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import secrets
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -65,7 +67,10 @@ class DevCluster:
     ) -> None:
         """Prepare a cluster on a port that the kernel chooses; output goes into `directory`."""
         self._command = (NODE, "dev", "--port", "0", *arguments)
-        self._environ = {**os.environ, "TMPDIR": str(directory), **(environ or {})}
+        # A short way to it, since a socket's path may have no more than 107 characters.
+        self._short = Path(tempfile.gettempdir()) / f"rt-dev-{secrets.token_hex(4)}"
+        self._short.symlink_to(directory)
+        self._environ = {**os.environ, "TMPDIR": str(self._short), **(environ or {})}
         self._out = directory / "dev.out"
         self._err = directory / "dev.err"
         self.started_in_s = 0.0
@@ -126,6 +131,7 @@ class DevCluster:
             assert time.monotonic() < deadline, f"not ended in {within_s} s:\n{self.log()}"
             await asyncio.sleep(0.01)
         assert self.process is not None
+        self._short.unlink(missing_ok=True)
         return self.process.wait()
 
     async def api(self, method: str, *, node: int = 0, **arguments: Any) -> dict[str, Any]:
