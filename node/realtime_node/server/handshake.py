@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -17,6 +18,15 @@ from websockets.exceptions import InvalidHeader
 
 from realtime_node.protocol.deflate import UNCOMPRESSED, Wire, agree
 
+PROTOBUF: Final = "centrifuge-protobuf"
+"""The subprotocol of SDKs that speak Protobuf, which is not implemented."""
+
+_PROTOBUF_REFUSAL: Final = (
+    "this node speaks JSON, and the client asked for Protobuf: use an SDK that speaks JSON"
+    " (JavaScript, Python or Go), as docs/clients.md says"
+)
+_FORMAT_PARAMETERS: Final = ("format", "cf_protocol")
+"""Query parameters that choose the encoding of clients that name no subprotocol."""
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES: Final = 16
 
@@ -44,30 +54,18 @@ def negotiate(
     subprotocols: Sequence[str],
     allowed_origins: Sequence[str],
     extension_offers: str = "",
+    query: Mapping[str, str] = MappingProxyType({}),
 ) -> Accepted | Refused:
     """Decide an upgrade; `headers` has to ignore case, as HTTP's names do.
 
     `subprotocols` are those we speak, the preferred one first; a client that names none gets that
-    one, unconfirmed, as the protocol allows. `extension_offers` are all lines of
+    one, unconfirmed, as the protocol allows. A client that asks for Protobuf and nothing else is
+    refused: after an upgrade it would understand no message. `extension_offers` are all lines of
     `Sec-WebSocket-Extensions`, joined by commas; none, and there is no extension.
     """
-    if not (
-        _has_token(headers, "Upgrade", "websocket") and _has_token(headers, "Connection", "upgrade")
-    ):
-        return Refused(HTTPStatus.BAD_REQUEST, "this is a WebSocket endpoint")
-    if headers.get("Sec-WebSocket-Version") != "13":
-        return Refused(HTTPStatus.UPGRADE_REQUIRED, "Sec-WebSocket-Version has to be 13")
-    key = headers.get("Sec-WebSocket-Key", "")
-    if not _is_key(key):
-        return Refused(HTTPStatus.BAD_REQUEST, "Sec-WebSocket-Key is not 16 bytes in base64")
-    origin = headers.get("Origin")
-    if origin is not None and not is_allowed_origin(
-        origin, headers.get("Host", ""), allowed_origins
-    ):
-        return Refused(
-            HTTPStatus.FORBIDDEN,
-            f"origin {origin!a} is not among client.allowed_origins",
-        )
+    refusal = _fault(headers) or _foreign_origin(headers, allowed_origins)
+    if refusal is not None:
+        return refusal
     try:
         agreement = agree(extension_offers)
     except InvalidHeader:
@@ -75,6 +73,9 @@ def negotiate(
         return Refused(HTTPStatus.BAD_REQUEST, "Sec-WebSocket-Extensions is malformed")
     offered = [name.strip() for name in headers.get("Sec-WebSocket-Protocol", "").split(",")]
     chosen = next((name for name in subprotocols if name in offered), "")
+    if not chosen and (PROTOBUF in offered or _asks_for_protobuf(query)):
+        return Refused(HTTPStatus.BAD_REQUEST, _PROTOBUF_REFUSAL)
+    key = headers["Sec-WebSocket-Key"]
     accept = base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest())
     lines = [
         b"HTTP/1.1 101 Switching Protocols",
@@ -91,6 +92,33 @@ def negotiate(
         subprotocol=chosen or subprotocols[0],
         wire=UNCOMPRESSED if agreement is None else agreement.wire,
     )
+
+
+def _fault(headers: Mapping[str, str]) -> Refused | None:
+    """Return the refusal of what is no opening handshake of WebSocket 13."""
+    if not (
+        _has_token(headers, "Upgrade", "websocket") and _has_token(headers, "Connection", "upgrade")
+    ):
+        return Refused(HTTPStatus.BAD_REQUEST, "this is a WebSocket endpoint")
+    if headers.get("Sec-WebSocket-Version") != "13":
+        return Refused(HTTPStatus.UPGRADE_REQUIRED, "Sec-WebSocket-Version has to be 13")
+    key = headers.get("Sec-WebSocket-Key", "")
+    if not _is_key(key):
+        return Refused(HTTPStatus.BAD_REQUEST, "Sec-WebSocket-Key is not 16 bytes in base64")
+    return None
+
+
+def _foreign_origin(headers: Mapping[str, str], allowed_origins: Sequence[str]) -> Refused | None:
+    """Return the refusal of a page that may not connect."""
+    origin = headers.get("Origin")
+    if origin is not None and not is_allowed_origin(
+        origin, headers.get("Host", ""), allowed_origins
+    ):
+        return Refused(
+            HTTPStatus.FORBIDDEN,
+            f"origin {origin!a} is not among client.allowed_origins",
+        )
+    return None
 
 
 def is_allowed_origin(origin: str, host: str, allowed: Sequence[str]) -> bool:
@@ -110,6 +138,10 @@ def _host_of(origin: str) -> str:
 def _matches(origin: str, pattern: str) -> bool:
     """Whether a pattern means an origin; `*` stands for any part of it and nothing else does."""
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), origin) is not None
+
+
+def _asks_for_protobuf(query: Mapping[str, str]) -> bool:
+    return any(query.get(name) == "protobuf" for name in _FORMAT_PARAMETERS)
 
 
 def _has_token(headers: Mapping[str, str], name: str, token: str) -> bool:

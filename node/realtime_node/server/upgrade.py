@@ -99,6 +99,7 @@ class WebSocketEndpoint:
             subprotocols=(self._services.codec.subprotocol,),
             allowed_origins=self.terms.allowed_origins,
             extension_offers=", ".join(offers),
+            query=request.query,
         )
         transport = request.transport
         if isinstance(answer, Refused):

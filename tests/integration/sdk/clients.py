@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Event = dict[str, Any]
 
-_JS = Path(__file__).parents[2] / "js"
+JS_DIRECTORY = Path(__file__).parents[2] / "js"
 
 
 class CallError(Exception):
@@ -214,10 +214,10 @@ class JavaScriptSdk:
     async def start(cls) -> Self:
         """Start the process. Skips the test where Node.js or the SDK is missing."""
         node = require("node", "apt-get install nodejs npm")
-        require((_JS / "node_modules" / "centrifuge").is_dir(), "make setup")
+        require((JS_DIRECTORY / "node_modules" / "centrifuge").is_dir(), "make setup")
         process = await asyncio.create_subprocess_exec(
             node,
-            str(_JS / "client.mjs"),
+            str(JS_DIRECTORY / "client.mjs"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )

@@ -28,6 +28,7 @@ def ask(
     allowed: tuple[str, ...] = (),
     subprotocols: tuple[str, ...] = ("centrifuge-json",),
     offers: str = "",
+    query: dict[str, str] | None = None,
 ) -> Accepted | Refused:
     """Negotiate the RFC's request with some headers changed, or removed (None)."""
     headers: CIMultiDict[str] = CIMultiDict(RFC)
@@ -36,7 +37,11 @@ def ask(
         if value is not None:
             headers[name] = value
     return negotiate(
-        headers, subprotocols=subprotocols, allowed_origins=allowed, extension_offers=offers
+        headers,
+        subprotocols=subprotocols,
+        allowed_origins=allowed,
+        extension_offers=offers,
+        query=query or {},
     )
 
 
@@ -176,6 +181,35 @@ def test_subprotocol_is_the_preferred_one_of_those_offered(
     header = f"\r\nSec-WebSocket-Protocol: {chosen}\r\n".encode()
     assert (header in answer.response) is confirmed
     assert (b"Sec-WebSocket-Protocol" in answer.response) is confirmed
+
+
+@pytest.mark.parametrize(
+    ("offered", "query"),
+    [
+        ("centrifuge-protobuf", {}),
+        ("other, centrifuge-protobuf", {}),
+        (None, {"format": "protobuf"}),
+        (None, {"cf_protocol": "protobuf"}),
+    ],
+)
+def test_protobuf_is_refused_with_what_to_do(offered: str | None, query: dict[str, str]) -> None:
+    """A client that speaks Protobuf alone learns so from the handshake, not from a close code."""
+    answer = ask({"Sec-WebSocket-Protocol": offered}, query=query)
+    assert isinstance(answer, Refused)
+    assert answer.status == HTTPStatus.BAD_REQUEST
+    assert "use an SDK that speaks JSON" in answer.reason
+
+
+@pytest.mark.parametrize(
+    ("offered", "query"),
+    [
+        ("centrifuge-protobuf, centrifuge-json", {"format": "protobuf"}),
+        (None, {"format": "json", "cf_protocol": "json"}),
+    ],
+)
+def test_who_also_speaks_json_is_upgraded(offered: str | None, query: dict[str, str]) -> None:
+    """An offer of JSON wins over whatever else is offered."""
+    assert isinstance(ask({"Sec-WebSocket-Protocol": offered}, query=query), Accepted)
 
 
 # --- extensions -------------------------------------------------------------------------------
