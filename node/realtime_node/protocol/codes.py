@@ -77,3 +77,19 @@ UNRECOVERABLE_POSITION: Final = ErrorCode(112, "unrecoverable position")
 UNSUBSCRIBED_BY_SERVER: Final = UnsubscribeCode(2000, "server unsubscribe")
 UNSUBSCRIBED_INSUFFICIENT_STATE: Final = UnsubscribeCode(2500, "insufficient state")
 UNSUBSCRIBED_EXPIRED: Final = UnsubscribeCode(2501, "expired")
+
+
+KNOWN: Final = frozenset(
+    row.code
+    for row in tuple(globals().values())
+    if isinstance(row, CloseCode | ErrorCode | UnsubscribeCode)
+) | {ABNORMAL}
+"""Every code of this module. Backends may answer with codes of their own, any number of them."""
+
+
+def label_of(code: int) -> str:
+    """Return a code as the label of a metric: itself if this module has it, else `other`.
+
+    A label that a backend chooses would grow the metrics without bound.
+    """
+    return str(code) if code in KNOWN else "other"

@@ -30,8 +30,9 @@ MAX_REASON_BYTES: Final = 123
 async def subscribe(cluster: Cluster, request: SubscribeRequest) -> EmptyResult:
     """Subscribe a user's connections from the server's side, and those to come if that is kept.
 
-    Raises `ReplyError` 106 if as many are kept as may be.
+    Raises `ReplyError` 106 if as many are kept as may be, and 107 for a request that names nobody.
     """
+    _demand_somebody(request)
     cluster.rules.rule(request.channel)
     wish = SubscribeUser(
         user=request.user,
@@ -46,6 +47,17 @@ async def subscribe(cluster: Cluster, request: SubscribeRequest) -> EmptyResult:
     await _keep(cluster, wish)
     await cluster.backplane.control(wish)
     return EmptyResult()
+
+
+def _demand_somebody(request: SubscribeRequest | UnsubscribeRequest | DisconnectRequest) -> None:
+    """Raise `ReplyError` 107 for a request that names neither a user nor a client nor a session.
+
+    The empty user is that of all anonymous clients: one forgotten field would mean every one of
+    them, at once and outside of the reconnect budget.
+    """
+    if not (request.user or request.client or request.session):
+        message = "bad request: user is required; for anonymous clients, client or session"
+        raise ReplyError(codes.BAD_COMMAND.code, message)
 
 
 async def _keep(cluster: Cluster, wish: SubscribeUser) -> None:
@@ -67,7 +79,11 @@ async def _keep(cluster: Cluster, wish: SubscribeUser) -> None:
 
 
 async def unsubscribe(cluster: Cluster, request: UnsubscribeRequest) -> EmptyResult:
-    """End subscriptions of a user's connections; without a channel, all of them."""
+    """End subscriptions of a user's connections; without a channel, all of them.
+
+    Raises `ReplyError` 107 for a request that names nobody.
+    """
+    _demand_somebody(request)
     if request.channel:
         cluster.rules.rule(request.channel)
     # What the team's backend allowed is over: it is asked when the client subscribes again.
@@ -92,7 +108,11 @@ async def unsubscribe(cluster: Cluster, request: UnsubscribeRequest) -> EmptyRes
 
 
 async def disconnect(cluster: Cluster, request: DisconnectRequest) -> EmptyResult:
-    """Close a user's connections."""
+    """Close a user's connections.
+
+    Raises `ReplyError` 107 for a request that names nobody, and for a reason that is too long.
+    """
+    _demand_somebody(request)
     close = request.disconnect
     code, reason = (close.code, close.reason) if close else codes.FORCE_DISCONNECT
     if len(reason.encode()) > MAX_REASON_BYTES:

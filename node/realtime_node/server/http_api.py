@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import web
 
 from realtime_node.errors import BackplaneError, ReplyError
+from realtime_node.protocol import codes
 from realtime_node.server.api_batch import batch
 from realtime_node.server.api_cluster import Cluster
 from realtime_node.server.api_messages import BatchRequest
@@ -96,7 +97,8 @@ class HttpApi:
         return self.key.is_given_by(given)
 
     def _count(self, method: str, code: int, started: float) -> None:
-        self._metrics.requests.labels(method, code).inc()
+        error = codes.label_of(code) if code else "0"
+        self._metrics.requests.labels(method, error).inc()
         self._metrics.seconds.observe(perf_counter() - started)
 
 

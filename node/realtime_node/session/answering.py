@@ -43,7 +43,7 @@ async def answer(session: Session, command: Command) -> None:
         return
     if session.state in (State.OPENED, State.REFUSED):
         session.state = TRANSITIONS[session.state, Event.REFUSE]
-    metrics.errors.labels(body.code).inc()
+    metrics.errors.labels(codes.label_of(body.code)).inc()
     session.send_reply(Reply(id=command.id, error=body))
 
 

@@ -52,6 +52,8 @@ class SessionRegistry:
         self._wheel: TimerWheel[Session] = TimerWheel(monotonic())
         self._turned_at = monotonic()
         self._has_waited = False
+        self.num_subscriptions = 0
+        """Subscriptions of all clients; sessions count theirs here, so that nobody has to walk."""
         self._task: asyncio.Task[None] | None = None
 
     # --- Counts --------------------------------------------------------------------------------
@@ -65,11 +67,6 @@ class SessionRegistry:
     def num_users(self) -> int:
         """Different users among them; all anonymous ones are one."""
         return len(self._by_user)
-
-    @property
-    def num_subscriptions(self) -> int:
-        """Subscriptions of all clients."""
-        return sum(len(session.subscriptions) for session in self._by_client.values())
 
     def connections_of(self, user: str) -> int:
         """Connections of one user on this node."""
@@ -219,12 +216,11 @@ class SessionRegistry:
     def _meant(
         self, control: DisconnectUser | UnsubscribeUser | SubscribeUser
     ) -> Iterable[Session]:
-        if control.session:
-            # A session says whose it is: a user is checked only where one is named.
-            held = self._by_session.get(control.session)
-            sessions = {held} if held and control.user in ("", held.user) else set()
-        else:
-            sessions = self._by_user.get(control.user, set())
-        if control.client:
-            return [session for session in sessions if session.client_id == control.client]
-        return list(sessions)
+        if not control.session and not control.client:
+            return list(self._by_user.get(control.user, ()))
+        # A session or a client says whose it is: a user is checked only where one is named.
+        by_session, by_client = control.session, control.client
+        meant = self._by_session.get(by_session) if by_session else self._by_client.get(by_client)
+        if meant is None or control.user not in ("", meant.user):
+            return ()
+        return (meant,) if by_client in ("", meant.client_id) else ()

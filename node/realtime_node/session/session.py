@@ -244,7 +244,7 @@ class Session:
         """
         if self.state is State.CLOSED:
             return
-        self.services.metrics.disconnects.labels(close.code).inc()
+        self.services.metrics.disconnects.labels(codes.label_of(close.code)).inc()
         try:
             self.ended(ending or ending_of(close))
         finally:
@@ -322,6 +322,17 @@ class Session:
             chan_info=UNSET if held is None else held.chan_info,
         )
 
+    def hold_subscription(self, channel: str, subscription: Subscription) -> None:
+        """Have a subscription from now on, one that is being made as well."""
+        assert channel not in self.subscriptions
+        self.subscriptions[channel] = subscription
+        self.services.registry.num_subscriptions += 1
+
+    def release_subscription(self, channel: str) -> Subscription:
+        """Have a subscription no longer, and return it."""
+        self.services.registry.num_subscriptions -= 1
+        return self.subscriptions.pop(channel)
+
     def end_subscription(self, channel: str, unsubscribe: UnsubscribeCode) -> None:
         """Take a subscription away and tell the client why."""
         if channel not in self.subscriptions:
@@ -344,7 +355,7 @@ class Session:
     def forget(self, channel: str, ending: Ending = Ending.GOODBYE) -> None:
         """Drop a subscription, and let others know if they are to, now or after its grace."""
         info = self.info(channel)
-        held = self.subscriptions.pop(channel)
+        held = self.release_subscription(channel)
         if held.hold is not None:
             held.hold.release()
         self.services.hub.leave(channel, self)

@@ -109,7 +109,7 @@ async def open_subscription(
     except ReplyError:
         _release(subscription)
         raise
-    session.subscriptions[channel] = subscription
+    session.hold_subscription(channel, subscription)
     if session.resumption is not None:
         subscription.stay = stay_in(session, rule.options)
     joiner = services.hub.begin_join(
@@ -222,7 +222,7 @@ def _abandon(
     services = session.services
     info = session.info(channel)
     if session.subscriptions.get(channel) is subscription:
-        del session.subscriptions[channel]
+        session.release_subscription(channel)
         _release(subscription)
     services.hub.leave(channel, session)
     if was_entered:

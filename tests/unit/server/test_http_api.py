@@ -440,6 +440,7 @@ async def test_info_lists_the_nodes(api: Api) -> None:
         "num_subs": 0,
         "num_channels": 0,
         "uptime": 0,
+        "ready": True,
     }
 
 
@@ -655,8 +656,22 @@ async def test_subscriptions_are_kept_where_that_is_set() -> None:
         assert (await api.sessions.user_subscriptions("ann")).keys() == {"b"}
 
 
+@pytest.mark.parametrize("method", ["disconnect", "unsubscribe", "subscribe"])
+async def test_a_call_has_to_name_somebody(method: str) -> None:
+    """The empty user is all anonymous clients: a field that was forgotten must not mean them."""
+    async with Api(client=KEEPS) as api:
+        channel = {} if method == "disconnect" else {"channel": "a"}
+        error = (await api.call(method, **channel))["error"]
+        assert error["code"] == 107
+        assert "user is required" in error["message"]
+        assert not api.backplane.controls
+        assert await api.call(method, client="c", **channel) == {"result": {}}
+        assert await api.call(method, session="s", **channel) == {"result": {}}
+
+
 @pytest.mark.parametrize(
-    "call", [{"user": "ann", "client": "c"}, {"user": ""}, {"user": "ann", "expire_at": 1}]
+    "call",
+    [{"user": "ann", "client": "c"}, {"user": "", "client": "c"}, {"user": "ann", "expire_at": 1}],
 )
 async def test_what_is_for_one_connection_is_not_kept(call: dict[str, Any]) -> None:
     """A call for one client, about nobody, or that has expired leaves nothing behind."""

@@ -82,3 +82,29 @@ def test_who_has_no_position_leaves_no_ticket() -> None:
     offenders = Offenders()
     offenders.leave("ann", {}, (), 100)
     assert len(offenders) == 0
+
+
+def test_a_recovery_looks_at_few_tickets_of_a_crowd() -> None:
+    """Ten thousand anonymous clients are closed; none of their recoveries looks at all tickets."""
+    offenders = Offenders()
+    for number in range(offenders_module.MAX_TICKETS):
+        channel = "news" if number % 2 else "chat"
+        offenders.leave("", {channel: CountedStretch("e", 10, 20)}, (), 100)
+    CountedStretch.comparisons = 0
+    assert offenders.take("", "news", at(21), 100) == ()
+    assert CountedStretch.comparisons <= offenders_module.MAX_LOOKED_AT
+    assert offenders.take("", "none", at(15), 100) == ()
+    assert CountedStretch.comparisons <= offenders_module.MAX_LOOKED_AT
+    assert offenders.take("", "news", at(15), 100) == (100,)
+
+
+class CountedStretch(Stretch):
+    """Counts how often one is looked at."""
+
+    comparisons = 0
+
+    @property
+    def epoch(self) -> str:
+        """The epoch."""
+        CountedStretch.comparisons += 1
+        return self[0]

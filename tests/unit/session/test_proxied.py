@@ -319,6 +319,29 @@ async def test_a_call_is_the_backends_to_answer() -> None:
     assert (await client.ask(rpc={"method": "nowhere:x"}))["error"]["code"] == 104
 
 
+async def test_codes_that_the_backend_chooses_share_a_label() -> None:
+    """It may answer with any of four thousand million codes: none becomes a series of its own."""
+    node = _node()
+    node.team.answers["/connect"] = {"result": {"user": "ann"}}
+    client = await _connected(node)
+    for code in range(5000, 5100):
+        node.team.answers["/rpc"] = {"error": {"code": code, "message": "no"}}
+        assert (await client.ask(rpc={"method": "now"}))["error"]["code"] == code
+    for code in range(4100, 4200):
+        node.team.answers["/rpc"] = {"disconnect": {"code": code, "reason": "no"}}
+        client = await _connected(node)
+        await _tell(client, rpc={"method": "now"})
+        assert client.link.closes == [(code, "no")]
+    exposed = node.metrics.expose().decode().splitlines()
+    counts = [
+        line for line in exposed if line.startswith(("realtime_disconnects_", "realtime_reply_"))
+    ]
+    assert [line for line in counts if "_total" in line] == [
+        'realtime_reply_errors_total{code="other"} 100.0',
+        'realtime_disconnects_total{code="other"} 100.0',
+    ]
+
+
 async def test_binary_encoding_sends_base64() -> None:
     """With `binary_encoding` what a client sent is base64, and the request says so."""
     node = _node(binary_encoding=True)
