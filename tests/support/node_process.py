@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 
 from tests.support.conditions import NEVER_S
+from tests.support.forked import ForkedNode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,33 +49,30 @@ class NodeProcess:
         directory: Path,
         *,
         name: str = "node",
-        command: Sequence[str] = (NODE, "serve", "--config"),
+        command: Sequence[str] = (),
         ready_path: str = "/readyz",
         internal: bool = False,
     ) -> None:
         """Prepare a server whose settings and log go into `directory`.
 
-        `command` is followed by the path of the settings file; `http_server.address` and `port` are
-        added to the settings here. An internal port stays as it is set; with `internal` it is one
-        that the kernel gives.
+        `command` starts the server, followed by the path of the settings file; without one it is
+        our node, which is forked. `http_server.address` and `port` are added to the settings here.
+        An internal port stays as it is set; with `internal` it is one that the kernel gives.
         """
         self.name = name
         self.port = free_port()
         given = settings.get("http_server", {}).get("internal_port")
         self._internal_port = free_port() if internal else given
-        self._command = (*command, str(directory / f"{name}.json"))
+        self._command = command
+        self.settings_path = directory / f"{name}.json"
+        """The file that the server is told to read."""
         # No balancer stands before a test's nodes; whoever tests one sets the time it takes.
         no_wait = {} if "drain" in settings else {"REALTIME_NODE_DRAIN__PROPAGATION": "0s"}
         self._environ = {**os.environ, **no_wait}
         self._ready_url = f"{self.http_url}{ready_path}"
         self._log_path = directory / f"{name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedNode | None = None
         self.settings_path.write_text(self.file_of(settings))
-
-    @property
-    def settings_path(self) -> Path:
-        """The file that the server was told to read."""
-        return Path(self._command[-1])
 
     def file_of(self, settings: dict[str, Any]) -> str:
         """Return what the file says for such settings."""
@@ -109,16 +107,7 @@ class NodeProcess:
         Raises:
             AssertionError: it ended, or was not ready within `within_s` seconds.
         """
-        with self._log_path.open("ab") as log:
-            # A process group of its own: Ctrl-C is for the tests, which then end their servers.
-            self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond
-                self._command,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                process_group=0,
-                env=self._environ,
-            )
+        self._process = self._launch()
         deadline = time.monotonic() + within_s
         async with aiohttp.ClientSession() as session:
             while not await self._is_ready(session):
@@ -126,6 +115,21 @@ class NodeProcess:
                 assert time.monotonic() < deadline, self._failure(f"not ready in {within_s} s")
                 await asyncio.sleep(0.02)
         return self
+
+    def _launch(self) -> subprocess.Popen[bytes] | ForkedNode:
+        settings = str(self.settings_path)
+        if not self._command:
+            return ForkedNode(("serve", "--config", settings), self._environ, self._log_path)
+        with self._log_path.open("ab") as log:
+            # A process group of its own: Ctrl-C is for the tests, which then end their servers.
+            return subprocess.Popen(
+                (*self._command, settings),
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                process_group=0,
+                env=self._environ,
+            )
 
     @property
     def is_running(self) -> bool:

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from tests.integration.proxy.conftest import settings_for
 from tests.support.conditions import eventually
-from tests.support.node_process import NODE, NodeProcess
+from tests.support.node_process import NodeProcess
 from tests.support.team import TeamServer
 from tests.support.wire_client import WireClient
 
@@ -95,17 +95,14 @@ CONNECTS: list[Any] = [
 """Answers to a client that only connects."""
 
 
-_OURS = (NODE, "serve", "--config")
-
-
 async def play(
-    directory: Path, command: Sequence[str] = _OURS, ready_path: str = "/readyz"
+    directory: Path, command: Sequence[str] = (), ready_path: str = "/readyz"
 ) -> dict[str, Any]:
     """Return what the client received and what the backend was asked; `command`: another server."""
     async with TeamServer() as team:
         settings = settings_for(team, emulated_headers=["Authorization", "Cookie"])
         settings["channel"]["without_namespace"] = {"presence": True}
-        if command != _OURS:
+        if command:
             settings |= {"health": {"enabled": True}, "log": {"level": "error"}}
         server = NodeProcess(settings, directory, command=command, ready_path=ready_path)
         async with server:
