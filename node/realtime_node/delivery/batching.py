@@ -2,16 +2,15 @@
 
 Pure. Messages are encoded once when they arrive; a frame holds a run of them that goes to the same
 audience, bounded in number and in bytes, so that a burst costs one write per client and a late
-joiner can be given the run's tail. Where a newer message makes an older one of its key worthless, a
-run is bounded by what is left of it, and `newest` leaves that.
+joiner can be given the run's tail. Where a newer message makes an older one of its key worthless,
+`values` keeps the older from waiting, and `newest` leaves it out of what a joiner was kept.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from realtime_node.delivery.budget import Shared
 from realtime_node.delivery.flow import BatchRule, SlowRule
@@ -37,44 +36,48 @@ class Waiting(NamedTuple):
     """Of the inbox entry it came from."""
     key: str = ""
     """What it is a value of, among the messages of its audience, where a channel conflates."""
+    skipped: int = 0
+    """Publications right before it that came and were superseded, where a channel conflates."""
+
+
+class Line(Protocol):
+    """Messages that wait, the oldest first: a deque, or `values.Values`."""
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+
+    def __reversed__(self) -> Iterator[Waiting]:
+        """Iterate from the newest to the oldest."""
+
+    def popleft(self) -> Waiting:
+        """Remove and return the oldest."""
+
+    def appendleft(self, message: Waiting, /) -> None:
+        """Put back what was taken just before."""
+
+    def clear(self) -> None:
+        """Let go of everything."""
 
 
 Key = tuple[Audience, str]
 
 
-def take_batch(
-    waiting: deque[Waiting], rule: BatchRule, *, conflates: bool = False
-) -> list[Waiting]:
-    """Remove and return the messages of the next frame; `waiting` must not be empty.
-
-    With `conflates` older values are still in it, since they have a place in the stream; the bounds
-    hold for the newest.
-    """
+def take_batch(waiting: Line, rule: BatchRule) -> list[Waiting]:
+    """Remove and return the messages of the next frame; `waiting` must not be empty."""
     first = waiting.popleft()
     batch = [first]
     size = len(first.payload)
-    count = 1
-    sizes = {first.key: size}
-    while waiting:
-        following = waiting[0]
-        added = len(following.payload)
-        is_new = True
-        if conflates:
-            older = sizes.get(following.key)
-            is_new = older is None
-            added -= older or 0
+    while waiting and len(batch) < rule.max_messages:
+        following = waiting.popleft()
+        size += len(following.payload)
         if (
-            (is_new and count >= rule.max_messages)
-            or (size + added > rule.max_bytes and (is_new or added > 0))
+            size > rule.max_bytes
             or following.audience is not first.audience
             or following.epoch != first.epoch
         ):
+            waiting.appendleft(following)
             break
-        size += added
-        count += is_new
-        if conflates:
-            sizes[following.key] = len(following.payload)
-        batch.append(waiting.popleft())
+        batch.append(following)
     return batch
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from operator import attrgetter
 from typing import Final
@@ -19,10 +19,15 @@ from realtime_node.delivery.batching import Audience, Waiting, take_batch
 from realtime_node.delivery.fanout import Fanout
 from realtime_node.delivery.flow import PLAIN, Flow
 from realtime_node.delivery.joining import Joiner
+from realtime_node.delivery.losses import LossFanout
 from realtime_node.delivery.outbound import Pressure
 from realtime_node.delivery.subscribers import Members, Run, Send, Subscriber
+from realtime_node.delivery.values import Values
 from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
 from realtime_node.protocol.messages import StreamPosition
+
+MAX_FAILURES: Final = 3
+"""In a row; then everything that waits in the channel is dropped, instead of one frame of it."""
 
 _wire_of: Final[Callable[[Subscriber], Wire]] = attrgetter("outbound.wire")
 
@@ -34,21 +39,26 @@ class Channel:
         "_reads_compressed",
         "_snapshot",
         "congested",
+        "counted",
         "due",
         "epoch",
+        "failures",
         "fanout",
         "flow",
         "gathered_bytes",
+        "has_untold_loss",
         "is_queued",
         "join_leave_members",
         "joiners",
         "loose",
+        "losses",
         "members",
         "name",
         "next_frame_at",
         "offset",
         "revision",
         "sequence",
+        "superseded",
         "waiters",
         "waiting",
     )
@@ -64,13 +74,23 @@ class Channel:
         self.joiners: dict[Subscriber, Joiner] = {}
         self.loose: set[Subscriber] = set()
         """Members and joiners that were promised no position."""
-        self.waiting: deque[Waiting] = deque()
+        self.waiting: deque[Waiting] | Values = Values() if flow.conflates else deque()
         self.gathered_bytes = 0
+        self.counted = 0
+        """Of what waits, the messages that the hub's backlog counts."""
+        self.superseded = 0
+        """Values that left for newer ones and are not counted in the metrics yet."""
+        self.losses = 0
+        """How often messages of it were lost: a joiner from before has a hole."""
+        self.has_untold_loss = False
+        """Whether those who follow the stream are to be told of a loss before anything else."""
+        self.failures = 0
+        """How often it could not be served since it last was."""
         self.next_frame_at = 0.0
         """Before this time the interval between two frames is not over."""
         self.due: float | None = None
         """When its time comes, while it stands in the agenda."""
-        self.fanout: Fanout | None = None
+        self.fanout: Fanout | LossFanout | None = None
         self.is_queued = False
         self.offset: int | None = None
         self.epoch = ""
@@ -95,11 +115,12 @@ class Channel:
         self.loose.discard(subscriber)
         self.congested.discard(subscriber)
         subscriber.outbound.forget(self.name)
-        self.joiners.pop(subscriber, None)
-        if self.members.pop(subscriber, None) is not None:
+        was_joining = self.joiners.pop(subscriber, None) is not None
+        was_member = self.members.pop(subscriber, None) is not None
+        if was_member:
             self._changed()
-            if self.fanout is not None:
-                self.fanout.skip(subscriber)
+        if self.fanout is not None and (was_member or was_joining):
+            self.fanout.skip(subscriber)
 
     def refresh_send(self, subscriber: Subscriber) -> None:
         """Take over the `send` of a subscriber whose pressure changed."""
@@ -143,15 +164,53 @@ class Channel:
         )
 
     def gather(self, message: Waiting) -> None:
-        """Let a message wait for the next frame."""
-        self.waiting.append(message)
+        """Let a message wait for the next frame; a value takes the place of an older one."""
+        waiting = self.waiting
         self.gathered_bytes += len(message.payload)
+        if not isinstance(waiting, Values):
+            waiting.append(message)
+        elif (older := waiting.put(message)) is not None:
+            self.gathered_bytes -= len(older.payload)
+            self.superseded += 1
 
     def take(self) -> list[Waiting]:
         """Remove and return the messages of the next frame; something has to wait."""
-        batch = take_batch(self.waiting, self.flow.batch, conflates=self.flow.conflates)
+        batch = take_batch(self.waiting, self.flow.batch)
         self.gathered_bytes -= sum(len(message.payload) for message in batch)
         return batch
+
+    def put_back(self, batch: Sequence[Waiting]) -> None:
+        """Undo a `take`, right behind it."""
+        for message in reversed(batch):
+            self.waiting.appendleft(message)
+            self.gathered_bytes += len(message.payload)
+
+    def advance(self, messages: Sequence[Waiting]) -> None:
+        """Move the position behind messages that go on from it."""
+        for message in reversed(messages):
+            if message.offset:
+                self.offset, self.epoch = message.offset, message.epoch
+                return
+
+    def drop_waiting(self) -> None:
+        """Let go of everything that waits."""
+        self.waiting.clear()
+        self.gathered_bytes = 0
+
+    def retune(self, flow: Flow) -> None:
+        """Go by other rules, with what waits already as well."""
+        is_other = flow.conflates is not self.flow.conflates
+        self.flow = flow
+        if is_other:
+            before, self.waiting = self.waiting, Values() if flow.conflates else deque()
+            self.gathered_bytes = 0
+            while before:
+                self.gather(before.popleft())
+
+    @property
+    def has_work(self) -> bool:
+        """Whether it has to be served."""
+        return self.fanout is not None or bool(self.waiting) or self.has_untold_loss
 
     @property
     def is_full(self) -> bool:
@@ -163,6 +222,54 @@ class Channel:
         return not self.flow.conflates and (
             len(self.waiting) >= rule.max_messages or self.gathered_bytes >= rule.max_bytes
         )
+
+    @property
+    def frames_waiting(self) -> float:
+        """How many frames what waits would fill."""
+        rule = self.flow.batch
+        return max(len(self.waiting) / rule.max_messages, self.gathered_bytes / rule.max_bytes)
+
+    @property
+    def due_at(self) -> float:
+        """When it is to be served next; a time in the past: at once."""
+        if self.has_untold_loss:
+            return self.next_frame_at if self.failures >= MAX_FAILURES else 0.0
+        if self.fanout is not None:
+            return self.fanout.next_at()
+        due_at = self.next_frame_at
+        return 0.0 if due_at and self.is_full else due_at
+
+    def with_a_position(self) -> Sequence[Subscriber]:
+        """Return who has to be told of a loss: those who follow the stream, members and joiners.
+
+        Who began to join behind the loss misses nothing.
+        """
+        loose = self.loose
+        members = [each for each in self.members if each not in loose] if loose else [*self.members]
+        return members + [joiner.subscriber for joiner in self.joiners.values() if joiner.saw_loss]
+
+    def wait_delivered(self, sequence: int) -> asyncio.Future[None] | None:
+        """Return what completes once an inbox entry was written; None: there is nothing to await.
+
+        It is not awaited either where frames wait for an interval.
+        """
+        if self.flow.batch.interval_s or (self.sequence >= sequence and self.fanout is None):
+            return None
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiters.append((sequence, future))
+        return future
+
+    def release_waiters(self) -> None:
+        """Complete what awaits entries that were written."""
+        if not self.waiters:
+            return
+        still_waiting = []
+        for sequence, future in self.waiters:
+            if sequence > self.sequence:
+                still_waiting.append((sequence, future))
+            elif not future.done():
+                future.set_result(None)
+        self.waiters = still_waiting
 
     def received_up_to(self) -> StreamPosition | None:
         """Return the stream's position behind all that was received; None if it is not known."""
@@ -178,6 +285,11 @@ class Channel:
             if joiner.position is not None and joiner.epoch
         ]
         return min(answered, key=lambda position: position.offset, default=None)
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether nobody was promised a position."""
+        return len(self.loose) >= len(self.members) + len(self.joiners)
 
     @property
     def is_deserted(self) -> bool:

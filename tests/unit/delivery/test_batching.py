@@ -110,26 +110,6 @@ keyed = st.lists(
 )
 
 
-@given(keyed, st.integers(1, 4), st.integers(1, 60))
-def test_bounds_hold_for_the_newest_where_values_conflate(
-    messages: list[tuple[int, Audience, str]], max_messages: int, max_bytes: int
-) -> None:
-    """Older values are taken along for their places in the stream, and do not fill a frame."""
-    given_order = [
-        waiting(size, audience, "e", sequence, key)
-        for sequence, (size, audience, key) in enumerate(messages)
-    ]
-    queue = deque(given_order)
-    rule = BatchRule(max_messages=max_messages, max_bytes=max_bytes)
-    batches = []
-    while queue:
-        batches.append(take_batch(queue, rule, conflates=True))
-    assert [message for batch in batches for message in batch] == given_order
-    for batch in batches:
-        kept = newest(batch)
-        assert len(kept) == 1 or (len(kept) <= max_messages and sum(sizes(kept)) <= max_bytes)
-
-
 @given(keyed)
 def test_newest_is_the_last_of_each_key_in_order(
     messages: list[tuple[int, Audience, str]],

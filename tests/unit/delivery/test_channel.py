@@ -120,7 +120,7 @@ def test_known_messages_are_cut_whatever_stands_behind_them() -> None:
 
 def test_joiner_keeps_what_comes_before_its_answer() -> None:
     """What is delivered before the answer is kept in order."""
-    joiner = Joiner(Member(), wants_join_leave=False)
+    joiner = Joiner(Channel("a"), Member(), wants_join_leave=False)
     joiner.keep([message(1)])
     joiner.keep([message(2), message(3)])
     assert [each.offset for each in joiner.kept] == [1, 2, 3]
@@ -129,7 +129,7 @@ def test_joiner_keeps_what_comes_before_its_answer() -> None:
 
 def test_joiner_that_would_keep_too_much_keeps_nothing() -> None:
     """Beyond the bound everything is let go, for good, and the joiner knows it."""
-    joiner = Joiner(Member(), wants_join_leave=False)
+    joiner = Joiner(Channel("a"), Member(), wants_join_leave=False)
     joiner.keep([message(1)] * MAX_KEPT_MESSAGES)
     assert len(joiner.kept) == MAX_KEPT_MESSAGES
     joiner.keep([message(2)])
@@ -325,7 +325,7 @@ def test_joins_go_to_those_who_asked_for_them() -> None:
 def test_channel_is_deserted_when_the_last_subscriber_goes() -> None:
     """Members and joiners keep a channel; nobody else does."""
     channel, (member,) = channel_of(1)
-    joiner = Joiner(Member(), wants_join_leave=False)
+    joiner = Joiner(Channel("a"), Member(), wants_join_leave=False)
     channel.joiners[joiner.subscriber] = joiner
     channel.remove(member)
     assert not channel.is_deserted

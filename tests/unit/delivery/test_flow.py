@@ -397,6 +397,43 @@ async def test_a_full_frame_does_not_wait_for_the_stagger() -> None:
     assert [each.data for each in listeners] == [list(range(300))] * 200
 
 
+async def test_superseded_values_take_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often values change within an interval, no channel loses its interval by it."""
+    monkeypatch.setattr("realtime_node.delivery.hub.MAX_BACKLOG", 100)
+    watched = Watched(Flow(slow=BY_SYMBOL, batch=BatchRule(interval_s=10)))
+    values, other = watched.listener(at(0)), watched.listener(channel="other")
+    await watched.receive(entry("a", 1, offset=1, epoch="e"), entry("other", 1))
+    await watched.receive(entry("other", 2))
+    for offset in range(2, 1002):
+        symbol = "xyz"[offset % 3]
+        await watched.hub.receive([tagged(entry("a", 0, offset=offset, epoch="e"), symbol)])
+        assert watched.hub.backlog <= 4
+    await settle()
+    assert (values.offsets, other.data) == ([1], [1])
+    joiner = watched.listener(at(500))
+    await watched.wait(10)
+    assert values.offsets == [1, 999, 1000, 1001]
+    assert joiner.offsets == [999, 1000, 1001]
+    assert other.data == [1, 2]
+    assert (values.losses, joiner.losses, watched.hub.backlog) == (0, 0, 0)
+    assert total(watched.metrics.conflated) == 997
+
+
+async def test_more_than_a_frame_per_window_is_spread_all_the_same() -> None:
+    """At six frames a window none of the loop's steps writes a whole frame to everybody."""
+    watched = Watched(Flow(batch=BatchRule(interval_s=1), stagger_s=1))
+    listeners = [watched.listener() for _ in range(500)]
+    reached = [0]
+    for number in range(120):
+        await watched.publish(number)
+        await watched.wait(0.01)
+        reached.append(sum(len(each.frames) for each in listeners))
+        assert watched.hub.backlog <= 3 * PLAIN.batch.max_messages
+    assert max(later - earlier for earlier, later in pairwise(reached)) <= 150
+    await watched.wait(3)
+    assert [each.data for each in listeners] == [list(range(120))] * 500
+
+
 async def test_values_that_wait_for_an_interval_hold_up_no_reader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -405,9 +442,10 @@ async def test_values_that_wait_for_an_interval_hold_up_no_reader(
     watched = Watched(Flow(slow=BY_SYMBOL, batch=BatchRule(interval_s=10)))
     listener = watched.listener()
     await watched.publish("first")
-    for number in range(50):
-        await asyncio.wait_for(watched.receive(entry("a", number)), NEVER_S)
-    await asyncio.wait_for(watched.publish(*range(50, 200)), NEVER_S)
+    values = [tagged(entry("a", number), f"s{number}") for number in range(200)]
+    for each in values[:50]:
+        await asyncio.wait_for(watched.receive(each), NEVER_S)
+    await asyncio.wait_for(watched.receive(*values[50:]), NEVER_S)
     assert listener.data[-1] == 199
     assert watched.hub.backlog == 0
     await watched.publish(200)

@@ -216,12 +216,19 @@ class JoiningModel(RuleBasedStateMachine):
         self.has_lost = True
 
     @precondition(lambda self: self.inbox and self.may_lose)
-    @rule()
-    def lose_inbox(self) -> None:
-        """The node's inbox is trimmed and the reader notices: everybody is told at once."""
+    @rule(passes=st.sampled_from([0, 1, 60]))
+    def lose_inbox(self, passes: int) -> None:
+        """The node's inbox is trimmed and the reader notices: everybody is told, slice by slice."""
         self.inbox.clear()
         self.has_lost = True
-        self.hub.lost(0, None)
+
+        async def lose() -> None:
+            self.hub.lost(0, None)
+
+        self.loop.run_until_complete(lose())
+        self._run(passes)
+        if passes < len(self.clients):
+            return  # who has not been told may see nothing further; `look` holds that
         for client in self.clients:
             if client.follows_stream and client.state != "away":
                 assert client.state == "gone" or client.joiner.is_incomplete

@@ -14,7 +14,7 @@ class DeliveryMetrics:
         )
         self.entries_failed = make.counter(
             "inbox_entries_failed",
-            "Entries that could not be taken for a bug of this node; it logs each.",
+            "Entries dropped for a bug of this node; their channels were told to recover.",
         )
         self.frames_built = make.counter(
             "frames_built", "Frames encoded for the members of a channel."
@@ -27,7 +27,7 @@ class DeliveryMetrics:
         )
         self.conflated = make.counter(
             "conflated",
-            "Messages left out of a frame because a newer one of their key was in it.",
+            "Values that were not sent because a newer one of their key came before their frame.",
         )
         self.backlog = make.gauge("delivery_backlog", "Messages waiting for their frame.")
         self.channels = make.gauge("channels", "Channels with a subscriber on this node.")
