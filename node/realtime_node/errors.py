@@ -72,6 +72,10 @@ class BackplaneUnavailableError(BackplaneError):
     """Redis did not answer within the deadline; whether a write was done is not known."""
 
 
+class GarbledReplyError(BackplaneError):
+    """Redis answered with something that is no answer to what was asked."""
+
+
 class UnrecoverablePositionError(BackplaneError):
     """A history position whose epoch is not the channel's any more."""
 

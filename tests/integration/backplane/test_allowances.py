@@ -12,6 +12,7 @@ import pytest
 
 from realtime_node.cluster.allowance import Traffic
 from realtime_node.cluster.on_redis.allowances import ANSWER_WITHIN_S
+from realtime_node.cluster.on_redis.replies import as_is
 from realtime_node.cluster.on_redis.script import LEASE_CONNECTS, LEASE_RECONNECTS
 from tests.integration.backplane.helpers import (
     client,
@@ -143,7 +144,7 @@ async def test_a_fenced_node_leases_nothing(cluster: RedisCluster, store: Store)
             LEASE_RECONNECTS.pack_with_source(call, (fenced, 5, b"1", 0, "100.0", 10_000)),
             LEASE_CONNECTS.pack_with_source((own, shared.connects), (fenced, 5, "50", 10_000)),
         ):
-            assert await writes.execute(packed) == [b"FENCED"]
+            assert await writes.execute(packed, read=as_is) == [b"FENCED"]
         assert not await redis.exists(shared.reconnects, shared.connects)
         async with asyncio.timeout(NEVER_S):
             while b.backplane.node_id == fenced:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from realtime_node.cluster.backplane import WITHOUT_HISTORY, EntryKind, StreamOptions
+from realtime_node.cluster.on_redis.replies import as_is
 from realtime_node.cluster.on_redis.script import ANNOUNCE, PUBLISH
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import ClientInfo
@@ -137,7 +138,7 @@ async def test_a_late_publish_is_refused(
         (*(names.generation, own.node, own.mark, names.interest), names.meta, names.history, b"d"),
         (1, 0, "news", b"\x01", 100, 60_000, 60_000, 0, 1000, 10**6, 0),
     )
-    assert await parts_of(a).writes[0].execute(late) == [b"LATE"]
+    assert await parts_of(a).writes[0].execute(late, read=as_is) == [b"LATE"]
     async with client(own_server.url) as redis:
         assert await redis.xlen(names.history) == 1
 

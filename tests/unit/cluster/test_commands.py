@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -27,13 +27,25 @@ from realtime_node.cluster.on_redis.refusals import (
     ScriptMissingError,
     UnansweredError,
 )
+from realtime_node.cluster.on_redis.replies import as_is
 from realtime_node.errors import BackplaneError, BackplaneUnavailableError
 from tests.support.conditions import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from realtime_node.cluster.on_redis.link import Link, Reply
+    from realtime_node.cluster.on_redis.link import Link
+    from realtime_node.cluster.on_redis.replies import Reply
+
+
+class _Commands(Commands):
+    """Commands whose replies are taken as they are."""
+
+    def execute(
+        self, packed: bytes, deadline: float | None = None, **more: Any
+    ) -> asyncio.Future[Any]:
+        return super().execute(packed, deadline, **{"read": as_is, **more})
+
 
 _OPTIONS = RedisOptions(command_timeout_s=0.3, reconnect_max_delay_s=0.01)
 
@@ -111,18 +123,18 @@ async def _no_introduction(_: Link) -> None:
 
 
 @pytest.fixture
-async def make(server: _Server) -> AsyncIterator[Callable[..., Commands]]:
+async def make(server: _Server) -> AsyncIterator[Callable[..., _Commands]]:
     """Make commands on the server; they are closed in the end."""
-    made: list[Commands] = []
+    made: list[_Commands] = []
 
     def build(
         options: RedisOptions = _OPTIONS,
         *,
         repeats: int = 0,
         instruments: NoInstruments | None = None,
-    ) -> Commands:
+    ) -> _Commands:
         made.append(
-            Commands(
+            _Commands(
                 "test",
                 options,
                 server.open,
@@ -139,7 +151,7 @@ async def make(server: _Server) -> AsyncIterator[Callable[..., Commands]]:
 
 
 async def test_commands_of_one_pass_go_out_together(
-    server: _Server, make: Callable[..., Commands]
+    server: _Server, make: Callable[..., _Commands]
 ) -> None:
     """What is asked for within one pass of the loop is one pipeline, in order."""
     commands = make()
@@ -150,7 +162,7 @@ async def test_commands_of_one_pass_go_out_together(
 
 
 async def test_commands_gather_while_a_pipeline_is_out(
-    server: _Server, make: Callable[..., Commands]
+    server: _Server, make: Callable[..., _Commands]
 ) -> None:
     """What is asked for meanwhile goes out next, at most so many at once."""
     commands = make()
@@ -166,7 +178,7 @@ async def test_commands_gather_while_a_pipeline_is_out(
     assert server.received[1:] == [b"%d" % number for number in range(PIPELINE_LIMIT + 10)]
 
 
-async def test_a_write_is_sent_once(server: _Server, make: Callable[..., Commands]) -> None:
+async def test_a_write_is_sent_once(server: _Server, make: Callable[..., _Commands]) -> None:
     """When the connection is lost before the answer, a write's end is unknown and stays so."""
     commands = make()
     await commands.start()
@@ -184,7 +196,7 @@ async def test_a_write_is_sent_once(server: _Server, make: Callable[..., Command
 
 
 async def test_what_waits_in_order_comes_back_when_what_was_before_it_is_lost(
-    server: _Server, make: Callable[..., Commands]
+    server: _Server, make: Callable[..., _Commands]
 ) -> None:
     """It was surely not sent, and who asked decides what goes first; the rest waits on."""
     commands = make()
@@ -205,7 +217,7 @@ async def test_what_waits_in_order_comes_back_when_what_was_before_it_is_lost(
 
 
 async def test_a_loss_of_something_else_sends_nothing_back(
-    server: _Server, make: Callable[..., Commands]
+    server: _Server, make: Callable[..., _Commands]
 ) -> None:
     """What waits in order waits on when nothing that has an order was lost."""
     commands = make()
@@ -222,7 +234,7 @@ async def test_a_loss_of_something_else_sends_nothing_back(
 
 
 async def test_the_most_urgent_go_first_and_alone(
-    server: _Server, make: Callable[..., Commands]
+    server: _Server, make: Callable[..., _Commands]
 ) -> None:
     """Questions about what was lost go out highest first, and nothing else with them."""
     commands = make()
@@ -238,7 +250,7 @@ async def test_the_most_urgent_go_first_and_alone(
 
 
 async def test_an_urgent_command_has_its_deadline_too(
-    server: _Server, make: Callable[..., Commands]
+    server: _Server, make: Callable[..., _Commands]
 ) -> None:
     """While there is no connection it fails when its time has come."""
     commands = make()
@@ -251,7 +263,7 @@ async def test_an_urgent_command_has_its_deadline_too(
     assert server.received == []
 
 
-async def test_a_read_is_sent_once_again(server: _Server, make: Callable[..., Commands]) -> None:
+async def test_a_read_is_sent_once_again(server: _Server, make: Callable[..., _Commands]) -> None:
     """A read that a lost connection left unanswered is repeated, once and in its place."""
     commands = make(repeats=1)
     await commands.start()
@@ -265,7 +277,7 @@ async def test_a_read_is_sent_once_again(server: _Server, make: Callable[..., Co
 
 
 async def test_a_connection_that_broke_while_idle_costs_nothing(
-    server: _Server, make: Callable[..., Commands]
+    server: _Server, make: Callable[..., _Commands]
 ) -> None:
     """It is noticed before the next command is sent, which goes out on a new one."""
     commands = make()
@@ -277,7 +289,7 @@ async def test_a_connection_that_broke_while_idle_costs_nothing(
 
 
 async def test_an_unanswered_command_fails_at_its_deadline(
-    server: _Server, make: Callable[..., Commands]
+    server: _Server, make: Callable[..., _Commands]
 ) -> None:
     """A server that hangs costs the deadline, and the connection."""
     commands = make()
@@ -294,7 +306,7 @@ async def test_an_unanswered_command_fails_at_its_deadline(
 
 
 async def test_a_command_without_a_connection_fails_at_its_deadline_and_was_not_sent(
-    server: _Server, make: Callable[..., Commands]
+    server: _Server, make: Callable[..., _Commands]
 ) -> None:
     """While nothing can be sent, commands wait until their own deadlines; then surely not done."""
     commands = make()
@@ -317,7 +329,9 @@ async def test_a_command_without_a_connection_fails_at_its_deadline_and_was_not_
     assert server.received == [b"after"]
 
 
-async def test_a_full_queue_refuses_at_once(server: _Server, make: Callable[..., Commands]) -> None:
+async def test_a_full_queue_refuses_at_once(
+    server: _Server, make: Callable[..., _Commands]
+) -> None:
     """Beyond its bounds in commands or bytes nothing is taken on."""
     refusals = _Refusals()
     for bounds in ({"command_queue_limit": 3}, {"command_queue_bytes": 30}):
@@ -339,7 +353,7 @@ async def test_a_full_queue_refuses_at_once(server: _Server, make: Callable[...,
 
 
 async def test_a_caller_that_gave_up_is_not_served(
-    server: _Server, make: Callable[..., Commands]
+    server: _Server, make: Callable[..., _Commands]
 ) -> None:
     """A command whose caller was cancelled before it was sent is never sent."""
     commands = make()
@@ -351,7 +365,7 @@ async def test_a_caller_that_gave_up_is_not_served(
 
 
 async def test_a_caller_that_gives_up_later_shifts_no_reply(
-    server: _Server, make: Callable[..., Commands]
+    server: _Server, make: Callable[..., _Commands]
 ) -> None:
     """Replies go to their own callers, though one of them is gone."""
     commands = make()
@@ -380,7 +394,7 @@ async def test_a_caller_that_gives_up_later_shifts_no_reply(
 )
 async def test_a_refusal_concerns_one_command(
     server: _Server,
-    make: Callable[..., Commands],
+    make: Callable[..., _Commands],
     refusal: Exception,
     expected: type[Exception],
     message: str,
@@ -399,7 +413,7 @@ async def test_a_refusal_concerns_one_command(
 
 
 async def test_a_closed_connection_fails_all_that_waits(
-    server: _Server, make: Callable[..., Commands]
+    server: _Server, make: Callable[..., _Commands]
 ) -> None:
     """`close` answers everybody and takes nothing more."""
     commands = make()

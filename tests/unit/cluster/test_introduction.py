@@ -8,15 +8,17 @@ import pytest
 
 from realtime_node.cluster.on_redis.continuity import Continuity
 from realtime_node.cluster.on_redis.instruments import NoInstruments
-from realtime_node.cluster.on_redis.introduction import Introduction
+from realtime_node.cluster.on_redis.introduction import Introduction, load_scripts
 from realtime_node.cluster.on_redis.keys import Keys
 from realtime_node.cluster.on_redis.options import RedisOptions
 from realtime_node.cluster.on_redis.permissions import KEYED
-from realtime_node.cluster.on_redis.script import ALL_SCRIPTS, PERMISSIONS
+from realtime_node.cluster.on_redis.script import ALL_SCRIPTS, PERMISSIONS, Script
 from realtime_node.cluster.on_redis.traces import Traces
 from realtime_node.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from realtime_node.cluster.on_redis.link import Link
 
 
@@ -27,33 +29,42 @@ class _Link:
         run_id: str = "r1",
         policy: str = "noeviction",
         forbidden: tuple[bytes, ...] = (),
+        known: Iterable[Script] = (),
     ) -> None:
         self.info = {
             b"server": f"# Server\r\nredis_version:{version}\r\nrun_id:{run_id}\r\n".encode(),
             b"memory": f"# Memory\r\nmaxmemory_policy:{policy}\r\n".encode(),
         }
         self.forbidden = forbidden
-        self.scripts = 0
+        self.known = {script.sha for script in known}
+        self.loaded: list[Script] = []
+        self.calls = 0
 
-    async def call(self, *arguments: bytes) -> object:
+    async def call(self, *arguments: bytes, read: Callable[[object], object]) -> object:
+        self.calls += 1
         match arguments[0]:
             case b"INFO":
-                return self.info[arguments[1]]
+                return read(self.info[arguments[1]])
             case b"GET":
-                return b'{"format":1,"partitions":1}'
-        return None
+                return read(b'{"format":1,"partitions":1}')
+            case b"SCRIPT":
+                return read([int(sha in self.known) for sha in arguments[2:]])
+        return read(None)
 
-    async def call_packed(self, packed: bytes) -> object:
+    async def call_packed(self, packed: bytes, *, read: Callable[[object], object]) -> object:
         if packed == PERMISSIONS.pack_load():
-            return PERMISSIONS.sha
+            return read(PERMISSIONS.sha)
         assert PERMISSIONS.sha in packed, "nothing was joined yet, and more is asked"
-        return [b"OK", *self.forbidden]
+        return read([b"OK", *self.forbidden])
 
     async def write(self, packed: list[bytes]) -> None:
-        self.scripts += len(packed)
+        self.loaded += [script for script in ALL_SCRIPTS if script.pack_load() in packed]
+        assert len(self.loaded) == len(packed)
 
     async def read(self) -> object:
-        return b"sha"
+        script = self.loaded[len(self.known & {script.sha for script in self.loaded})]
+        self.known.add(script.sha)
+        return script.sha
 
 
 def _introduction(restarts: list[str]) -> Introduction:
@@ -91,7 +102,17 @@ async def test_a_redis_from_7_on_is_used(version: str) -> None:
     """Newer ones, and Valkey, which calls itself 7.2, are welcome; all scripts are loaded."""
     link = _Link(version)
     await _introduce(_introduction([]), link)
-    assert link.scripts == len(ALL_SCRIPTS)
+    assert link.loaded == list(ALL_SCRIPTS)
+
+
+async def test_only_what_a_server_does_not_know_is_loaded() -> None:
+    """A connection to a server that has the scripts costs one question, not all their sources."""
+    whole = _Link(known=ALL_SCRIPTS)
+    await load_scripts(cast("Link", whole))
+    assert (whole.calls, whole.loaded) == (1, [])
+    lacking = _Link(known=ALL_SCRIPTS[2:])
+    await load_scripts(cast("Link", lacking))
+    assert (lacking.calls, lacking.loaded) == (1, list(ALL_SCRIPTS[:2]))
 
 
 async def test_an_evicting_redis_is_refused() -> None:

@@ -14,7 +14,7 @@ from realtime_node.cluster.on_redis.lines import Lines, Place
 from realtime_node.errors import BackplaneUnavailableError
 
 if TYPE_CHECKING:
-    from realtime_node.cluster.on_redis.link import Reply
+    from realtime_node.cluster.on_redis.replies import Reply
 
 _AGAIN = b"AGAIN"
 _OK = b"OK"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from realtime_node.cluster.on_redis.keys import Keys
-from realtime_node.cluster.on_redis.routes import Route, Routes
+from realtime_node.cluster.on_redis.routes import Interested, Route, Routes
 from realtime_node.cluster.on_redis.script import PUBLISH
 
 KEYS = Keys("rt", 4)
@@ -51,7 +51,7 @@ def test_who_is_interested_is_learned(nodes: tuple[str, ...], own: int) -> None:
     route = Route(KEYS, "news", "me")
     route.pack_publish(7, b"payload", b"", HISTORY)
     for known in (("z",), nodes):
-        route.learn(KEYS, "me", [b"STALE_INTEREST", b"17", *(node.encode() for node in known)])
+        route.learn(KEYS, "me", Interested(b"17", list(known)))
     packed = route.pack_publish(7, b"payload", b"", HISTORY)
     assert packed == _whole("news", nodes, learned=(b"17", own), settings=HISTORY)
 

@@ -209,13 +209,13 @@ async def _hand_over(member: Member, receiver: Receiver) -> None:
         member.arrived.clear()
         entries = list(member.waiting)
         member.waiting.clear()
-        if member.has_lost:
-            receiver.lost(0, None)
-            member.has_lost = False
         try:
+            if member.has_lost:
+                receiver.lost(0, None)
+                member.has_lost = False
             await receiver.receive(entries)
         except BaseException:
-            # How many of them were taken is not known.
+            # How much of it was taken is not known, and it is nowhere else.
             member.has_lost = True
             member.arrived.set()
             raise

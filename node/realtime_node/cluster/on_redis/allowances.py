@@ -10,26 +10,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 from realtime_node.cluster.allowance import Budget, Lease, Traffic
 from realtime_node.cluster.arrivals import Arrivals
 from realtime_node.cluster.pool import Pool
 from realtime_node.errors import BackplaneError
+from realtime_node.supervision import supervise
 
 from .commands import Commands
 from .keys import Keys
-from .link import Reply
 from .options import RedisOptions
+from .replies import Reply, fraction, number
 from .runner import Call, Runner
 from .script import CHANGE_BUDGET, LEASE_CONNECTS, LEASE_RECONNECTS, Argument, Script
 
 _log = logging.getLogger(__name__)
 
 BUDGET_FIELDS: Final = 5
-"""What scripts answer of the budget: see `Census.learn`."""
-_PARTITION: Final = 0
+"""How many fields scripts answer of the budget: see `read_budget`."""
+BUDGET_PARTITION: Final = 0
+"""Where the budget is, and every node."""
 ANSWER_WITHIN_S: Final = 0.5
 _LAPSED_RETRY_S: Final = 0.5
 """Our own heartbeat has to come through first."""
@@ -76,14 +78,23 @@ class Census:
         """Version and value of the budget that this node knows."""
         return self.budget.version, repr(self.budget.per_node)
 
-    def learn(
-        self, version: bytes, per_node: bytes, accepting: int, live: int, arrivals: bytes
-    ) -> None:
+    def learn(self, found: Budget) -> None:
         """Take what a script answered; an answer that was overtaken brings nothing old back."""
-        if int(version) >= self.budget.version:
-            # Without a version it is what some settings said when the question was on its way.
-            value = float(per_node) if int(version) else self._suggested
-            self.budget = Budget(value, int(version), accepting, live, float(arrivals))
+        if found.version < self.budget.version:
+            return
+        # Without a version it is what some settings said when the question was on its way.
+        per_node = found.per_node if found.version else self._suggested
+        self.budget = found._replace(per_node=per_node)
+
+
+class _Leased(NamedTuple):
+    """What a script leased."""
+
+    permits: int
+    share_per_s: float
+    retry_after_s: float
+    budget: Budget | None = None
+    """The reconnect budget, if the script tells it."""
 
 
 class _Asking:
@@ -105,7 +116,7 @@ class _Asking:
         self._is_member = is_member
         self._own = Pool()
         self._turn = asyncio.Lock()
-        self._question: asyncio.Task[Reply | None] | None = None
+        self._question: asyncio.Task[None] | None = None
         self.is_local = False
 
     async def lease(
@@ -114,22 +125,25 @@ class _Asking:
         script: Script,
         build: Callable[[], Call],
         share_per_s: Callable[[], float],
-        learn: Callable[[Sequence[Reply]], None],
+        learn: Callable[[Budget], None],
     ) -> Lease:
         """Lease by `script`, or out of `share_per_s` if Redis does not answer."""
         async with self._turn:
             if not self._is_member():
                 return Lease(0, retry_after_s=_LAPSED_RETRY_S)
-            reply = await self._answer(lambda: self._runner.run(self._writes, script, build))
-        self._note(is_local=reply is None)
-        if reply is None:
+            answers = await self._ask(script, build)
+        self._note(is_local=not answers)
+        if not answers:
             now = asyncio.get_running_loop().time()
             return self._own.lease("", wanted, share_per_s(), now)._replace(is_local=True)
-        if reply[0] == _LAPSED:
+        (leased,) = answers
+        if leased is None:
             return Lease(0, retry_after_s=_LAPSED_RETRY_S)
-        _, permits, share, wait_ms, *rest = reply
-        learn(rest)
-        return Lease(permits, retry_after_s=wait_ms / 1000, rate_per_s=float(share))
+        if leased.budget is not None:
+            learn(leased.budget)
+        return Lease(
+            leased.permits, retry_after_s=leased.retry_after_s, rate_per_s=leased.share_per_s
+        )
 
     async def close(self) -> None:
         """Wait for no answer any more."""
@@ -137,14 +151,23 @@ class _Asking:
             self._question.cancel()
             await asyncio.gather(self._question, return_exceptions=True)
 
-    async def _answer(self, ask: Callable[[], Awaitable[Reply]]) -> Reply | None:
+    async def _ask(self, script: Script, build: Callable[[], Call]) -> list[_Leased | None]:
+        """Return the answer, if it comes in time; None in its place: this node's lease lapsed."""
         if self._question is not None and not self._question.done():
-            return None
-        self._question = question = asyncio.get_running_loop().create_task(
-            _or_none(ask), name=f"redis-{self._name}"
-        )
-        done, _ = await asyncio.wait({question}, timeout=ANSWER_WITHIN_S)
-        return question.result() if done and not question.cancelled() else None
+            return []
+        answers: list[_Leased | None] = []
+
+        async def ask() -> None:
+            try:
+                answers.append(
+                    await self._runner.run(self._writes, script, build, read=_read_leased)
+                )
+            except BackplaneError as error:
+                _log.debug("a lease failed: %s", error)
+
+        self._question = supervise(ask, name="redis-lease")
+        await asyncio.wait({self._question}, timeout=ANSWER_WITHIN_S)
+        return answers
 
     def _note(self, *, is_local: bool) -> None:
         if is_local and not self.is_local:
@@ -154,12 +177,25 @@ class _Asking:
         self.is_local = is_local
 
 
-async def _or_none(ask: Callable[[], Awaitable[Reply]]) -> Reply | None:
-    try:
-        return await ask()
-    except BackplaneError as error:
-        _log.debug("a lease failed: %s", error)
+def _read_leased(reply: Reply) -> _Leased | None:
+    """Read the answer of both scripts; None: the caller's own heartbeat is too old."""
+    if reply == [_LAPSED]:
         return None
+    _, permits, share, wait_ms, *budget = reply
+    return _Leased(
+        number(permits),
+        fraction(share),
+        number(wait_ms) / 1000,
+        read_budget(budget) if budget else None,
+    )
+
+
+def read_budget(fields: Sequence[Reply]) -> Budget:
+    """Read what scripts answer of the budget."""
+    version, per_node, accepting, live, arrivals = fields
+    return Budget(
+        fraction(per_node), number(version), number(accepting), number(live), fraction(arrivals)
+    )
 
 
 class RedisReconnects:
@@ -180,7 +216,7 @@ class RedisReconnects:
         self._lease_ms = int(options.lease_s * 1000)
         self._keys = keys
         self._runner = runner
-        self._writes = writes[_PARTITION]
+        self._writes = writes[BUDGET_PARTITION]
         self._census = census
         self._asking = _Asking(
             "reconnects", runner, self._writes, node_id=node_id, is_member=is_member
@@ -195,12 +231,12 @@ class RedisReconnects:
 
     async def lease(self, wanted: int) -> Lease:
         """See `Allowance.lease`."""
-        shared = self._keys.partition(_PARTITION)
+        shared = self._keys.partition(BUDGET_PARTITION)
 
         def build() -> Call:
             node = self._asking.node_id()
             keys = (
-                self._keys.node(_PARTITION, node).node,
+                self._keys.node(BUDGET_PARTITION, node).node,
                 shared.nodes,
                 shared.traffic,
                 shared.budget,
@@ -214,24 +250,29 @@ class RedisReconnects:
             LEASE_RECONNECTS,
             build,
             lambda: self._census.budget.share_per_s,
-            lambda rest: self._census.learn(*rest),
+            self._census.learn,
         )
 
     async def change(self, per_node: float) -> Budget:
         """See `ReconnectBudget.change`."""
 
         def build() -> Call:
-            own = self._keys.node(_PARTITION, self._asking.node_id())
-            keys = (own.node, self._keys.partition(_PARTITION).budget)
+            own = self._keys.node(BUDGET_PARTITION, self._asking.node_id())
+            keys = (own.node, self._keys.partition(BUDGET_PARTITION).budget)
             return keys, (*self._census.belief(), repr(float(per_node)))
 
         # Twice is as good as once.
-        _, version, value = await self._runner.run(
-            self._writes, CHANGE_BUDGET, build, may_repeat=True
+        version, value = await self._runner.run(
+            self._writes, CHANGE_BUDGET, build, read=_read_changed, may_repeat=True
         )
         census = self._census
-        census.budget = census.budget._replace(version=int(version), per_node=float(value))
+        census.budget = census.budget._replace(version=version, per_node=value)
         return self.known()
+
+
+def _read_changed(reply: Reply) -> tuple[int, float]:
+    _, version, per_node = reply
+    return number(version), fraction(per_node)
 
 
 class RedisConnects:
@@ -255,7 +296,7 @@ class RedisConnects:
         self._census = census
         self._rate_per_s = rate_per_s
         self._asking = _Asking(
-            "connects", runner, writes[_PARTITION], node_id=node_id, is_member=is_member
+            "connects", runner, writes[BUDGET_PARTITION], node_id=node_id, is_member=is_member
         )
         self.close = self._asking.close
 
@@ -264,8 +305,8 @@ class RedisConnects:
 
         def build() -> Call:
             node = self._asking.node_id()
-            own = self._keys.node(_PARTITION, node)
-            keys = (own.node, self._keys.partition(_PARTITION).connects)
+            own = self._keys.node(BUDGET_PARTITION, node)
+            keys = (own.node, self._keys.partition(BUDGET_PARTITION).connects)
             return keys, (node, wanted, repr(self._rate_per_s), self._lease_ms)
 
         return await self._asking.lease(

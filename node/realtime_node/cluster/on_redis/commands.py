@@ -13,19 +13,19 @@ command is lost with its connection, those that wait behind it come back as `Not
 asked for them (`lines`) sends all of them once more. Between the two, what is *urgent* asks the new
 connection what became of the lost ones; a pipeline holds nothing else as long as there is such.
 
-Bounds: `command_queue_limit` commands of `command_queue_bytes` together wait, the next is refused
-at once; `PIPELINE_LIMIT` commands are out together, or one more than fit into `_PIPELINE_BYTES`;
-every command has a deadline.
+An answer that cannot be read shows that the connection cannot be trusted: it is given up like one
+that was lost, with all that is out on it.
+
+Bounds: those of `pipeline_queue`; `PIPELINE_LIMIT` commands are out together, or one more than fit
+into `_PIPELINE_BYTES`; every command has a deadline.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from bisect import insort
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 from redis.exceptions import (
     BusyLoadingError,
@@ -36,48 +36,28 @@ from redis.exceptions import (
 )
 
 from realtime_node.backoff import Backoff
-from realtime_node.errors import RealtimeError
+from realtime_node.errors import BackplaneError, GarbledReplyError, RealtimeError
+from realtime_node.supervision import supervise
 
+from .deadline import until
 from .instruments import Instruments
-from .link import CONNECTION_FAILURES, Link, OpenLink, Reply, describe_failure
+from .link import CONNECTION_FAILURES, Link, OpenLink, describe_failure
 from .options import RedisOptions
-from .refusals import never_sent, not_joined, not_sent, queue_full, translated, unanswered
+from .outage import Outage
+from .pipeline_queue import Command, PipelineQueue
+from .refusals import never_sent, not_joined, translated, unanswered
+from .replies import MISREAD, Reply, garbled
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 # Not more than a mark has slots: so every publish that was out when a connection broke can be
 # looked up there.
 PIPELINE_LIMIT: Final = 256
 
 _PIPELINE_BYTES: Final = 1024 * 1024
-_SWEEP_INTERVAL_S: Final = 0.05
-_HURRY_S: Final = 0.05
 
 OnConnected = Callable[[Link], Awaitable[None]]
-
-
-class _Command:
-    __slots__ = ("deadline", "future", "in_order", "packed", "sent", "urgency")
-
-    def __init__(
-        self,
-        packed: bytes,
-        future: asyncio.Future[Reply],
-        deadline: float,
-        *,
-        in_order: bool,
-        urgency: int,
-    ) -> None:
-        self.packed = packed
-        self.future = future
-        self.deadline = deadline
-        self.in_order = in_order
-        self.urgency = urgency
-        self.sent = 0
-
-    def fail(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
 
 
 class Commands:
@@ -107,16 +87,16 @@ class Commands:
         self._instruments = instruments
         self._on_connected = on_connected
         self._repeats = repeats
-        self._queue: deque[_Command] = deque()
-        self._urgent: list[_Command] = []
-        """The most urgent one last."""
-        self._queued_bytes = 0
-        self._shown_length = 0
-        self._gathered = asyncio.Event()
+        self._queue = PipelineQueue(
+            name,
+            instruments,
+            limit=options.command_queue_limit,
+            limit_bytes=options.command_queue_bytes,
+        )
+        self._outage = Outage(_log, f"connection {self._name} to Redis cannot be made")
         self._link: Link | None = None
         self._answered_at = float("-inf")
         self._task: asyncio.Task[None] | None = None
-        self._sweep: asyncio.TimerHandle | None = None
         self._is_serving = False
 
     @property
@@ -131,11 +111,9 @@ class Commands:
 
     async def start(self) -> None:
         """Connect for the first time; raises what hinders it, one of ours or of redis-py."""
-        link = await self._open()
+        self._link = await self._open()
         self._is_serving = True
-        self._task = asyncio.get_running_loop().create_task(
-            self._serve(link), name=f"redis-{self._name}"
-        )
+        self._task = supervise(self._serve, name=f"redis-{self._kind}")
 
     async def close(self) -> None:
         """Fail what waits and close the connection."""
@@ -143,24 +121,23 @@ class Commands:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._sweep is not None:
-            self._sweep.cancel()
-        for command in (*self._urgent, *self._queue):
-            command.fail(not_joined())
-        self._urgent.clear()
-        self._queue.clear()
-        self._queued_bytes = 0
+        if self._link is not None:
+            await self._give_up(self._link)
+        self._queue.close(not_joined)
 
-    def execute(
+    def execute(  # noqa: PLR0913 - how it waits is the caller's to say
         self,
         packed: bytes,
         deadline: float | None = None,
         *,
+        read: Callable[[Reply], _T],
         urgency: int = 0,
         in_order: bool = False,
         was_admitted: bool = False,
-    ) -> asyncio.Future[Reply]:
+    ) -> asyncio.Future[_T]:
         """Queue a packed command; `deadline` in the loop's time, None: a full timeout from now.
+
+        The answer is what `read` makes of the reply; see `replies` for what it may raise.
 
         Any `urgency` but 0 puts it before all that waits, the highest first, whatever the bound:
         for what asks after commands that were out when a connection broke, and so for no more than
@@ -170,28 +147,16 @@ class Commands:
         it is `in_order` also `NotSentError`.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Reply] = loop.create_future()
+        future: asyncio.Future[_T] = loop.create_future()
         if not self._is_serving:
             future.set_exception(not_joined())
             return future
-        if not (urgency or was_admitted) and (
-            len(self._queue) >= self._options.command_queue_limit
-            or self._queued_bytes >= self._options.command_queue_bytes
-        ):
-            self._instruments.refused(self._kind)
-            future.set_exception(queue_full(len(self._queue), self._queued_bytes))
-            return future
         if deadline is None:
             deadline = loop.time() + self._options.command_timeout_s
-        command = _Command(packed, future, deadline, in_order=in_order, urgency=urgency)
-        if urgency:
-            insort(self._urgent, command, key=lambda each: each.urgency)
-        else:
-            self._queue.append(command)
-        self._queued_bytes += len(packed)
-        self._gathered.set()
-        if self._sweep is None:
-            self._sweep = loop.call_later(_SWEEP_INTERVAL_S, self._sweep_expired)
+        self._queue.put(
+            Command(packed, future, deadline, read, in_order=in_order, urgency=urgency),
+            was_admitted=was_admitted,
+        )
         return future
 
     # --- the connection's life ------------------------------------------------------------------
@@ -204,37 +169,39 @@ class Commands:
         except BaseException:
             await link.abort()
             raise
-        self._link = link
         self._answered_at = asyncio.get_running_loop().time()
         return link
 
-    async def _serve(self, link: Link) -> None:
+    async def _serve(self) -> None:
         while True:
+            if self._link is None:
+                self._link = await self._reopen()
+            link = self._link
             try:
                 await self._exchange(link)
             except CONNECTION_FAILURES as error:
+                if isinstance(error, GarbledReplyError):
+                    self._instruments.garbled(self._kind)
                 _log.warning(
                     "connection %s to Redis was lost: %s", self._name, describe_failure(error)
                 )
             finally:
-                self._link = None
-                await link.abort()
-            link = await self._reopen()
+                await self._give_up(link)
+
+    async def _give_up(self, link: Link) -> None:
+        self._link = None
+        await link.abort()
 
     async def _reopen(self) -> Link:
         backoff = Backoff(self._options.reconnect_max_delay_s)
-        known = ""
         while True:
             await asyncio.sleep(backoff.next())
             try:
                 link = await self._open()
             except (*CONNECTION_FAILURES, RealtimeError) as error:
-                failure = describe_failure(error)
-                # Once per outage and cause: it is tried every few moments.
-                level = logging.DEBUG if failure == known else logging.WARNING
-                _log.log(level, "connection %s to Redis cannot be made: %s", self._name, failure)
-                known = failure
+                self._outage.note(error)
                 continue
+            self._outage.end()
             _log.info("connection %s to Redis is back", self._name)
             self._instruments.reconnected(self._kind)
             return link
@@ -242,119 +209,73 @@ class Commands:
     # --- pipelines ------------------------------------------------------------------------------
 
     async def _exchange(self, link: Link) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            await self._gathered.wait()
+            await self._queue.gathered.wait()
             # A connection that broke while it was idle must not make a command's end unknown.
             await link.check()
-            batch = self._take()
-            if not batch:
-                continue
-            began = loop.time()
-            pending = deque(batch)
+            batch: list[Command] = []
             try:
-                async with asyncio.timeout_at(min(command.deadline for command in batch)):
-                    await self._round_trip(link, pending)
+                await self._send_next(link, batch)
             except BaseException as error:
-                self._abandon(pending, error)
+                self._abandon([command for command in batch if not command.future.done()], error)
                 raise
-            self._answered_at = loop.time()
-            self._instruments.pipeline(self._kind, len(batch), self._answered_at - began)
 
-    def _take(self) -> list[_Command]:
-        batch: list[_Command] = []
-        size = 0
-        # Alone: what goes out behind what is asked after would write over it, if this breaks too.
-        queue: deque[_Command] | list[_Command] = self._urgent or self._queue
-        take = self._urgent.pop if self._urgent else self._queue.popleft
-        now = asyncio.get_running_loop().time()
-        while queue and len(batch) < PIPELINE_LIMIT and size < _PIPELINE_BYTES:
-            command = take()
-            self._queued_bytes -= len(command.packed)
-            # A caller that gave up is not served: what it asked for was never sent.
-            if command.future.done():
-                continue
-            # Nor one whose answer could hardly come in time: a pipeline waits as long as its most
-            # hurried command, and gives the connection up then.
-            if command.deadline <= now + _HURRY_S:
-                command.fail(never_sent())
-                continue
+    async def _send_next(self, link: Link, batch: list[Command]) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self._queue.take(batch, most=PIPELINE_LIMIT, most_bytes=_PIPELINE_BYTES, now=began)
+        if not batch:
+            return
+        for command in batch:
             command.sent += 1
-            size += len(command.packed)
-            batch.append(command)
-        length = len(self._urgent) + len(self._queue)
-        if not length:
-            self._gathered.clear()
-        self._instruments.queue_changed(self._kind, length - self._shown_length)
-        self._shown_length = length
-        return batch
+        async with until(min(command.deadline for command in batch)):
+            await self._round_trip(link, batch)
+        self._answered_at = loop.time()
+        self._instruments.pipeline(self._kind, len(batch), self._answered_at - began)
 
-    async def _round_trip(self, link: Link, pending: deque[_Command]) -> None:
-        await link.write([command.packed for command in pending])
+    async def _round_trip(self, link: Link, batch: list[Command]) -> None:
+        await link.write([command.packed for command in batch])
         drop: ResponseError | None = None
-        while pending:
+        for command in batch:
             try:
                 reply = await link.read()
             except BusyLoadingError as error:
                 # redis-py has closed the connection over it.
-                pending.popleft().fail(translated(error))
+                command.fail(translated(error))
                 raise
             except (ReadOnlyError, MovedError, ClusterDownError) as error:
                 # A primary that is none any more: the next connection finds its successor.
                 drop = error
-                pending.popleft().fail(translated(error))
+                command.fail(translated(error))
             except ResponseError as error:
-                pending.popleft().fail(translated(error))
+                command.fail(translated(error))
             else:
-                future = pending.popleft().future
-                if not future.done():
-                    future.set_result(reply)
+                self._answer(command, reply)
         if drop is not None:
             raise drop
 
-    def _abandon(self, pending: Collection[_Command], error: BaseException) -> None:
-        again: list[_Command] = []
-        if any(command.in_order for command in pending):
-            self._hand_back()
-        for command in pending:
-            if command.sent <= self._repeats and self._is_serving:
-                again.append(command)
-            else:
-                command.fail(unanswered(error))
-        if again:
-            self._queue.extendleft(reversed(again))
-            self._queued_bytes += sum(len(command.packed) for command in again)
-            self._gathered.set()
-
-    def _hand_back(self) -> None:
-        """Let what waits in order come back: it must not overtake what was lost."""
-        kept: deque[_Command] = deque()
-        for command in self._queue:
-            if command.in_order:
-                self._queued_bytes -= len(command.packed)
-                command.fail(not_sent())
-            else:
-                kept.append(command)
-        self._queue = kept
-
-    # --- deadlines of what was not sent ---------------------------------------------------------
-
-    def _sweep_expired(self) -> None:
-        self._sweep = None
-        if not self._queue and not self._urgent:
+    def _answer(self, command: Command, reply: Reply) -> None:
+        if command.future.done():
             return
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if any(command.deadline <= now for command in self._queue):
-            self._queue = deque(self._unexpired(self._queue, now))
-        if self._urgent:
-            self._urgent = list(self._unexpired(self._urgent, now))
-        self._sweep = loop.call_later(_SWEEP_INTERVAL_S, self._sweep_expired)
+        try:
+            answer = command.read(reply)
+        except BackplaneError as error:
+            command.fail(error)
+        except MISREAD as error:
+            raise garbled("a command", error) from error
+        else:
+            command.future.set_result(answer)
 
-    def _unexpired(self, commands: Iterable[_Command], now: float) -> Iterator[_Command]:
-        for command in commands:
-            if command.deadline <= now:
-                self._queued_bytes -= len(command.packed)
-                command.fail(never_sent())
+    def _abandon(self, pending: list[Command], error: BaseException) -> None:
+        again: list[Command] = []
+        if any(command.in_order for command in pending):
+            self._queue.hand_back()
+        for command in pending:
+            if 0 < command.sent <= self._repeats and self._is_serving:
+                again.append(command)
+            elif command.sent:
+                command.fail(unanswered(error))
             else:
-                yield command
+                command.fail(never_sent())
+        if again:
+            self._queue.put_back(again)

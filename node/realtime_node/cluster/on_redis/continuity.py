@@ -16,24 +16,41 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from .commands import Commands
 from .inbox_ids import entry_id, sequence_of
 from .instruments import Instruments
 from .keys import Keys
-from .link import Link, Reply
+from .link import Link
+from .replies import OK, Reply, data, datas, number, status
 from .script import ROTATE, VERIFY
 from .traces import Seen, Traces
 
 _log = logging.getLogger(__name__)
 
-_OK: Final = b"OK"
 _FENCED: Final = b"FENCED"
 _GONE: Final = b"GONE"
 GENERATION_BYTES: Final = 2
 
-Call = Callable[[bytes], Awaitable[Reply]]
+_T = TypeVar("_T")
+
+
+class Call(Protocol):
+    """Asks Redis: over a link, or through the commands of a connection."""
+
+    def __call__(self, packed: bytes, /, *, read: Callable[[Reply], _T]) -> Awaitable[_T]:
+        """Return what `read` makes of the reply to a packed command."""
+
+
+class _Found(NamedTuple):
+    """What a store has of what this node has seen."""
+
+    status: bytes
+    generation: bytes = b""
+    last: int = 0
+    oldest: bytes = b""
+    entry: Sequence[bytes] = ()
 
 
 class Continuity:
@@ -97,35 +114,56 @@ class Continuity:
         known, seen = trace.generation, trace.seen()
         read = entry_id(seen.read[0]) if seen.read is not None else b""
         keys = (generation, own.node, own.mark, own.inbox)
-        reply = await call(VERIFY.pack_with_source(keys, (read,)))
-        if reply[0] == _FENCED or node != self._node_id():
+        found = await call(VERIFY.pack_with_source(keys, (read,)), read=_read_found)
+        if found.status == _FENCED or node != self._node_id():
             return  # the next command finds out, and all is registered anew
-        if reply[0] == _GONE:
+        if found.status == _GONE:
             self._on_gone()
-        if reply[1] != known:
+        if found.generation != known:
             # Noticed by another node, and all positions are in doubt: nothing to add.
-            self.learn(partition, reply[1])
+            self.learn(partition, found.generation)
             return
         reason = "this node's registration is gone"
-        if reply[0] == _OK:
-            reason = missing(seen, int(reply[2]), reply[3], reply[4])
+        if found.status == OK:
+            reason = missing(seen, found.last, found.oldest, found.entry)
         if reason:
             await self._rotate(call, partition, known, reason)
 
     async def _rotate(self, call: Call, partition: int, known: bytes, reason: str) -> None:
         nonce = secrets.token_hex(GENERATION_BYTES)
         keys = (self._keys.partition(partition).generation,)
-        reply = await call(ROTATE.pack_with_source(keys, (known, nonce)))
+        generation = await call(
+            ROTATE.pack_with_source(keys, (known, nonce)), read=_read_generation
+        )
         _log.error("partition %d: Redis lost acknowledged writes: %s", partition, reason)
         # One loss is noticed once, however many connections are made after it.
         self._traces[partition].forget()
-        if reply[0] == _OK:
-            if reply[1].startswith(nonce.encode()):
+        if generation:
+            if generation.startswith(nonce.encode()):
                 self._instruments.rotated(partition)
-            self.learn(partition, reply[1])
+            self.learn(partition, generation)
 
 
-def missing(seen: Seen, last: int, oldest: bytes, entry: Reply) -> str:
+def _read_found(reply: Reply) -> _Found:
+    kind = status(reply)
+    if kind == _FENCED:
+        return _Found(kind)
+    if kind == _GONE:
+        _, generation = reply
+        return _Found(kind, data(generation))
+    _, generation, last, oldest, entry = reply
+    return _Found(OK, data(generation), number(last), data(oldest), datas(entry))
+
+
+def _read_generation(reply: Reply) -> bytes:
+    """Read the generation as it is now; empty where the partition was emptied."""
+    if reply == [_FENCED]:
+        return b""
+    _, generation = reply
+    return data(generation)
+
+
+def missing(seen: Seen, last: int, oldest: bytes, entry: Sequence[bytes]) -> str:
     """What a store that holds only this much has lost; empty if nothing shows.
 
     `last` is the sequence in the mark, `oldest` the id of the first entry in the inbox, `entry` the

@@ -12,15 +12,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 from realtime_node.cluster.backplane import EntryKind
 from realtime_node.errors import BackplaneError
 from realtime_node.protocol.messages import ClientInfo
+from realtime_node.supervision import supervise
 
 from .commands import Commands
 from .entries import UnreadableEntryError, decode_info
 from .keys import Keys
+from .replies import Reply, datas, number
 from .runner import Call, Runner, always
 from .script import PRESENCE_LAPSE, pack
 
@@ -56,31 +59,35 @@ class Departed:
         """Take note that there are clients whose grace has ended."""
         self._noticed.add(partition)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work(), name="redis-departed")
+            self._task = supervise(self._work, name="redis-departed")
 
     async def _work(self) -> None:
-        try:
-            while self._noticed:
-                await self._let_go(self._noticed.pop())
-        except BackplaneError as error:
-            _log.warning("clients of dead nodes stay present a little longer: %s", error)
-        finally:
-            self._task = None
+        while self._noticed:
+            partition = self._noticed.pop()
+            try:
+                await self._let_go(partition)
+            except BackplaneError as error:
+                # It is noticed again with one of the next heartbeats.
+                _log.warning("clients of dead nodes stay present a little longer: %s", error)
+            except BaseException:
+                self._noticed.add(partition)
+                raise
+        self._task = None
 
     async def _let_go(self, partition: int) -> None:
         key, writes = self._keys.partition(partition).departed, self._writes[partition]
-        seconds, micros = await writes.execute(pack(b"TIME"))
-        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        now_ms = await writes.execute(pack(b"TIME"), read=_milliseconds)
         due = await writes.execute(
-            pack(b"ZRANGEBYSCORE", key, b"-inf", now_ms, b"LIMIT", 0, _AT_ONCE)
+            pack(b"ZRANGEBYSCORE", key, b"-inf", now_ms, b"LIMIT", 0, _AT_ONCE), read=_members
         )
         if not due:
             return
-        channels = [member.partition(b" ")[2].decode() for member in due]
-        presences = (self._keys.channel(channel).presence for channel in channels)
-        call: Call = (key, *presences), due
-        _, gone = await self._runner.run(writes, PRESENCE_LAPSE, always(call))
-        for channel, entry in zip(channels, gone, strict=True):
+        presences = (self._keys.channel(channel).presence for channel in due.values())
+        call: Call = (key, *presences), tuple(due)
+        gone = await self._runner.run(
+            writes, PRESENCE_LAPSE, always(call), read=partial(_entries, len(due))
+        )
+        for channel, entry in zip(due.values(), gone, strict=True):
             head, _, payload = entry.partition(b" ")
             if head.endswith(b"+1"):
                 await self._announce_leave(channel, payload)
@@ -92,3 +99,21 @@ class Departed:
             await self._announce(channel, EntryKind.LEAVE, decode_info(payload))
         except UnreadableEntryError as error:
             _log.warning("a leave of %s is not announced: %s", channel, error)
+
+
+def _milliseconds(reply: Reply) -> int:
+    seconds, micros = reply
+    return number(seconds) * 1000 + number(micros) // 1000
+
+
+def _members(reply: Reply) -> dict[bytes, str]:
+    """Read `<client> <channel>` of each, and its channel."""
+    return {member: member.partition(b" ")[2].decode() for member in datas(reply)}
+
+
+def _entries(count: int, reply: Reply) -> list[bytes]:
+    _, entries = reply
+    found = datas(entries)
+    if len(found) != count:
+        raise ValueError(f"{len(found)} entries, of {count} that were asked for")
+    return found

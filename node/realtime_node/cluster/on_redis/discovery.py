@@ -17,8 +17,10 @@ import msgspec
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from .keys import Keys
-from .link import CONNECTION_FAILURES, Discover, Reply, connect, describe_failure, explained
+from .link import CONNECTION_FAILURES, Discover, connect, describe_failure, explained
 from .options import Address, RedisOptions
+from .replies import Reply, array, number, text
+from .shared_call import SharedCall
 
 
 class Place(NamedTuple):
@@ -76,23 +78,33 @@ class Sentinels:
             except CONNECTION_FAILURES as error:
                 failures.append(f"Sentinel {host}:{port}: {describe_failure(error)}")
                 continue
-            if place:
-                host, port = place[0].decode(), int(place[1])
+            if place is not None:
+                host, port = place
                 return self._options.endpoint._replace(host=host, port=port, path="")
             failures.append(f"Sentinel {host}:{port} knows no primary {name!r}")
         raise RedisConnectionError("; ".join(failures))
 
-    async def _ask(self, host: str, port: int) -> Reply:
+    async def _ask(self, host: str, port: int) -> tuple[str, int] | None:
         async with asyncio.timeout(self._options.connect_timeout_s / 3):
             address = self._asking.endpoint._replace(host=host, port=port)
             link = await connect(self._asking, address)
             try:
                 with explained(self._asking):
                     return await link.call(
-                        b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self._options.sentinel_master
+                        b"SENTINEL",
+                        b"GET-MASTER-ADDR-BY-NAME",
+                        self._options.sentinel_master,
+                        read=_read_place,
                     )
             finally:
                 await link.abort()
+
+
+def _read_place(reply: Reply) -> tuple[str, int] | None:
+    if reply is None:
+        return None
+    host, port = reply
+    return text(host), number(port)
 
 
 class _Range(NamedTuple):
@@ -101,6 +113,13 @@ class _Range(NamedTuple):
     first: int
     last: int
     primary: tuple[str, int]
+
+
+class _Map(NamedTuple):
+    """What a node of a Redis Cluster knows of all."""
+
+    ranges: list[_Range]
+    nodes: list[tuple[str, int]]
 
 
 class ClusterMap:
@@ -115,22 +134,14 @@ class ClusterMap:
         self._options = options
         self._nodes = list(options.cluster_nodes)
         self._turns = itertools.count()
-        self._asking: asyncio.Task[list[_Range]] | None = None
+        self._ranges = SharedCall(self._ask, name="redis-cluster")
 
     async def primary_of(self, slot: int) -> Address:
         """Return who serves a slot; raises one of `CONNECTION_FAILURES` if nobody says."""
-        if self._asking is None:
-            self._asking = asyncio.get_running_loop().create_task(self._ask(), name="redis-cluster")
-            self._asking.add_done_callback(self._asked)
-        for served in await asyncio.shield(self._asking):
+        for served in await self._ranges():
             if served.first <= slot <= served.last:
                 return self._address(*served.primary)
         raise RedisConnectionError(f"no node of the Redis Cluster serves slot {slot}")
-
-    def _asked(self, task: asyncio.Task[list[_Range]]) -> None:
-        self._asking = None
-        if not task.cancelled():
-            task.exception()  # those who waited have got it, or gave up before
 
     def _address(self, host: str, port: int) -> Address:
         return self._options.endpoint._replace(host=host, port=port, path="")
@@ -143,28 +154,29 @@ class ClusterMap:
                 async with asyncio.timeout(self._options.connect_timeout_s / 3):
                     link = await connect(self._options, self._address(host, port), "cluster")
                     try:
-                        reply = await link.call(b"CLUSTER", b"SLOTS")
+                        found = await link.call(
+                            b"CLUSTER", b"SLOTS", read=partial(parse_slots, asked=host)
+                        )
                     finally:
                         await link.abort()
             except CONNECTION_FAILURES as error:
                 failure = error
                 continue
-            ranges, nodes = parse_slots(reply, host)
-            self._nodes = list(dict.fromkeys((*nodes, *self._options.cluster_nodes)))
-            return ranges
+            self._nodes = list(dict.fromkeys((*found.nodes, *self._options.cluster_nodes)))
+            return found.ranges
         raise failure
 
 
-def parse_slots(reply: Reply, asked: str) -> tuple[list[_Range], list[tuple[str, int]]]:
+def parse_slots(reply: Reply, asked: str) -> _Map:
     """Read what CLUSTER SLOTS answers: who serves what, and all nodes.
 
     A node that does not know its own address means the one that it was `asked` at.
     """
     ranges: list[_Range] = []
     nodes: list[tuple[str, int]] = []
-    for first, last, *servers in reply:
-        places = [((server[0] or b"").decode() or asked, server[1]) for server in servers]
+    for first, last, *servers in array(reply):
+        places = [(text(server[0] or b"") or asked, number(server[1])) for server in servers]
         nodes += [place for place in places if place[0] != "?"]
         if places and places[0][0] != "?":
-            ranges.append(_Range(first, last, places[0]))
-    return ranges, nodes
+            ranges.append(_Range(number(first), number(last), places[0]))
+    return _Map(ranges, nodes)

@@ -9,12 +9,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
+from realtime_node.cluster.allowance import Budget
 from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.errors import BackplaneError
-from realtime_node.supervision import supervise
+from realtime_node.supervision import guard, supervise
 
-from .allowances import BUDGET_FIELDS, Census
+from .allowances import BUDGET_FIELDS, BUDGET_PARTITION, Census, read_budget
 from .commands import Commands
 from .continuity import Continuity
 from .departed import Departed
@@ -23,6 +25,7 @@ from .janitor import Janitor
 from .keys import Keys
 from .liveness import Liveness
 from .options import RedisOptions
+from .replies import Reply, data, flag, texts
 from .runner import Call, Runner
 from .script import HEARTBEAT
 
@@ -73,11 +76,13 @@ class Heartbeat:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _beat_on(self, describe: Callable[[], NodeInfo]) -> None:
+        description = b""
         while True:
             await asyncio.sleep(self._interval_s)
             try:
                 sent_at = self._liveness.now()
-                description = encode_node(describe())
+                with guard("redis-describe"):  # the lease does not depend on it
+                    description = encode_node(describe())
                 expired = [
                     await self._beat(partition, description) for partition in self._partitions
                 ]
@@ -97,6 +102,7 @@ class Heartbeat:
         def build() -> Call:
             node = self._node_id()
             own = self._keys.node(partition, node).node
+            is_first = partition == BUDGET_PARTITION
             keys = (
                 own,
                 shared.nodes,
@@ -106,14 +112,30 @@ class Heartbeat:
                 shared.budget,
                 shared.departed,
             )
-            return keys, (node, description, self._lease_ms, *self._census.report())
+            report = self._census.report()
+            return keys, (node, description, self._lease_ms, *report, int(is_first))
 
-        reply = await self._runner.run(self._writes, HEARTBEAT, build)
-        _, generation, has_lapsed, *told = reply
-        if has_lapsed:
+        beat = await self._runner.run(self._writes, HEARTBEAT, build, read=_read_beat)
+        if beat.has_lapsed:
             self._departed.notice(partition)
-        budget, expired = told[:BUDGET_FIELDS], told[BUDGET_FIELDS:]
-        if partition == 0:  # where the budget is changed, and every node is
-            self._census.learn(*budget)
-        self._continuity.learn(partition, generation)
-        return [node.decode() for node in expired]
+        if partition == BUDGET_PARTITION:
+            self._census.learn(beat.budget)
+        self._continuity.learn(partition, beat.generation)
+        return beat.expired
+
+
+class _Beat(NamedTuple):
+    """What a heartbeat is answered."""
+
+    generation: bytes
+    has_lapsed: bool
+    """Whether the grace of some client that was left behind has ended."""
+    budget: Budget
+    expired: list[str]
+    """Nodes whose lease has ended."""
+
+
+def _read_beat(reply: Reply) -> _Beat:
+    _, generation, has_lapsed, *told = reply
+    budget, expired = told[:BUDGET_FIELDS], told[BUDGET_FIELDS:]
+    return _Beat(data(generation), flag(has_lapsed), read_budget(budget), texts(expired))

@@ -11,7 +11,7 @@ from realtime_node.protocol.messages import Publication, StreamPosition
 from .commands import Commands
 from .entries import decode_publication
 from .keys import Keys
-from .link import Reply
+from .replies import Reply, number, ok, rows, text
 from .runner import Call, Runner, always
 from .script import HISTORY, REMOVE_HISTORY
 
@@ -21,9 +21,12 @@ def meta_ttl_ms(options: StreamOptions) -> int:
     return max(options.meta_ttl_ms, options.history_ttl_ms)
 
 
-def parse_publications(rows: Reply) -> list[Publication]:
-    """Decode rows of a history stream, whose ids are `<offset>-0`."""
-    return [decode_publication(int(row[0][:-2]), row[1][1]) for row in rows]
+def parse_publications(entries: Reply) -> list[Publication]:
+    """Decode rows of a history stream, whose ids are `<offset>-0`.
+
+    Raises what `replies` tells of, and `UnreadableEntryError` for one of another release.
+    """
+    return [decode_publication(number(name[:-2]), fields[1]) for name, fields in rows(entries)]
 
 
 class History:
@@ -68,13 +71,13 @@ class History:
             (max(limit, -1), start, int(reverse), meta_ttl_ms(options)),
         )
         reads = self._reads[self._keys.partition_of(channel)]
-        _, offset, epoch, rows = await self._runner.run(reads, HISTORY, always(call))
-        top = StreamPosition(offset=int(offset), epoch=epoch.decode())
+        page = await self._runner.run(reads, HISTORY, always(call), read=_page)
+        top = page.top
         if since is not None and since.epoch and since.epoch != top.epoch:
             raise UnrecoverablePositionError(
                 f"the position is of epoch {since.epoch!r}, the stream of {top.epoch!r}"
             )
-        return HistoryPage(publications=parse_publications(rows), top=top)
+        return page
 
     async def remove(self, channel: str) -> None:
         """See `Backplane.remove_history`."""
@@ -84,4 +87,12 @@ class History:
         def build() -> Call:
             return (self._keys.node(partition, self._node_id()).node, keys.history), ()
 
-        await self._runner.run(self._writes[partition], REMOVE_HISTORY, build)
+        await self._runner.run(self._writes[partition], REMOVE_HISTORY, build, read=ok)
+
+
+def _page(reply: Reply) -> HistoryPage:
+    _, offset, epoch, entries = reply
+    return HistoryPage(
+        publications=parse_publications(entries),
+        top=StreamPosition(offset=number(offset), epoch=text(epoch)),
+    )

@@ -15,17 +15,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from realtime_node.backoff import Backoff
-from realtime_node.cluster.backplane import Entry, Receiver
+from realtime_node.cluster.backplane import Receiver
+from realtime_node.errors import BackplaneError, GarbledReplyError
+from realtime_node.supervision import supervise
 
 from .continuity import Continuity
-from .entries import UnreadableEntryError, channel_of, decode_entry
+from .deadline import until
+from .handover import Handover, Rows
 from .inbox_ids import entry_id, sequence_of
 from .instruments import Instruments
-from .link import CONNECTION_FAILURES, Link, OpenLink, Reply, describe_failure
+from .link import CONNECTION_FAILURES, Link, OpenLink
 from .options import RedisOptions
+from .outage import Outage
 from .repair import Repair
+from .replies import Reply, array, number, reading, rows
 from .script import pack
 from .traces import Traces
 
@@ -41,13 +47,22 @@ class _Position:
         self.partition = partition
         self.key = key
         self.sequence = -1
-        self.fields: list[bytes] | None = None
+        self.fields: Sequence[bytes] | None = None
         self.trimmed = -1
         self.trimmed_at = float("-inf")
 
     @property
     def id(self) -> bytes:
         return entry_id(self.sequence) if self.sequence >= 0 else b"0"
+
+
+class _Batch(NamedTuple):
+    """What one read brought of one partition."""
+
+    position: _Position
+    first: int
+    """Sequence of the first entry."""
+    rows: Rows
 
 
 class InboxReader:
@@ -76,6 +91,7 @@ class InboxReader:
         self._instruments = instruments
         self._continuity = continuity
         self._repair = repair
+        self._handover = Handover(receiver, repair, instruments)
         self._traces = traces
         self._name = name
         self._on_vanished = on_vanished
@@ -100,7 +116,7 @@ class InboxReader:
         self._positions = {key: _Position(partition, key) for partition, key in inboxes.items()}
         if lost:
             self._doubted.update(inboxes)
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="redis-inbox")
+        self._task = supervise(self._run, name="redis-inbox")
 
     async def close(self) -> None:
         """Stop reading."""
@@ -122,9 +138,7 @@ class InboxReader:
         """Have all channels of a partition compared with the store soon, without waiting."""
         self._doubted.add(partition)
         if self._comparing is None and self._task is not None:
-            self._comparing = asyncio.get_running_loop().create_task(
-                self._settle_apart(), name="redis-repair"
-            )
+            self._comparing = supervise(self._settle_apart, name="redis-repair")
 
     async def compare(self, partition: int, channels: Sequence[str] | None = None) -> None:
         """Compare channels of a partition (None: all) with the store: fill them, else tell."""
@@ -132,41 +146,40 @@ class InboxReader:
             await self._repair.run(partition, self.sequence(partition), channels)
 
     async def _settle_apart(self) -> None:
-        try:
-            await self._settle()
-        finally:
-            self._comparing = None
+        await self._settle()
+        self._comparing = None
 
     async def _settle(self) -> None:
         while self._doubted:
-            await self.compare(self._doubted.pop())
+            partition = self._doubted.pop()
+            try:
+                await self.compare(partition)
+            except BaseException:
+                self._doubted.add(partition)
+                raise
 
     async def _run(self) -> None:
         backoff = Backoff(self._options.reconnect_max_delay_s)
-        known = ""
+        outage = Outage(_log, f"the inbox of connection {self._name} cannot be read")
         while True:
             try:
                 link = await self._open_link(self._name)
                 try:
                     await self._resume(link)
                     backoff.reset()
-                    known = ""
+                    outage.end()
                     await self._read(link)
                 finally:
                     await link.abort()
-            except CONNECTION_FAILURES as error:
-                failure = describe_failure(error)
-                # Once per outage and cause: it is tried every few moments.
-                level = logging.DEBUG if failure == known else logging.WARNING
-                _log.log(level, "the inbox cannot be read: %s", failure)
-                known = failure
-            except Exception:  # noqa: BLE001 - it is logged, with its traceback
-                # A bug of ours, in what takes the entries: nobody reads if this task ends. What was
-                # being handed over counts as read, so the same entry cannot stop us twice;
-                # what else was in its batch is compared with the store.
-                _log.exception("the inbox reader failed, and begins again")
+            except (*CONNECTION_FAILURES, BackplaneError) as error:
+                if isinstance(error, GarbledReplyError):
+                    self._instruments.garbled("inbox")
+                outage.note(error)
+            except BaseException:
+                # A bug of ours. What was being handed over counts as read, so the same entry cannot
+                # stop us twice; what else was in its batch is compared with the store.
                 self._doubted.update(each.partition for each in self._positions.values())
-                known = ""
+                raise
             await asyncio.sleep(backoff.next())
             self._instruments.reconnected("inbox")
 
@@ -185,23 +198,27 @@ class InboxReader:
     async def _can_go_on(self, link: Link, position: _Position) -> bool:
         """Whether there is an inbox to read; a position that it does not hold is moved."""
         key = position.key
-        oldest = await link.call(b"XRANGE", key, b"-", b"+", b"COUNT", 1)
+        oldest = await link.call(b"XRANGE", key, b"-", b"+", b"COUNT", 1, read=rows)
         if not oldest:
             return False
-        if position.fields is None or sequence_of(oldest[0][0]) > position.sequence:
+        with reading("XRANGE"):
+            first = sequence_of(oldest[0][0])
+        if position.fields is None or first > position.sequence:
             # Nothing read so far, or trimmed below us, which shows as a hole with the next entry.
             return True
-        same = await link.call(b"XRANGE", key, position.id, position.id)
+        same = await link.call(b"XRANGE", key, position.id, position.id, read=rows)
         if same and same[0][1] == position.fields:
             return True
-        newest = await link.call(b"XREVRANGE", key, b"+", b"-", b"COUNT", 1)
+        newest = await link.call(b"XREVRANGE", key, b"+", b"-", b"COUNT", 1, read=rows)
+        with reading("XREVRANGE"):
+            last, fields = sequence_of(newest[0][0]), newest[0][1]
         self._instruments.gap(position.partition)
         self._doubted.add(position.partition)
-        self._reached(position, sequence_of(newest[0][0]), newest[0][1])
+        self._reached(position, last, fields)
         position.trimmed = -1
         return True
 
-    def _reached(self, position: _Position, sequence: int, fields: list[bytes]) -> None:
+    def _reached(self, position: _Position, sequence: int, fields: Sequence[bytes]) -> None:
         position.sequence, position.fields = sequence, fields
         self._traces.took(self._node, position.partition, sequence, fields)
 
@@ -213,16 +230,17 @@ class InboxReader:
         head = (b"XREAD", b"COUNT", self._options.inbox_read_count, b"BLOCK", block_ms, b"STREAMS")
         while True:
             commands = self._trims()
-            trims = len(commands)
             positions = self._positions.values()
             commands.append(pack(*head, *self._positions, *[position.id for position in positions]))
-            async with asyncio.timeout(patience_s):
+            async with until(asyncio.get_running_loop().time() + patience_s):
                 await link.write(commands)
-                for _ in range(trims):
-                    await link.read()
-                reply = await link.read()
-            for key, rows in reply or ():
-                await self._take(self._positions[key], rows)
+                replies = [await link.read() for _ in commands]
+            with reading("XREAD"):
+                for trimmed in replies[:-1]:
+                    number(trimmed)
+                batches = self._batches(replies[-1])
+            for batch in batches:
+                await self._take(batch)
 
     def _trims(self) -> list[bytes]:
         """Commands that free what was read; the last read entry stays, to be compared later."""
@@ -239,9 +257,21 @@ class InboxReader:
                 commands.append(pack(b"XTRIM", position.key, b"MINID", b"~", position.id))
         return commands
 
-    async def _take(self, position: _Position, rows: Reply) -> None:
+    def _batches(self, reply: Reply) -> list[_Batch]:
+        """Read what XREAD brought; None: nothing came within its time."""
+        return [] if reply is None else [self._batch(*each) for each in array(reply)]
+
+    def _batch(self, key: bytes, entries: Reply) -> _Batch:
+        found = rows(entries)
+        first, last = sequence_of(found[0][0]), sequence_of(found[-1][0])
         # Entries leave a stream at its old end only: within what was read there is no hole.
-        first, partition = sequence_of(rows[0][0]), position.partition
+        if last - first != len(found) - 1:
+            raise ValueError(f"{len(found)} entries are numbered {first} to {last}")
+        return _Batch(self._positions[key], first, found)
+
+    async def _take(self, batch: _Batch) -> None:
+        position, first = batch.position, batch.first
+        partition = position.partition
         async with self._handing:
             if first != position.sequence + 1:
                 _log.error(
@@ -249,28 +279,6 @@ class InboxReader:
                 )
                 self._instruments.gap(partition)
                 await self._repair.run(partition, position.sequence, None)
-            entries: list[Entry] = []
-            for sequence, (_, fields) in enumerate(rows, first):
-                try:
-                    entry = decode_entry(partition, sequence, fields[0], fields[1])
-                except UnreadableEntryError as error:
-                    await self._hand_over(entries)
-                    entries = []
-                    self._skip(partition, fields[0], error)
-                    continue
-                if entry is not None:
-                    entries.append(entry)
-            self._reached(position, first + len(rows) - 1, rows[-1][1])
-            await self._hand_over(entries)
-
-    async def _hand_over(self, entries: Sequence[Entry]) -> None:
-        self._instruments.entries(len(entries))
-        if entries := self._repair.fresh(entries):
-            await self._receiver.receive(entries)
-
-    def _skip(self, partition: int, header: bytes, error: UnreadableEntryError) -> None:
-        _log.error("an entry of inbox %d was skipped: %s", partition, error)
-        self._instruments.unreadable(1)
-        channel = channel_of(header)
-        if channel:
-            self._receiver.lost(partition, [channel])
+            self._reached(position, first + len(batch.rows) - 1, batch.rows[-1][1])
+            if not await self._handover.hand_over(partition, first, batch.rows):
+                self._receiver.lost(partition, None)

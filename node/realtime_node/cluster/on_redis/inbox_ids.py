@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+_PREFIX: Final = b"1-"
 _PREFIX_LENGTH: Final = 2
 
 
@@ -13,5 +14,7 @@ def entry_id(sequence: int) -> bytes:
 
 
 def sequence_of(entry: bytes) -> int:
-    """The sequence of an entry, by its id."""
+    """The sequence of an entry, by its id; raises ValueError for one that is none of ours."""
+    if entry[:_PREFIX_LENGTH] != _PREFIX:
+        raise ValueError(f"{entry!r} is no id of an inbox entry")
     return int(entry[_PREFIX_LENGTH:])

@@ -11,6 +11,7 @@ from .commands import Commands
 from .history import parse_publications
 from .inbox_ids import sequence_of
 from .keys import Keys
+from .replies import Reply, data, flag, number, text
 from .runner import Call, Runner
 from .script import INSPECT
 
@@ -55,11 +56,15 @@ class Inspector:
                 (node, since, limit),
             )
 
-        reply = await self._runner.run(self._reads[partition], INSPECT, build)
-        _, interested, offset, epoch, newest, rows = reply
-        return Inspection(
-            interested=bool(interested),
-            top=StreamPosition(offset=int(offset), epoch=epoch.decode()),
-            newest=sequence_of(newest) if newest else -1,
-            publications=parse_publications(rows),
-        )
+        reads = self._reads[partition]
+        return await self._runner.run(reads, INSPECT, build, read=_inspection)
+
+
+def _inspection(reply: Reply) -> Inspection:
+    _, interested, offset, epoch, newest, entries = reply
+    return Inspection(
+        interested=flag(interested),
+        top=StreamPosition(offset=number(offset), epoch=text(epoch)),
+        newest=sequence_of(newest) if data(newest) else -1,
+        publications=parse_publications(entries),
+    )

@@ -14,6 +14,9 @@ class Instruments(Protocol):
     def reconnected(self, connection: str) -> None:
         """Count a connection that was lost and made anew."""
 
+    def garbled(self, connection: str) -> None:
+        """Count an answer that could not be read, which ended its connection."""
+
     def pipeline(self, connection: str, commands: int, seconds: float) -> None:
         """Observe a pipeline from its first byte sent to its last reply."""
 
@@ -53,6 +56,9 @@ class Instruments(Protocol):
     def unreadable(self, count: int) -> None:
         """Count entries that another release wrote in a way this one does not know."""
 
+    def set_aside(self, count: int) -> None:
+        """Count entries that were given up because they raised when they were handed over."""
+
     def buried(self, nodes: int) -> None:
         """Count dead nodes that this one's janitor cleaned up after."""
 
@@ -61,6 +67,9 @@ class NoInstruments:
     """Measures nothing."""
 
     def reconnected(self, connection: str) -> None:
+        """Ignore."""
+
+    def garbled(self, connection: str) -> None:
         """Ignore."""
 
     def pipeline(self, connection: str, commands: int, seconds: float) -> None:
@@ -100,6 +109,9 @@ class NoInstruments:
         """Ignore."""
 
     def unreadable(self, count: int) -> None:
+        """Ignore."""
+
+    def set_aside(self, count: int) -> None:
         """Ignore."""
 
     def buried(self, nodes: int) -> None:

@@ -24,10 +24,12 @@ from realtime_node.errors import BackplaneError
 from realtime_node.protocol.messages import StreamPosition
 from realtime_node.supervision import supervise
 
+from .all_of import all_of
 from .commands import Commands
 from .history import meta_ttl_ms, parse_publications
 from .keys import Keys
 from .options import RedisOptions
+from .replies import Reply, flag, number, text
 from .runner import Call, Runner
 from .script import SUBSCRIBE, UNSUBSCRIBE
 
@@ -134,9 +136,7 @@ class Interest:
         partition_of = self._keys.partition_of
         held = iter([channel for channel in self._held if partition_of(channel) in partitions])
         while chunk := list(itertools.islice(held, _ADDITIONS_AT_ONCE)):
-            await asyncio.gather(
-                *(self.confirm(channel) for channel in chunk if channel in self._held)
-            )
+            await all_of(*(self.confirm(channel) for channel in chunk if channel in self._held))
 
     async def _add(
         self, channel: str, options: StreamOptions, since: StreamPosition | None, limit: int
@@ -160,12 +160,7 @@ class Interest:
             )
 
         writes = self._writes[partition]
-        reply = await self._runner.run(writes, SUBSCRIBE, build, may_repeat=True)
-        _, offset, epoch, rows = reply
-        return Subscribed(
-            top=StreamPosition(offset=int(offset), epoch=epoch.decode()),
-            publications=parse_publications(rows),
-        )
+        return await self._runner.run(writes, SUBSCRIBE, build, read=_subscribed, may_repeat=True)
 
     # --- the reconciler -------------------------------------------------------------------------
 
@@ -189,7 +184,7 @@ class Interest:
             if pause > 0:
                 await asyncio.sleep(pause)
             due = self._take_due(loop.time())
-            await asyncio.gather(*(self._remove(channel) for channel in due))
+            await all_of(*(self._remove(channel) for channel in due))
 
     def _take_due(self, now: float) -> list[str]:
         due: list[str] = []
@@ -212,8 +207,27 @@ class Interest:
             return (own.node, own.channels, keys.interest), (node, sequence, channel)
 
         try:
-            await self._runner.run(self._writes[partition], UNSUBSCRIBE, build)
+            await self._runner.run(self._writes[partition], UNSUBSCRIBE, build, read=_ended)
         except BackplaneError as error:
             _log.info("interest in a channel could not be ended yet: %s", error)
-            if not self._is_wanted(channel):
-                self._linger(channel)
+            self._linger_on(channel)
+        except BaseException:
+            self._linger_on(channel)
+            raise
+
+    def _linger_on(self, channel: str) -> None:
+        if not self._is_wanted(channel):
+            self._linger(channel)
+
+
+def _subscribed(reply: Reply) -> Subscribed:
+    _, offset, epoch, entries = reply
+    return Subscribed(
+        top=StreamPosition(offset=number(offset), epoch=text(epoch)),
+        publications=parse_publications(entries),
+    )
+
+
+def _ended(reply: Reply) -> bool:
+    _, has_ended = reply
+    return flag(has_ended)

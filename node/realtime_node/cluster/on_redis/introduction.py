@@ -22,6 +22,7 @@ from .keys import Keys
 from .link import Link
 from .options import RedisOptions
 from .permissions import check_permissions
+from .replies import Reply, array, as_is, data, flag, reading
 from .script import ALL_SCRIPTS
 
 _log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Introduction:
 
     async def _info(self, link: Link, section: bytes) -> dict[bytes, bytes]:
         try:
-            info: bytes = await link.call(b"INFO", section)
+            info = await link.call(b"INFO", section, read=data)
         except NoPermissionError:
             _log.warning(
                 "our Redis user may not INFO: neither version nor maxmemory-policy are checked, nor"
@@ -99,7 +100,7 @@ class Introduction:
         return {name: value for name, _, value in pairs}
 
     def _check_version(self, server: dict[bytes, bytes]) -> None:
-        version = server.get(b"redis_version", b"").decode()
+        version = server.get(b"redis_version", b"").decode(errors="replace")
         major = version.partition(".")[0]
         if major.isdigit() and int(major) < _OLDEST_MAJOR:
             raise ConfigError(
@@ -108,7 +109,7 @@ class Introduction:
             )
 
     def _check_eviction(self, memory: dict[bytes, bytes]) -> None:
-        policy = memory.get(b"maxmemory_policy", b"noeviction").decode()
+        policy = memory.get(b"maxmemory_policy", b"noeviction").decode(errors="replace")
         if policy != "noeviction":
             raise ConfigError(
                 f"Redis at {self._options.server_name} has maxmemory-policy {policy}: it could"
@@ -118,11 +119,11 @@ class Introduction:
 
     async def _check_schema(self, link: Link, key: bytes) -> None:
         ours = Schema(format=FORMAT, partitions=self._keys.partitions)
-        found: bytes | None = await link.call(b"GET", key)
+        found = await link.call(b"GET", key, read=_data_or_none)
         if found is None:
             # Only then: a Redis at its maxmemory refuses every SET.
-            await link.call(b"SET", key, msgspec.json.encode(ours), b"NX")
-            found = await link.call(b"GET", key) or b""
+            await link.call(b"SET", key, msgspec.json.encode(ours), b"NX", read=as_is)
+            found = await link.call(b"GET", key, read=_data_or_none) or b""
         try:
             theirs = msgspec.json.decode(found, type=Schema)
         except msgspec.DecodeError as error:
@@ -140,7 +141,29 @@ class Introduction:
 
 
 async def load_scripts(link: Link) -> None:
-    """Make all scripts known, so that a call by hash rarely fails."""
-    await link.write([script.pack_load() for script in ALL_SCRIPTS])
-    for _ in ALL_SCRIPTS:
-        await link.read()
+    """Make all scripts known, so that a call by hash rarely fails.
+
+    Most connections find them all: only what is missing is sent, 64 kB of source at most.
+    """
+    asked = (b"SCRIPT", b"EXISTS", *(script.sha for script in ALL_SCRIPTS))
+    known = await link.call(*asked, read=_flags)
+    missing = [script for script, is_known in zip(ALL_SCRIPTS, known, strict=True) if not is_known]
+    if not missing:
+        return
+    await link.write([script.pack_load() for script in missing])
+    for script in missing:
+        reply = await link.read()
+        with reading("SCRIPT LOAD"):
+            if reply != script.sha:
+                raise ValueError(f"{reply!r} is not the hash of {script.name}")
+
+
+def _flags(reply: Reply) -> list[bool]:
+    flags = [flag(each) for each in array(reply)]
+    if len(flags) != len(ALL_SCRIPTS):
+        raise ValueError(f"{len(flags)} answers to {len(ALL_SCRIPTS)} questions")
+    return flags
+
+
+def _data_or_none(reply: Reply) -> bytes | None:
+    return None if reply is None else data(reply)

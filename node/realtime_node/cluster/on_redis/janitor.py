@@ -23,10 +23,12 @@ from typing import Final
 from realtime_node.errors import BackplaneError
 from realtime_node.supervision import supervise
 
+from .all_of import all_of
 from .commands import Commands
 from .instruments import Instruments
 from .keys import Keys
 from .options import RedisOptions
+from .replies import OK, ok, one_of, texts
 from .runner import Call, Runner, always
 from .script import BURY, DECLARE_DEAD, FORGET, LEAVE, SESSION_ORPHAN, pack
 
@@ -38,8 +40,8 @@ _SESSIONS_AT_ONCE: Final = 256
 # Longer than any command of a dead node can be under way; without it the node is fenced as well.
 _TOMBSTONE_TTL_MS: Final = 3_600_000
 
-_OK: Final = b"OK"
 _BUSY: Final = b"BUSY"
+_OK_OR_ALIVE: Final = one_of(OK, b"ALIVE")
 
 
 class Janitor:
@@ -91,15 +93,12 @@ class Janitor:
         node = self._node_id()
         partitions = range(self._keys.partitions)
         departures = (self._leave(partition, node) for partition in partitions)
-        failures = await asyncio.gather(*departures, return_exceptions=True)
-        for failure in failures:
-            if failure is not None:
-                raise failure
+        await all_of(*departures)
 
     async def _leave(self, partition: int, node: str) -> None:
         own, shared = self._keys.node(partition, node), self._keys.partition(partition)
         leave: Call = (own.node, shared.nodes), (_TOMBSTONE_TTL_MS, node)
-        await self._runner.run(self._writes[partition], LEAVE, always(leave))
+        await self._runner.run(self._writes[partition], LEAVE, always(leave), read=ok)
         await self._clean(partition, node)
 
     async def _work(self) -> None:
@@ -129,8 +128,10 @@ class Janitor:
                 (dead, self._lease_ms, _TOMBSTONE_TTL_MS, self._suspicion_ms),
             )
 
-        reply = await self._runner.run(self._writes[partition], DECLARE_DEAD, build)
-        return bool(reply[0] == _OK)
+        found = await self._runner.run(
+            self._writes[partition], DECLARE_DEAD, build, read=one_of(OK, b"SUSPECTED", b"ALIVE")
+        )
+        return found == OK
 
     async def _clean(self, partition: int, dead: str) -> None:
         keys = self._keys.node(partition, dead)
@@ -150,8 +151,10 @@ class Janitor:
             (dead,),
         )
         while True:
-            reply = await self._runner.run(self._writes[partition], BURY, always(bury))
-            if reply[0] != _BUSY:
+            found = await self._runner.run(
+                self._writes[partition], BURY, always(bury), read=one_of(OK, b"ALIVE", _BUSY)
+            )
+            if found != _BUSY:
                 return
             await self._forget_some(partition, dead)
 
@@ -159,12 +162,12 @@ class Janitor:
         keys = self._keys.node(partition, dead)
         writes = self._writes[partition]
         shared = self._keys.partition(partition)
-        channels, present, sessions = await asyncio.gather(
-            writes.execute(pack(b"SRANDMEMBER", keys.channels, _CHANNELS_AT_ONCE)),
-            writes.execute(pack(b"SRANDMEMBER", keys.present, _CHANNELS_AT_ONCE)),
-            writes.execute(pack(b"SRANDMEMBER", keys.sessions, _SESSIONS_AT_ONCE)),
+        channels, present, sessions = await all_of(
+            writes.execute(pack(b"SRANDMEMBER", keys.channels, _CHANNELS_AT_ONCE), read=texts),
+            writes.execute(pack(b"SRANDMEMBER", keys.present, _CHANNELS_AT_ONCE), read=texts),
+            writes.execute(pack(b"SRANDMEMBER", keys.sessions, _SESSIONS_AT_ONCE), read=texts),
         )
-        names = [name.decode() for name in {*channels, *present}]
+        names = sorted({*channels, *present})
         touched = [
             key
             for name in names
@@ -174,9 +177,8 @@ class Janitor:
             (keys.node, keys.channels, keys.present, shared.nodes, shared.departed, *touched),
             (dead, *names),
         )
-        await self._runner.run(writes, FORGET, always(forget))
+        await self._runner.run(writes, FORGET, always(forget), read=_OK_OR_ALIVE)
         if sessions:
-            left = [session.decode() for session in sessions]
-            records = (self._keys.session(partition, session) for session in left)
-            orphan: Call = (keys.node, keys.sessions, shared.nodes, *records), (dead, *left)
-            await self._runner.run(writes, SESSION_ORPHAN, always(orphan))
+            records = (self._keys.session(partition, session) for session in sessions)
+            orphan: Call = (keys.node, keys.sessions, shared.nodes, *records), (dead, *sessions)
+            await self._runner.run(writes, SESSION_ORPHAN, always(orphan), read=_OK_OR_ALIVE)

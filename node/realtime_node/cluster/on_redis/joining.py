@@ -12,13 +12,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from realtime_node.cluster.backplane import StreamOptions, Subscribed
+from realtime_node.errors import BackplaneError
 from realtime_node.protocol.messages import StreamPosition
+from realtime_node.supervision import is_asked_for, supervise
 
+from .deadline import until
 from .interest import Interest
 from .refusals import never_sent, not_joined, unanswered
+from .shared_call import copy_of
 from .tails import Tails, following
 
 _END: Final = StreamPosition()
@@ -67,28 +72,26 @@ class Joining:
         passenger = _Passenger(options, since, limit)
         self._waiting.setdefault(channel, []).append(passenger)
         if channel not in self._rides:
-            self._rides[channel] = asyncio.get_running_loop().create_task(
-                self._ride(channel), name="redis-subscribe"
-            )
+            self._rides[channel] = supervise(partial(self._ride, channel), name="redis-subscribe")
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with until(asyncio.get_running_loop().time() + self._timeout_s):
                 return await passenger.answer
         except TimeoutError as error:
             raise (unanswered(error) if passenger.has_boarded else never_sent()) from None
 
     async def _ride(self, channel: str) -> None:
         """Ask until nobody waits any more."""
-        try:
-            while passengers := self._board(channel):
-                try:
-                    await self._ask(channel, passengers)
-                except Exception as error:  # noqa: BLE001 - it is every passenger's to handle
-                    _fail(passengers, error)
-                except asyncio.CancelledError:
-                    _fail([*passengers, *self._waiting.pop(channel, ())], not_joined())
-                    raise
-        finally:
-            del self._rides[channel]
+        while passengers := self._board(channel):
+            try:
+                await self._ask(channel, passengers)
+            except BackplaneError as error:
+                _fail(passengers, error)
+            except BaseException as error:
+                if is_asked_for(error):
+                    passengers += self._waiting.pop(channel, ())
+                _fail(passengers, not_joined() if is_asked_for(error) else unanswered(error))
+                raise
+        del self._rides[channel]
 
     def _board(self, channel: str) -> list[_Passenger]:
         """Those who can be answered together."""
@@ -146,4 +149,4 @@ class Joining:
 def _fail(passengers: Iterable[_Passenger], error: Exception) -> None:
     for each in passengers:
         if not each.answer.done():
-            each.answer.set_exception(error)
+            each.answer.set_exception(copy_of(error))

@@ -19,8 +19,8 @@ import asyncio
 from bisect import insort
 from collections.abc import Callable
 
-from .link import Reply
 from .refusals import queue_full
+from .replies import Reply
 
 Send = Callable[[], asyncio.Future[Reply]]
 """Queues the command, at once and in this moment."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from redis.asyncio.connection import (
     AbstractConnection,
@@ -18,17 +18,22 @@ from redis.asyncio.connection import (
 )
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    InvalidResponse,
+    NoPermissionError,
+    RedisError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from realtime_node.errors import GarbledReplyError
+
 from .options import Address, RedisOptions
+from .replies import Reply, reading, status
 from .script import Argument, pack
 from .tls import TlsConnection, advice
 
-# redis-py types its replies as Any as well: their shape is each command's own.
-Reply = Any
-
-CONNECTION_FAILURES: Final = (RedisError, OSError, TimeoutError)
+CONNECTION_FAILURES: Final = (RedisError, OSError, TimeoutError, GarbledReplyError)
 """What a connection that cannot go on raises."""
 
 
@@ -36,6 +41,8 @@ def describe_failure(error: BaseException) -> str:
     """What a failure says, or its kind: a timeout says nothing."""
     return str(error) or type(error).__name__
 
+
+_T = TypeVar("_T")
 
 _PRIMARY: Final = b"master"
 _READ_SIZE: Final = 65_536
@@ -82,16 +89,23 @@ class Link:
 
     async def read(self) -> Reply:
         """Take the next reply; raises redis' `ResponseError` if it is an error."""
-        return await self._connection.read_response()
+        # redis-py takes replies apart in part, an error's text for one.
+        with reading("a command"):
+            try:
+                return await self._connection.read_response()
+            except InvalidResponse as error:
+                raise ValueError(describe_failure(error)) from error
 
-    async def call(self, *arguments: Argument) -> Reply:
-        """Send one command and take its reply."""
-        return await self.call_packed(pack(*arguments))
+    async def call(self, *arguments: Argument, read: Callable[[Reply], _T]) -> _T:
+        """Send one command and return what `read` makes of its reply; see `replies`."""
+        return await self.call_packed(pack(*arguments), read=read)
 
-    async def call_packed(self, packed: bytes) -> Reply:
-        """Send one packed command and take its reply."""
+    async def call_packed(self, packed: bytes, *, read: Callable[[Reply], _T]) -> _T:
+        """Send one packed command and return what `read` makes of its reply."""
         await self.write([packed])
-        return await self.read()
+        reply = await self.read()
+        with reading("a command"):
+            return read(reply)
 
     async def check(self) -> None:
         """Raise redis' `ConnectionError` if the server has hung up while nothing was asked."""
@@ -123,7 +137,7 @@ async def connect(options: RedisOptions, address: Address, name: str = "") -> Li
     """Connect, authenticate, choose the database, and say our name if there is one."""
     connection = _connection(options, name, address)
     try:
-        with explained(options):
+        with explained(options), reading("the greeting"):
             await connection.connect()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
     except BaseException:
         await connection.disconnect(nowait=True)
@@ -144,8 +158,7 @@ def explained(options: RedisOptions) -> Iterator[None]:
 
 
 async def _demand_primary(link: Link) -> None:
-    role = await link.call(b"ROLE")
-    if role[0] != _PRIMARY:
+    if await link.call(b"ROLE", read=status) != _PRIMARY:
         raise RedisConnectionError("Sentinel still names a primary that is one no more")
 
 

@@ -16,25 +16,29 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from realtime_node.backoff import Backoff
 from realtime_node.cluster.backplane import NodeInfo
 from realtime_node.errors import BackplaneError
+from realtime_node.supervision import supervise
 
+from .all_of import all_of
 from .commands import Commands
 from .continuity import GENERATION_BYTES, Continuity
 from .entries import encode_hello, encode_node
 from .instruments import Instruments
 from .keys import Keys
 from .options import RedisOptions
+from .replies import Reply, data
 from .script import REGISTER
 from .traces import Traces
 
 _log = logging.getLogger(__name__)
 
 _ID_BYTES: Final = 8
-_OK: Final = b"OK"
+_USED: Final = b"FENCED"
 
 
 class Membership:
@@ -121,47 +125,48 @@ class Membership:
         """Register interest and presence again under the same identity, without waiting."""
         self._to_restore.update(partitions)
         if self._joined and self._restoring is None:
-            self._restoring = asyncio.get_running_loop().create_task(
-                self._restore(), name="redis-restore"
-            )
+            self._restoring = supervise(self._restore, name="redis-restore")
 
     # --- the work behind it ---------------------------------------------------------------------
 
     def _burn(self, fenced: str) -> None:
         if self._burnt == fenced:
             return
+        # Until it has another identity a supervised job works on that, so once is enough.
         self._burnt = fenced
         self._changed = asyncio.Event()
+        self._instruments.fenced()
+        _log.error("the cluster took node %s for dead: joining again", fenced)
         # Fenced while it was still registering for its last identity: that work is void. It may be
         # the caller who is cancelled here, as a part of that work.
         if self._rejoining is not None:
             self._rejoining.cancel()
-        self._rejoining = asyncio.get_running_loop().create_task(
-            self._rejoin(fenced), name="redis-rejoin"
-        )
+        self._rejoining = supervise(partial(self._rejoin, fenced), name="redis-rejoin")
 
     async def _rejoin(self, fenced: str) -> None:
-        self._instruments.fenced()
-        node = secrets.token_hex(_ID_BYTES)
-        _log.error("the cluster took node %s for dead: joining again as %s", fenced, node)
-        # Not every node that is gone was declared dead: Redis may have lost it.
-        await self._persist(lambda: self._continuity.check_through(self._writes))
-        await self._persist(lambda: self._register(node))
-        self._node_id = node
-        self._traces.begin(node)
-        self._changed.set()
+        """Take another identity, and register all under it; what was done already stays done."""
+        if self._node_id == fenced:
+            node = secrets.token_hex(_ID_BYTES)
+            # Not every node that is gone was declared dead: Redis may have lost it.
+            await self._persist(lambda: self._continuity.check_through(self._writes))
+            await self._persist(lambda: self._register(node))
+            self._node_id = node
+            self._traces.begin(node)
+            self._changed.set()
         await self._persist(lambda: self._reestablish(range(self._keys.partitions)))
         await self._enter(True)  # noqa: FBT003 - the callback's only argument
-        _log.info("node %s has joined again, all registered", node)
+        _log.info("node %s has joined again as %s, all registered", fenced, self._node_id)
 
     async def _restore(self) -> None:
-        try:
-            while partitions := frozenset(self._to_restore):
-                self._to_restore.clear()
+        while partitions := frozenset(self._to_restore):
+            self._to_restore.clear()
+            try:
                 await self._persist(lambda: self._reestablish(partitions))
-                _log.info("Redis restarted: interest and presence are registered again")
-        finally:
-            self._restoring = None
+            except BaseException:
+                self._to_restore.update(partitions)
+                raise
+            _log.info("Redis restarted: interest and presence are registered again")
+        self._restoring = None
 
     async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
         backoff = Backoff(self._options.reconnect_max_delay_s)
@@ -175,16 +180,17 @@ class Membership:
     async def _register(self, node: str) -> None:
         description = encode_node(self._describe())
         nonce = secrets.token_hex(GENERATION_BYTES)
-        replies = await asyncio.gather(
+        generations = await all_of(
             *(
-                # A repeated try finds the id in use, which is as good.
-                writes.execute(self._registration(partition, node, description, nonce))
+                writes.execute(
+                    self._registration(partition, node, description, nonce), read=_read_generation
+                )
                 for partition, writes in enumerate(self._writes)
             )
         )
-        for partition, reply in enumerate(replies):
-            if reply[0] == _OK:
-                self._traces[partition].generation = reply[1]
+        for partition, generation in enumerate(generations):
+            if generation:
+                self._traces[partition].generation = generation
 
     def _registration(self, partition: int, node: str, description: bytes, nonce: str) -> bytes:
         own = self._keys.node(partition, node)
@@ -193,3 +199,11 @@ class Membership:
             (shared.generation, own.node, shared.nodes, shared.described, own.inbox),
             (node, description, nonce, encode_hello()),
         )
+
+
+def _read_generation(reply: Reply) -> bytes:
+    """Read the generation of a partition; empty if the id is in use, as a repeated try finds it."""
+    if reply == [_USED]:
+        return b""
+    _, generation = reply
+    return data(generation)

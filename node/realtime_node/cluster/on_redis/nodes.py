@@ -14,6 +14,7 @@ from .entries import UnreadableEntryError, decode_node, encode_control
 from .keys import Keys
 from .liveness import Liveness
 from .options import RedisOptions
+from .replies import Reply, data, texts
 from .runner import ATTEMPTS, Call, Runner, always
 from .script import CLAIM_RESTART, CONTROL, NODES
 
@@ -51,11 +52,11 @@ class Nodes:
         """See `Backplane.nodes`."""
         keys = self._keys.partition(_PARTITION)
         call: Call = (keys.nodes, keys.described), (self._liveness.silence_ms(),)
-        reply = await self._runner.run(self._reads, NODES, always(call))
+        described = await self._runner.run(self._reads, NODES, always(call), read=_descriptions)
         nodes: list[NodeInfo] = []
-        for payload in reply[1:]:
+        for payload in described:
             try:
-                nodes.append(decode_node(payload or b""))
+                nodes.append(decode_node(payload))
             except UnreadableEntryError as error:
                 _log.warning("a node is left out of the list: %s", error)
         return sorted(nodes, key=lambda node: node.uid)
@@ -88,10 +89,20 @@ class Nodes:
             )
 
         for _ in range(ATTEMPTS):
-            reply = await self._runner.run(self._writes, CONTROL, build)
-            if reply[0] == b"OK":
+            live = await self._runner.run(self._writes, CONTROL, build, read=_live_nodes)
+            if live is None:
                 return
-            self._known = [name.decode() for name in reply[1:]]
+            self._known = live
         raise BackplaneUnavailableError(
             "nodes join faster than their list can be learned: the message was sent to none"
         )
+
+
+def _descriptions(reply: Reply) -> list[bytes]:
+    # A node that was entered by half has none.
+    return [data(each or b"") for each in reply[1:]]
+
+
+def _live_nodes(reply: Reply) -> list[str] | None:
+    """Read which nodes have to be named; None: they were."""
+    return None if reply == [b"OK"] else texts(reply[1:])

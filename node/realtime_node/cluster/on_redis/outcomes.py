@@ -20,14 +20,13 @@ from realtime_node.errors import BackplaneError
 from .commands import Commands
 from .instruments import Instruments
 from .keys import Keys
-from .link import Reply
 from .refusals import UnansweredError
+from .replies import Reply, data, number, status, text
 from .script import RESOLVE
 from .traces import Traces
 
 _DONE: Final = b"DONE"
 _NOT_DONE: Final = b"NOT_DONE"
-_OK: Final = b"OK"
 
 
 class Sent(NamedTuple):
@@ -38,6 +37,15 @@ class Sent(NamedTuple):
     sequence: int
     generation: bytes
     incarnation: int
+
+
+class Result(NamedTuple):
+    """What a publish that was executed was answered."""
+
+    offset: int
+    epoch: str
+    own: int | None
+    """Sequence of its entry in the publisher's own inbox."""
 
 
 class Outcomes:
@@ -61,26 +69,26 @@ class Outcomes:
         trace = self._traces[partition]
         return Sent(node, partition, sequence, trace.generation, trace.incarnation)
 
-    async def find(self, sent: Sent, cause: UnansweredError, deadline: float) -> Reply | None:
-        """The publish's own answer; None if it was not executed and never will be.
+    async def find(self, sent: Sent, cause: UnansweredError, deadline: float) -> Result | None:
+        """What the publish did; None if it was not executed and never will be.
 
         Raises `cause` when that cannot be known.
         """
         try:
-            reply = await self._ask(sent, cause, deadline)
+            found = await self._ask(sent, cause, deadline)
         except BackplaneError:
             self._instruments.resolved("unknown")
             raise cause from None
-        if reply[0] == _DONE:
+        if isinstance(found, Result):
             self._instruments.resolved("done")
-            return [_OK, *reply[1:]]
-        if reply[0] == _NOT_DONE and self._is_same_redis(sent, reply[1]):
+            return found
+        if found and self._is_same_redis(sent, found):
             self._instruments.resolved("not_done")
             return None
         self._instruments.resolved("unknown")
         raise cause
 
-    async def _ask(self, sent: Sent, cause: UnansweredError, deadline: float) -> Reply:
+    async def _ask(self, sent: Sent, cause: UnansweredError, deadline: float) -> Result | bytes:
         own = self._keys.node(sent.partition, sent.node)
         generation = self._keys.partition(sent.partition).generation
         packed = RESOLVE.pack_with_source((generation, own.node, own.mark), (sent.sequence,))
@@ -91,7 +99,7 @@ class Outcomes:
         writes = self._writes[sent.partition]
         while loop.time() < deadline:
             try:
-                return await writes.execute(packed, deadline, urgency=urgency)
+                return await writes.execute(packed, deadline, read=_read, urgency=urgency)
             except UnansweredError:
                 # Asking twice changes nothing.
                 continue
@@ -100,3 +108,14 @@ class Outcomes:
     def _is_same_redis(self, sent: Sent, generation: bytes) -> bool:
         incarnation = self._traces[sent.partition].incarnation
         return (generation, incarnation) == (sent.generation, sent.incarnation)
+
+
+def _read(reply: Reply) -> Result | bytes:
+    """Read what a publish did; or the generation in which it never will be done, b"": not known."""
+    if status(reply) == _DONE:
+        _, offset, epoch, own = reply
+        return Result(number(offset), text(epoch), number(own) if data(own) else None)
+    if reply[0] == _NOT_DONE:
+        _, generation = reply
+        return data(generation)
+    return b""

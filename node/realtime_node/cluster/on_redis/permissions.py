@@ -13,9 +13,10 @@ from realtime_node.errors import ConfigError
 
 from .link import Link
 from .options import RedisOptions
+from .replies import data, texts
 from .script import PERMISSIONS
 
-KEYLESS: Final = ("client setname x", "script load x", "time")
+KEYLESS: Final = ("client setname x", "script exists x", "script load x", "time")
 KEYED: Final = (
     "del @",
     "eval x 1 @",
@@ -62,9 +63,8 @@ def grants(commands: Iterable[str] = (*KEYLESS, *KEYED, *_WISHED)) -> list[str]:
 async def check_permissions(link: Link, options: RedisOptions) -> None:
     """Raise `ConfigError` that names what our user is not allowed, and how it will be."""
     asked = [*KEYLESS, *(command.replace("@", f"{options.prefix}:x") for command in KEYED)]
-    await link.call_packed(PERMISSIONS.pack_load())
-    reply = await link.call_packed(PERMISSIONS.pack((), asked))
-    forbidden = [command.decode() for command in reply[1:]]
+    await link.call_packed(PERMISSIONS.pack_load(), read=data)
+    _, *forbidden = await link.call_packed(PERMISSIONS.pack((), asked), read=texts)
     if not forbidden:
         return
     if len(forbidden) >= len(KEYED) and not set(forbidden) & set(KEYLESS):

@@ -7,7 +7,6 @@ Redis that has forgotten, gets them again from there.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
@@ -16,10 +15,12 @@ from typing import Final, NamedTuple
 from realtime_node.cluster.presence import NO_STAY, Stay
 from realtime_node.protocol.messages import ClientInfo
 
+from .all_of import all_of
 from .commands import Commands
 from .entries import UnreadableEntryError, decode_info, encode_info
 from .keys import Keys
 from .liveness import Liveness
+from .replies import Reply, data, datas, flag, number, pairs
 from .runner import Call, Runner, always
 from .script import PRESENCE_ADD, PRESENCE_GET, PRESENCE_REMOVE
 
@@ -79,8 +80,9 @@ class RedisPresence:
                 (node, channel, client, is_last, token),
             )
 
-        reply = await self._runner.run(self._writes[partition], PRESENCE_REMOVE, build)
-        return bool(reply[1])
+        return await self._runner.run(
+            self._writes[partition], PRESENCE_REMOVE, build, read=_one_flag
+        )
 
     async def get(self, channel: str) -> dict[str, ClientInfo]:
         """See `PresenceStore.get`."""
@@ -89,18 +91,17 @@ class RedisPresence:
             (self._keys.partition(partition).nodes, self._keys.channel(channel).presence),
             (self._liveness[partition].silence_ms(),),
         )
-        reply = await self._runner.run(self._reads[partition], PRESENCE_GET, always(call))
-        _, live, fields, silent, now_ms = reply
-        alive = set(live)
-        silence_ms = dict(zip(silent[::2], silent[1::2], strict=True))
+        reads = self._reads[partition]
+        found = await self._runner.run(reads, PRESENCE_GET, always(call), read=_read_found)
+        alive, silence_ms, now_ms = found.alive, found.silence_ms, found.now_ms
         present: dict[str, ClientInfo] = {}
-        for client, value in zip(fields[::2], fields[1::2], strict=True):
+        for client, value in found.entries.items():
             owner, _, payload = value.partition(b" ")
             if owner not in alive and not _stays(owner, alive, silence_ms, now_ms):
                 continue
             try:
                 present[client.decode()] = decode_info(payload)
-            except UnreadableEntryError as error:
+            except (UnreadableEntryError, ValueError) as error:
                 _log.warning("a client is left out of a channel's presence: %s", error)
         return present
 
@@ -121,9 +122,7 @@ class RedisPresence:
             for entry in list(clients.values())
         )
         while chunk := list(itertools.islice(everyone, _ADDITIONS_AT_ONCE)):
-            await asyncio.gather(
-                *(self._add_if_present(channel, entry) for channel, entry in chunk)
-            )
+            await all_of(*(self._add_if_present(channel, entry) for channel, entry in chunk))
 
     async def _add_if_present(self, channel: str, entry: _Entry) -> None:
         if self._own.get(channel, {}).get(entry.info.client) is entry:
@@ -144,8 +143,7 @@ class RedisPresence:
                 (node, channel, info.client, payload, head, stay.token, silence_ms),
             )
 
-        reply = await self._runner.run(self._writes[partition], PRESENCE_ADD, build)
-        return bool(reply[1])
+        return await self._runner.run(self._writes[partition], PRESENCE_ADD, build, read=_one_flag)
 
 
 def _head(stay: Stay) -> str:
@@ -166,3 +164,23 @@ def _stays(
     if not node:
         return now < span
     return node in alive or silence_ms.get(node, span) < span
+
+
+class _Found(NamedTuple):
+    """The presence of a channel, and who is alive."""
+
+    alive: frozenset[bytes]
+    entries: dict[bytes, bytes]
+    silence_ms: dict[bytes, int]
+    now_ms: int
+
+
+def _read_found(reply: Reply) -> _Found:
+    _, live, fields, silent, now_ms = reply
+    silence_ms = {data(n): number(ms) for n, ms in zip(silent[::2], silent[1::2], strict=True)}
+    return _Found(frozenset(datas(live)), pairs(fields), silence_ms, number(now_ms))
+
+
+def _one_flag(reply: Reply) -> bool:
+    _, found = reply
+    return flag(found)

@@ -24,12 +24,18 @@ from .history import meta_ttl_ms
 from .instruments import Instruments
 from .keys import Keys
 from .lines import Lines, Place
-from .link import Reply
 from .options import RedisOptions
 from .outcomes import Outcomes, Sent
-from .refusals import NotSentError, RefusedForNowError, ScriptMissingError, UnansweredError
-from .routes import Route, Routes
-from .runner import ATTEMPTS, FENCED, Runner
+from .refusals import (
+    FencedError,
+    NotSentError,
+    RefusedForNowError,
+    ScriptMissingError,
+    UnansweredError,
+)
+from .replies import Reply, data, number, text, texts
+from .routes import Interested, Route, Routes
+from .runner import ATTEMPTS, Runner, unless_fenced
 from .script import ANNOUNCE, PUBLISH, Argument, Script
 from .traces import Traces
 
@@ -38,11 +44,24 @@ _ATTEMPTS: Final = ATTEMPTS + 1
 
 _OK: Final = b"OK"
 _DUPLICATE: Final = b"DUPLICATE"
+_STALE: Final = b"STALE_INTEREST"
 _LATE: Final = b"LATE"
 _DEDUP_TTL_MS: Final = 300_000
 
 
-Queued = asyncio.Future[Reply]
+class Answer(NamedTuple):
+    """What a publish or an announcement was answered."""
+
+    status: bytes
+    offset: int = 0
+    epoch: str = ""
+    own: int | None = None
+    """Sequence of its entry in the publisher's own inbox."""
+    interest: Interested | None = None
+    """Of a stale route: what to make another from."""
+
+
+Queued = asyncio.Future[Answer]
 
 
 class Execute(Protocol):
@@ -52,7 +71,7 @@ class Execute(Protocol):
         """Return the answer to come."""
 
 
-Find = Callable[[UnansweredError, float], Awaitable[Reply]]
+Find = Callable[[UnansweredError, float], Awaitable[Answer]]
 """Finds an answer that was lost, or raises the error that says so."""
 
 
@@ -122,22 +141,23 @@ class Publisher:
             return self._writes[route.partition].execute(
                 route.pack_publish(sequence, payload, key, settings),
                 deadline,
+                read=_read_answer,
                 in_order=True,
                 was_admitted=again,
             )
 
-        async def find(error: UnansweredError, deadline: float) -> Reply:
+        async def find(error: UnansweredError, deadline: float) -> Answer:
             assert sent is not None, "its answer was lost"
-            return await self._outcomes.find(sent, error, deadline) or (_LATE,)
+            result = await self._outcomes.find(sent, error, deadline)
+            return Answer(_LATE) if result is None else Answer(_OK, *result)
 
-        route, reply = await self._call(channel, _Call(PUBLISH, len(payload), execute, find))
-        if reply[0] == _OK and sent is not None:
+        route, answer = await self._call(channel, _Call(PUBLISH, len(payload), execute, find))
+        if answer.status == _OK and sent is not None:
             self._traces.acknowledged(sent.node, sent.partition, sent.sequence)
-        own = reply[3] if reply[0] == _OK else b""
         return Published(
-            offset=int(reply[1]),
-            epoch=reply[2].decode(),
-            sequence=(route.partition, int(own)) if own else None,
+            offset=answer.offset,
+            epoch=answer.epoch,
+            sequence=None if answer.own is None else (route.partition, answer.own),
         )
 
     async def announce(self, channel: str, kind: EntryKind, info: ClientInfo) -> None:
@@ -152,15 +172,19 @@ class Publisher:
                 *self._inbox_bounds,
             )
             return self._writes[route.partition].execute(
-                ANNOUNCE.pack(keys, arguments), deadline, in_order=True, was_admitted=again
+                ANNOUNCE.pack(keys, arguments),
+                deadline,
+                read=_read_announced,
+                in_order=True,
+                was_admitted=again,
             )
 
-        async def give_up(error: UnansweredError, _deadline: float) -> Reply:
+        async def give_up(error: UnansweredError, _deadline: float) -> Answer:
             raise error
 
         await self._call(channel, _Call(ANNOUNCE, len(payload), execute, give_up))
 
-    async def _call(self, channel: str, call: _Call) -> tuple[Route, Reply]:
+    async def _call(self, channel: str, call: _Call) -> tuple[Route, Answer]:
         """Execute until there is an answer of the script's own, learning the route on the way."""
         place = self._lines.enter(channel, call.size)
         try:
@@ -168,7 +192,7 @@ class Publisher:
         finally:
             place.leave()
 
-    async def _call_in_line(self, channel: str, call: _Call, place: Place) -> tuple[Route, Reply]:
+    async def _call_in_line(self, channel: str, call: _Call, place: Place) -> tuple[Route, Answer]:
         deadline = self._runner.deadline()
         backoff = self._runner.backoff()
         node = self._node_id()
@@ -185,7 +209,7 @@ class Publisher:
 
         while attempts < _ATTEMPTS:
             try:
-                reply = await place.run(send)
+                answer = await place.run(send)
             except NotSentError:
                 place.come_back()
                 continue
@@ -198,20 +222,50 @@ class Publisher:
                 place.come_back()
                 await self._runner.load(self._writes[route.partition], call.script, deadline)
                 continue
+            except FencedError:
+                attempts += 1
+                place.come_back()
+                await self._runner.join_again(node, deadline)
+                continue
             except UnansweredError as error:
                 place.come_back()
-                reply = await call.find(error, deadline)
-            status = reply[0]
-            if status in (_OK, _DUPLICATE):
-                return route, reply
+                answer = await call.find(error, deadline)
+            if answer.status in (_OK, _DUPLICATE):
+                return route, answer
             attempts += 1
             place.come_back()
-            if status == FENCED:
-                await self._runner.join_again(node, deadline)
-            elif status != _LATE:
+            if answer.interest is not None:
                 self._instruments.stale_interest()
-                route.learn(self._keys, node, reply)
+                route.learn(self._keys, node, answer.interest)
         raise BackplaneUnavailableError(
             "who is interested in the channel changes faster than it can be learned:"
             " nothing was published"
         )
+
+
+def _read(reply: Reply) -> Answer:
+    """Read an answer that is the same for both scripts."""
+    kind = reply[0]
+    if kind == _STALE:
+        _, version, *nodes = reply
+        return Answer(_STALE, interest=Interested(data(version), texts(nodes)))
+    raise ValueError(f"the status {kind!r} is unknown")
+
+
+@unless_fenced
+def _read_answer(reply: Reply) -> Answer:
+    kind = reply[0]
+    if kind == _OK:
+        _, offset, epoch, own = reply
+        return Answer(kind, number(offset), text(epoch), number(own) if data(own) else None)
+    if kind == _DUPLICATE:
+        _, offset, epoch = reply
+        return Answer(kind, number(offset), text(epoch))
+    if reply == [_LATE]:
+        return Answer(_LATE)
+    return _read(reply)
+
+
+@unless_fenced
+def _read_announced(reply: Reply) -> Answer:
+    return Answer(_OK) if reply == [_OK] else _read(reply)

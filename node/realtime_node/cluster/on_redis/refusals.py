@@ -34,6 +34,10 @@ class ScriptMissingError(BackplaneError):
     """The server does not know the script: nothing was done, load it and call again."""
 
 
+class FencedError(BackplaneError):
+    """This identity counts as dead, or the partition was emptied: nothing was done."""
+
+
 class UnansweredError(BackplaneUnavailableError):
     """The answer was lost: what was asked may have been done."""
 

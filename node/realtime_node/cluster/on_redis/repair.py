@@ -22,11 +22,14 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from realtime_node import failures
 from realtime_node.backoff import Backoff
 from realtime_node.cluster.backplane import Entry, EntryKind, Receiver
 from realtime_node.errors import BackplaneError
 from realtime_node.protocol.messages import StreamPosition
+from realtime_node.supervision import is_asked_for
 
+from .all_of import all_of
 from .entries import UnreadableEntryError
 from .inspection import Inspection, Inspector
 from .instruments import Instruments
@@ -36,6 +39,8 @@ _log = logging.getLogger(__name__)
 
 _CHANNELS_AT_ONCE: Final = 64
 _PAGE: Final = 256
+_TRIES: Final = 2
+"""Of what raises when it is handed over, after it did so once already."""
 
 
 class Repair:
@@ -74,7 +79,7 @@ class Repair:
         told = 0
         places = iter(positions.items())
         while chunk := list(itertools.islice(places, _CHANNELS_AT_ONCE)):
-            pages = await asyncio.gather(*(self._page(*place) for place in chunk))
+            pages = await all_of(*(self._page(*place) for place in chunk))
             lost = [
                 channel
                 for (channel, position), page in zip(chunk, pages, strict=True)
@@ -153,22 +158,48 @@ class Repair:
             following = position.offset + 1
             if not offsets or offsets != list(range(following, following + len(offsets))):
                 return False
-            await self._receiver.receive(
-                [
-                    Entry(
-                        partition=partition,
-                        sequence=sequence,
-                        kind=EntryKind.PUBLICATION,
-                        channel=channel,
-                        epoch=position.epoch,
-                        publication=publication,
-                    )
-                    for publication in page.publications
-                ]
-            )
+            if not await self._hand_over(partition, sequence, channel, page):
+                return False
             position = StreamPosition(offset=offsets[-1], epoch=position.epoch)
             self._filled[channel] = position
             until = self._filled_until.get(partition, -1)
             self._filled_until[partition] = max(until, page.newest)
             page = await self._page(channel, position)
         return False
+
+    async def _hand_over(
+        self, partition: int, sequence: int, channel: str, page: Inspection
+    ) -> bool:
+        """Hand over a page; False: something in it raised as often as it was tried."""
+        entries = [
+            Entry(
+                partition=partition,
+                sequence=sequence,
+                kind=EntryKind.PUBLICATION,
+                channel=channel,
+                epoch=page.top.epoch,
+                publication=publication,
+            )
+            for publication in page.publications
+        ]
+        failed_at, tries = -1, 0
+        while entries:
+            try:
+                await self._receiver.receive(entries)
+            except BaseException as error:
+                if is_asked_for(error) or not isinstance(error, Exception | asyncio.CancelledError):
+                    raise
+                failures.current().callback_failed("redis-handover", error)
+            else:
+                return True
+            reached = self._receiver.positions((channel,)).get(channel)
+            at = reached.offset if reached is not None and reached.epoch == page.top.epoch else -1
+            entries = [
+                each for each in entries if each.publication and each.publication.offset > at
+            ]
+            tries = tries + 1 if at == failed_at else 1
+            failed_at = at
+            if tries >= _TRIES:
+                self._instruments.set_aside(1)
+                return False
+        return True

@@ -14,15 +14,21 @@ Bound: `limit` routes, the least used is forgotten.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from typing import Final, NamedTuple
 
 from .keys import Keys
-from .link import Reply
 from .script import PUBLISH, pack_parts
 
 _NOBODY: Final = b"0"
 _FIRST_INBOX_KEY: Final = 8
 _ARGUMENTS: Final = 11
+
+
+class Interested(NamedTuple):
+    """Who is interested in a channel, as a script has it."""
+
+    version: bytes
+    nodes: list[str]
 
 
 class Route:
@@ -49,13 +55,13 @@ class Route:
         # Most channels that nobody listens to are guessed right.
         self._lead_to((), own=0, version=_NOBODY)
 
-    def learn(self, keys: Keys, node: str, reply: Reply) -> None:
-        """Take over the list of a STALE_INTEREST answer."""
-        nodes = [name.decode() for name in reply[2:]]
+    def learn(self, keys: Keys, node: str, interested: Interested) -> None:
+        """Take over who is interested now."""
+        nodes = interested.nodes
         self._lead_to(
             tuple(keys.node(self.partition, name).inbox for name in nodes),
             own=nodes.index(node) + _FIRST_INBOX_KEY if node in nodes else 0,
-            version=reply[1],
+            version=interested.version,
         )
 
     def _lead_to(self, inboxes: tuple[bytes, ...], *, own: int, version: bytes) -> None:

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from realtime_node.backoff import Backoff
 from realtime_node.errors import BackplaneUnavailableError
 
 from .commands import Commands
-from .link import Reply
 from .options import RedisOptions
-from .refusals import RefusedForNowError, ScriptMissingError, UnansweredError
+from .refusals import FencedError, RefusedForNowError, ScriptMissingError, UnansweredError
+from .replies import Reply, as_is, status
 from .script import Argument, Script
 
 ATTEMPTS: Final = 3
 """Tries of one call, whatever hinders it: a stale interest, a new identity, a lost script."""
 
-FENCED: Final = b"FENCED"
+_T = TypeVar("_T")
+
+_FENCED: Final = b"FENCED"
 _MAX_PAUSE_S: Final = 0.2
 
 Call = tuple[Sequence[bytes], Sequence[Argument]]
@@ -32,6 +34,17 @@ Call = tuple[Sequence[bytes], Sequence[Argument]]
 def always(call: Call) -> Callable[[], Call]:
     """For `Runner.run`: the same call with every try, as it does not depend on who we are."""
     return lambda: call
+
+
+def unless_fenced(read: Callable[[Reply], _T]) -> Callable[[Reply], _T]:
+    """Read what a script answers, but for the answer that every script may give."""
+
+    def read_or_raise(reply: Reply) -> _T:
+        if status(reply) == _FENCED:
+            raise FencedError("this node was declared dead: nothing was done")
+        return read(reply)
+
+    return read_or_raise
 
 
 class Runner:
@@ -59,20 +72,24 @@ class Runner:
         script: Script,
         build: Callable[[], Call],
         *,
+        read: Callable[[Reply], _T],
         may_repeat: bool = False,
-    ) -> Reply:
+    ) -> _T:
         """Call a script until it gives an answer of its own; bounded by tries and one deadline.
+
+        Returns what `read` makes of that answer; see `replies`.
 
         `may_repeat`: executed twice it does no more than once, so a lost answer is asked for again.
         """
         deadline = self.deadline()
         backoff = self.backoff()
+        read = unless_fenced(read)
         attempts = 0
         while attempts < ATTEMPTS:
             node = self._node_id()
             keys, arguments = build()
             try:
-                reply = await commands.execute(script.pack(keys, arguments), deadline)
+                return await commands.execute(script.pack(keys, arguments), deadline, read=read)
             except RefusedForNowError as error:
                 await self.wait(backoff, error, deadline)
                 continue
@@ -84,11 +101,9 @@ class Runner:
             except ScriptMissingError:
                 attempts += 1
                 await self.load(commands, script, deadline)
-                continue
-            if reply[0] != FENCED:
-                return reply
-            attempts += 1
-            await self.join_again(node, deadline)
+            except FencedError:
+                attempts += 1
+                await self.join_again(node, deadline)
         raise BackplaneUnavailableError(f"Redis refused {script.name} {ATTEMPTS} times")
 
     def backoff(self) -> Backoff:
@@ -104,7 +119,7 @@ class Runner:
 
     async def load(self, commands: Commands, script: Script, deadline: float) -> None:
         """Make a script known that the server has forgotten."""
-        await commands.execute(script.pack_load(), deadline)
+        await commands.execute(script.pack_load(), deadline, read=as_is)
 
     async def join_again(self, fenced: str, deadline: float) -> None:
         """Wait until the node has another identity than the fenced one."""

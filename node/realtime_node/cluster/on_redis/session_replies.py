@@ -6,13 +6,13 @@ Pure. The fields of a record, and of what is kept for a user, are told in `sessi
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from realtime_node.cluster.session_store import Claimed, KeptGrant, Owner, SessionState, Verdict
 
 from .entries import UnreadableEntryError, decode_grant, decode_session
-from .link import Reply
+from .replies import MISREAD, Reply, number, pairs, status, text
 
 _log = logging.getLogger(__name__)
 
@@ -31,34 +31,46 @@ node that served it."""
 
 
 def claimed_from(asked: str, new: Owner, reply: Reply) -> Claimed:
-    """Read the answer of `session_claim.lua`."""
-    token = int(reply[1])
-    if reply[0] != _RESUMED:
-        verdict = Verdict(reply[2].decode() or Verdict.NEW)
+    """Read the answer of `session_claim.lua`; raises `UnreadableEntryError` for a broken record."""
+    if status(reply) != _RESUMED:
+        _, token, why, subscriptions = reply
         return Claimed(
-            new._replace(token=token), verdict, subscriptions=subscriptions_from(reply[3])
+            new._replace(token=number(token)),
+            Verdict(text(why) or Verdict.NEW),
+            subscriptions=subscriptions_from(subscriptions),
         )
-    record, taken = _pairs(reply[2]), _pairs(reply[4])
-    since = int(reply[5]) - _LIVE_SLACK_MS
+    _, token, record, subscriptions, taken, served_ms = reply
+    given = new._replace(session=asked, token=number(token))
+    subscribed = subscriptions_from(subscriptions) | subscriptions_from(record)
+    kept, lost, since = pairs(record), pairs(taken), number(served_ms) - _LIVE_SLACK_MS
+    try:
+        return _resumed(given, kept, lost, since, subscribed)
+    except MISREAD as error:
+        raise UnreadableEntryError(f"the record of a session cannot be read: {error!r}") from error
+
+
+def _resumed(
+    given: Owner,
+    record: Mapping[bytes, bytes],
+    taken: dict[bytes, bytes],
+    since_ms: int,
+    subscriptions: dict[str, KeptGrant],
+) -> Claimed:
     taken.update((field, at) for field, at in record.items() if field.startswith(REVOKED))
     if ALL_REVOKED in record:
         taken[ALL_REVOKED] = record[ALL_REVOKED]
-    fresh = [field for field, at in taken.items() if int(at) >= since]
+    fresh = [field for field, at in taken.items() if int(at) >= since_ms]
     return Claimed(
-        new._replace(session=asked, token=token, window_ms=int(record[b"window"])),
+        given._replace(window_ms=int(record[b"window"])),
         Verdict.RESUMED,
         _state(record[b"state"]),
         previous_node="" if b"ended" in record else record[b"owner"].decode(),
-        subscriptions=subscriptions_from(reply[3]) | subscriptions_from(reply[2]),
+        subscriptions=subscriptions,
         revoked=frozenset(
             field.removeprefix(REVOKED).decode() for field in fresh if field.startswith(REVOKED)
         ),
         all_revoked=ALL_REVOKED in fresh,
     )
-
-
-def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _state(payload: bytes) -> SessionState | None:
@@ -69,14 +81,14 @@ def _state(payload: bytes) -> SessionState | None:
         return None
 
 
-def subscriptions_from(flat: Sequence[bytes]) -> dict[str, KeptGrant]:
+def subscriptions_from(flat: Reply) -> dict[str, KeptGrant]:
     """Read the server-side subscriptions among the fields of a record or a user."""
     found: dict[str, KeptGrant] = {}
-    for field, value in _pairs(flat).items():
+    for field, value in pairs(flat).items():
         if not field.startswith(SUBSCRIPTION):
             continue
         try:
             found[field.removeprefix(SUBSCRIPTION).decode()] = decode_grant(value)
-        except UnreadableEntryError as error:
+        except (UnreadableEntryError, UnicodeDecodeError) as error:
             _log.warning("a server-side subscription is left out: %s", error)
     return found

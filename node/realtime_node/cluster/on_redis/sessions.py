@@ -10,10 +10,10 @@ Bound: as many as this node has connections with a session.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from realtime_node.cluster.backplane import SupersedeSession
@@ -25,6 +25,7 @@ from realtime_node.cluster.session_store import (
     SessionState,
 )
 
+from .all_of import all_of
 from .commands import Commands
 from .entries import (
     encode_control,
@@ -34,6 +35,7 @@ from .entries import (
 from .keys import Keys
 from .liveness import Liveness
 from .options import RedisOptions
+from .replies import OK, Reply, ok, one_of, text
 from .runner import Call, Runner, always
 from .script import (
     SESSION_CLAIM,
@@ -57,7 +59,8 @@ from .session_replies import (
 _WRITES_AT_ONCE: Final = 128
 _MAX_NOTES: Final = 1_024
 _CONTROL_PARTITION: Final = 0
-_OK: Final = b"OK"
+_OK_OR_LOST: Final = one_of(OK, b"LOST")
+_OK_OR_WHY_NOT: Final = one_of(OK, b"UNKNOWN", b"FULL")
 
 
 class RedisSessions:
@@ -129,8 +132,9 @@ class RedisSessions:
                 ),
             )
 
-        reply = await self._runner.run(self._writes[partition], SESSION_CLAIM, build)
-        claimed = claimed_from(asked, new, reply)
+        claimed = await self._runner.run(
+            self._writes[partition], SESSION_CLAIM, build, read=partial(claimed_from, asked, new)
+        )
         self._own[claimed.owner.session] = claimed.owner, claimed.state or state
         return claimed
 
@@ -157,15 +161,16 @@ class RedisSessions:
                 (node, session, connection, owner.window_ms, payload, int(forget)),
             )
 
-        reply = await self._runner.run(self._writes[partition], SESSION_RELEASE, build)
-        return bool(reply[0] == _OK)
+        writes = self._writes[partition]
+        return await self._runner.run(writes, SESSION_RELEASE, build, read=_OK_OR_LOST) == OK
 
     async def is_owner(self, owner: Owner) -> bool:
         """See `SessionStore.is_owner`."""
         partition = self._partition(owner.user, owner.session)
         call: Call = (self._keys.session(partition, owner.session),), ()
-        reply = await self._runner.run(self._reads[partition], SESSION_OWNER, always(call))
-        return reply[1] in (b"", owner.connection.encode())
+        reads = self._reads[partition]
+        found = await self._runner.run(reads, SESSION_OWNER, always(call), read=_connection)
+        return found in ("", owner.connection)
 
     async def tell_superseded(self, node: str, session: str, token: int) -> None:
         """See `SessionStore.tell_superseded`."""
@@ -176,7 +181,7 @@ class RedisSessions:
             own = self._keys.node(_CONTROL_PARTITION, self._node_id()).node
             return (own, inbox), (payload, *self._inbox_bounds)
 
-        await self._runner.run(self._writes[_CONTROL_PARTITION], SESSION_TELL, build)
+        await self._runner.run(self._writes[_CONTROL_PARTITION], SESSION_TELL, build, read=ok)
 
     async def reestablish(self, partitions: Collection[int]) -> None:
         """Write all records of this node again, and tell of those that are others' by now.
@@ -189,7 +194,7 @@ class RedisSessions:
             if self._partition(owner.user, owner.session) in partitions
         )
         while chunk := list(itertools.islice(everyone, _WRITES_AT_ONCE)):
-            await asyncio.gather(*(self._write_if_own(owner, state) for owner, state in chunk))
+            await all_of(*(self._write_if_own(owner, state) for owner, state in chunk))
 
     async def _write_if_own(self, owner: Owner, state: SessionState) -> None:
         if self._own.get(owner.session) == (owner, state) and not await self._write(owner, state):
@@ -216,10 +221,10 @@ class RedisSessions:
             )
 
         # Executed twice it does no more than once.
-        reply = await self._runner.run(
-            self._writes[partition], SESSION_WRITE, build, may_repeat=True
+        found = await self._runner.run(
+            self._writes[partition], SESSION_WRITE, build, read=_OK_OR_LOST, may_repeat=True
         )
-        if reply[0] == _OK:
+        if found == OK:
             return True
         self._disown(owner)
         return False
@@ -238,8 +243,10 @@ class RedisSessions:
         """See `SessionStore.user_subscriptions`."""
         partition = self._keys.partition_of(user)
         call: Call = (self._keys.user(partition, user).subscriptions,), ()
-        reply = await self._runner.run(self._reads[partition], USER_SUBSCRIPTIONS, always(call))
-        return subscriptions_from(reply[1])
+        reads = self._reads[partition]
+        return await self._runner.run(
+            reads, USER_SUBSCRIPTIONS, always(call), read=_user_subscriptions
+        )
 
     async def subscribe(
         self, user: str, channel: str, grant: KeptGrant, *, session: str = "", limit: int
@@ -257,10 +264,10 @@ class RedisSessions:
         def build() -> Call:
             return (self._keys.node(partition, self._node_id()).node, key), arguments
 
-        reply = await self._runner.run(
-            self._writes[partition], USER_SUBSCRIBE, build, may_repeat=True
+        found = await self._runner.run(
+            self._writes[partition], USER_SUBSCRIBE, build, read=_OK_OR_WHY_NOT, may_repeat=True
         )
-        return bool(reply[0] == _OK)
+        return found == OK
 
     async def unsubscribe(
         self, user: str, channel: str, *, session: str = "", remembered_ms: int
@@ -285,9 +292,21 @@ class RedisSessions:
         def build() -> Call:
             return (self._keys.node(partition, self._node_id()).node, key, noted), arguments
 
-        await self._runner.run(self._writes[partition], USER_UNSUBSCRIBE, build, may_repeat=True)
+        await self._runner.run(
+            self._writes[partition], USER_UNSUBSCRIBE, build, read=ok, may_repeat=True
+        )
 
     def _subscribed(self, partition: int, user: str, session: str) -> bytes:
         if session:
             return self._keys.session(partition, session)
         return self._keys.user(partition, user).subscriptions
+
+
+def _connection(reply: Reply) -> str:
+    _, connection = reply
+    return text(connection)
+
+
+def _user_subscriptions(reply: Reply) -> Mapping[str, KeptGrant]:
+    _, flat = reply
+    return subscriptions_from(flat)

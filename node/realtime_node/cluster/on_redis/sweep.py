@@ -15,14 +15,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from math import ceil
 from typing import Final, NamedTuple
 
 from realtime_node.cluster.backplane import Receiver
 from realtime_node.errors import BackplaneError
 from realtime_node.protocol.messages import StreamPosition
-from realtime_node.supervision import supervise
+from realtime_node.supervision import guard, supervise
 
 from .entries import UnreadableEntryError
 from .inbox import InboxReader
@@ -88,9 +88,9 @@ class Sweep:
             await asyncio.sleep(self._options.sweep_interval_s)
             try:
                 for channel, suspicion in list(self._suspects.items()):
-                    await self._judge(channel, suspicion)
+                    await _contained(self._judge(channel, suspicion))
                 for channel in self._next():
-                    await self._look_at(channel)
+                    await _contained(self._look_at(channel))
             except BackplaneError as error:
                 _log.info("the sweep goes on in a moment: %s", error)
 
@@ -128,16 +128,29 @@ class Sweep:
         partition = self._keys.partition_of(channel)
         if self._inboxes[partition].sequence(partition) < suspicion.newest:
             return
-        del self._suspects[channel]
         position = self._receiver.positions((channel,)).get(channel)
         if position is None or (
             position.epoch == suspicion.top.epoch and position.offset >= suspicion.top.offset
         ):
+            del self._suspects[channel]
             return
         _log.error("%s stands at %s, its stream at %s", channel, position, suspicion.top)
-        self._instruments.mended("position")
         await self._compare(channel)
+        self._instruments.mended("position")
+        self._suspects.pop(channel, None)
 
     async def _compare(self, channel: str) -> None:
         partition = self._keys.partition_of(channel)
         await self._inboxes[partition].compare(partition, [channel])
+
+
+async def _contained(step: Coroutine[None, None, None]) -> None:
+    """Let a bug cost one channel's turn; raise `BackplaneError` only, which ends the pass."""
+    refusal: BackplaneError | None = None
+    with guard("redis-sweep-step"):
+        try:
+            await step
+        except BackplaneError as error:
+            refusal = error
+    if refusal is not None:
+        raise refusal

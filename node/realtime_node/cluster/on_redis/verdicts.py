@@ -14,6 +14,7 @@ from realtime_node.cluster.verdicts import REVOCATION_MS, Found, Prolongation
 
 from .commands import Commands
 from .keys import Keys
+from .replies import Reply, data, number, ok
 from .runner import Call, Runner, always
 from .script import (
     VERDICT_FIND,
@@ -51,8 +52,7 @@ class RedisVerdicts:
     async def find(self, key: bytes) -> Found:
         """See `VerdictStore.find`."""
         call: Call = (self._verdict(key), self._revocations), (self._revoked,)
-        _, stamp, *verdict = await self._runner.run(self._reads, VERDICT_FIND, always(call))
-        return Found(verdict[0] if verdict else None, int(stamp))
+        return await self._runner.run(self._reads, VERDICT_FIND, always(call), read=_found)
 
     async def keep(self, key: bytes, verdict: bytes, *, user: str, stamp: int, ttl_ms: int) -> None:
         """See `VerdictStore.keep`."""
@@ -60,7 +60,7 @@ class RedisVerdicts:
             (self._verdict(key), self._revocations, self._of(user)),
             (user, stamp, verdict, ttl_ms),
         )
-        await self._runner.run(self._writes, VERDICT_KEEP, always(call), may_repeat=True)
+        await self._runner.run(self._writes, VERDICT_KEEP, always(call), read=ok, may_repeat=True)
 
     async def prolong(self, prolongations: Sequence[Prolongation]) -> None:
         """See `VerdictStore.prolong`."""
@@ -68,20 +68,27 @@ class RedisVerdicts:
             [self._verdict(each.key) for each in prolongations],
             (self._revoked, *(each.ttl_ms for each in prolongations)),
         )
-        await self._runner.run(self._writes, VERDICT_PROLONG, always(call), may_repeat=True)
+        await self._runner.run(
+            self._writes, VERDICT_PROLONG, always(call), read=ok, may_repeat=True
+        )
 
     async def forget(self, key: bytes) -> None:
         """See `VerdictStore.forget`."""
         call: Call = (self._verdict(key),), ()
-        await self._runner.run(self._writes, VERDICT_FORGET, always(call), may_repeat=True)
+        await self._runner.run(self._writes, VERDICT_FORGET, always(call), read=ok, may_repeat=True)
 
     async def revoke(self, user: str) -> None:
         """See `VerdictStore.revoke`."""
         call: Call = (self._revocations, self._of(user)), (REVOCATION_MS,)
-        await self._runner.run(self._writes, VERDICT_REVOKE, always(call), may_repeat=True)
+        await self._runner.run(self._writes, VERDICT_REVOKE, always(call), read=ok, may_repeat=True)
 
     def _verdict(self, key: bytes) -> bytes:
         return self._verdicts + key.hex().encode()
 
     def _of(self, user: str) -> bytes:
         return self._revoked + user.encode()
+
+
+def _found(reply: Reply) -> Found:
+    _, stamp, *verdict = reply
+    return Found(data(verdict[0]) if verdict else None, number(stamp))

@@ -26,6 +26,12 @@ class BackplaneMetrics:
         refused = make.counter(
             "redis_refused", "Commands refused because the queue was full.", "connection"
         )
+        garbled = make.counter(
+            "redis_garbled_replies",
+            "Answers of Redis that could not be read; each ended its connection.",
+            "connection",
+        )
+        self._garbled = {name: garbled.labels(name) for name in CONNECTIONS}
         self._reconnects = {name: reconnects.labels(name) for name in CONNECTIONS}
         self._seconds = {name: seconds.labels(name) for name in CONNECTIONS}
         self._commands = {name: commands.labels(name) for name in CONNECTIONS}
@@ -58,11 +64,18 @@ class BackplaneMetrics:
         self._unreadable = make.counter(
             "inbox_unreadable", "Entries written by a release this one does not understand."
         )
+        self._set_aside = make.counter(
+            "inbox_set_aside", "Entries given up because they failed each time; channels were told."
+        )
         self._buried = make.counter("nodes_buried", "Dead nodes this one cleaned up after.")
 
     def reconnected(self, connection: str) -> None:
         """Count a connection that was lost and made anew."""
         self._reconnects[connection].inc()
+
+    def garbled(self, connection: str) -> None:
+        """Count an answer that could not be read."""
+        self._garbled[connection].inc()
 
     def pipeline(self, connection: str, commands: int, seconds: float) -> None:
         """Observe a pipeline from its first byte sent to its last reply."""
@@ -119,6 +132,10 @@ class BackplaneMetrics:
     def unreadable(self, count: int) -> None:
         """Count entries that this release cannot read."""
         self._unreadable.inc(count)
+
+    def set_aside(self, count: int) -> None:
+        """Count entries that failed each time."""
+        self._set_aside.inc(count)
 
     def buried(self, nodes: int) -> None:
         """Count dead nodes that this one cleaned up after."""

@@ -16,9 +16,11 @@
 -- ARGV[5] clients per second that came to it
 -- ARGV[6] version of the budget that the caller knows; 0: its settings'
 -- ARGV[7] that budget, connections per second for each node that accepts clients
+-- ARGV[8] 1: count the traffic of all nodes, which is asked for in one partition only; or 0
 --
 -- Returns {'OK', generation, 1 if some grace has ended else 0, version, per node,
---          nodes that accept, live nodes, arrivals per second, node whose lease has ended…}
+--          nodes that accept, live nodes, arrivals per second, node whose lease has ended…};
+--          what was not counted is 0
 --      or {'FENCED'}, nothing written
 
 -- @budget
@@ -37,7 +39,10 @@ redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
 redis.call('HSET', KEYS[5], ARGV[1], ARGV[4] .. ' ' .. ARGV[5])
 local since = now - ARGV[3]
 local version, per_node = newest_budget(KEYS[6], ARGV[6], ARGV[7])
-local live, accepting, arrivals = count_traffic(KEYS[2], KEYS[5], since, ARGV[1], ARGV[4])
+local live, accepting, arrivals = 0, 0, 0
+if ARGV[8] == '1' then
+  live, accepting, arrivals = count_traffic(KEYS[2], KEYS[5], since, ARGV[1], ARGV[4])
+end
 local due = redis.call('ZRANGEBYSCORE', KEYS[7], '-inf', now_text, 'LIMIT', 0, 1)
 local expired = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.format('%.0f', since))
 return {

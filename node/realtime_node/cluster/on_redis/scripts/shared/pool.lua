@@ -72,7 +72,7 @@ local function take(pool, node, wanted, rate)
   redis.call('PEXPIRE', pool.key, '60000')
   local wait = 0
   if permits == 0 then
-    wait = math.ceil((1 - level) / rate * 1000)
+    wait = math.max(0, math.ceil((1 - level) / rate * 1000))
   end
   return permits, share, wait
 end
