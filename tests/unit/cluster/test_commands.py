@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +20,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from realtime_node.cluster.on_redis.commands import PIPELINE_LIMIT, Commands
+from realtime_node.cluster.on_redis.entries import UnreadableEntryError
 from realtime_node.cluster.on_redis.instruments import NoInstruments
 from realtime_node.cluster.on_redis.options import RedisOptions
 from realtime_node.cluster.on_redis.refusals import (
@@ -81,13 +83,13 @@ class _Link:
 class _Server:
     def __init__(self) -> None:
         self.pipelines: list[list[bytes]] = []
-        self.failures: dict[bytes, list[Exception]] = {}
+        self.failures: dict[bytes, list[BaseException]] = {}
         self.answering = asyncio.Event()
         self.answering.set()
         self.links: list[_Link] = []
         self.is_down = False
 
-    def fail(self, command: bytes, *failures: Exception) -> None:
+    def fail(self, command: bytes, *failures: BaseException) -> None:
         """Answer a command so, each time it comes, before it is answered well."""
         self.failures[command] = list(failures)
 
@@ -428,3 +430,133 @@ async def test_a_closed_connection_fails_all_that_waits(
     for future in (out, waiting, commands.execute(b"too late")):
         with pytest.raises(BackplaneUnavailableError):
             await future
+
+
+@pytest.mark.parametrize("bug", [ValueError, asyncio.CancelledError])
+async def test_a_bug_on_the_way_ends_a_connection_and_not_the_commands(
+    server: _Server, make: Callable[..., _Commands], bug: type[BaseException]
+) -> None:
+    """What was out is unknown; a new connection serves what is asked for next."""
+    commands = make()
+    await commands.start()
+    server.fail(b"a", bug())
+    with pytest.raises(UnansweredError):
+        await commands.execute(b"a")
+    assert await commands.execute(b"b") == b"b"
+    assert len(server.links) == 2
+
+
+async def test_a_bug_in_the_introduction_is_no_end(server: _Server) -> None:
+    """A connection that could not be introduced is made again, whatever was the reason."""
+    bugs = [ValueError("a reply of a shape that nobody thought of"), TypeError("another")]
+
+    async def introduce(_: Link) -> None:
+        if len(server.links) > 1 and bugs:
+            raise bugs.pop()
+
+    commands = _Commands(
+        "test", _OPTIONS, server.open, NoInstruments(), on_connected=introduce, repeats=0
+    )
+    await commands.start()
+    server.links[0].is_broken = True
+    while True:
+        # It may take longer than one command's deadline: two pauses come before.
+        with contextlib.suppress(BackplaneUnavailableError):
+            assert await commands.execute(b"a") == b"a"
+            break
+    assert not bugs
+    await commands.close()
+
+
+class _Garbled(NoInstruments):
+    def __init__(self) -> None:
+        self.count = 0
+
+    def garbled(self, connection: str) -> None:
+        assert connection == "test"
+        self.count += 1
+
+
+def _misread(_: Reply) -> Reply:
+    raise IndexError("too short")
+
+
+async def test_an_answer_that_cannot_be_read_ends_its_connection(
+    server: _Server, make: Callable[..., _Commands]
+) -> None:
+    """Nothing on it can be trusted: what is out behind it is as unknown as the answer itself."""
+    instruments = _Garbled()
+    commands = make(instruments=instruments)
+    await commands.start()
+    answers = [
+        commands.execute(b"a"),
+        commands.execute(b"b", read=_misread),
+        commands.execute(b"c"),
+    ]
+    found = await asyncio.gather(*answers, return_exceptions=True)
+    assert found[0] == b"a"
+    assert [type(each) for each in found[1:]] == [UnansweredError, UnansweredError]
+    assert "cannot be read" in str(found[1])
+    assert await commands.execute(b"d") == b"d"
+    assert (len(server.links), instruments.count) == (2, 1)
+
+
+async def test_a_read_whose_answer_cannot_be_read_is_asked_again(
+    server: _Server, make: Callable[..., _Commands]
+) -> None:
+    """Once, on another connection, as for one that was lost."""
+    commands = make(repeats=1)
+    await commands.start()
+    is_first = True
+
+    def misread_once(reply: Reply) -> Reply:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            raise IndexError("too short")
+        return reply
+
+    assert await commands.execute(b"a", read=misread_once) == b"a"
+    assert server.received == [b"a", b"a"]
+
+
+async def test_a_kept_value_that_cannot_be_read_costs_its_caller_only(
+    server: _Server, make: Callable[..., _Commands]
+) -> None:
+    """It would be the same on any connection, so this one goes on."""
+
+    def unreadable(_: Reply) -> Reply:
+        raise UnreadableEntryError("of another release")
+
+    commands = make()
+    await commands.start()
+    first, second = commands.execute(b"a", read=unreadable), commands.execute(b"b")
+    with pytest.raises(UnreadableEntryError):
+        await first
+    assert await second == b"b"
+    assert len(server.links) == 1
+
+
+async def test_deadlines_are_kept_after_a_bug_in_keeping_them(
+    server: _Server, make: Callable[..., _Commands]
+) -> None:
+    """The timer that fails what was not sent is set again, though it raised once."""
+    commands = make()
+    await commands.start()
+    server.is_down = True
+    server.links[0].is_broken = True
+    first = commands.execute(b"a", asyncio.get_running_loop().time() + 0.2)
+    queue, count = commands._queue, 0
+    look = queue._unexpired
+
+    def raise_once(*args: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 1:
+            raise ValueError("a bug")
+        return look(*args)
+
+    queue._unexpired = raise_once  # type: ignore[method-assign, assignment]
+    with pytest.raises(BackplaneUnavailableError):
+        await first
+    assert count == 2

@@ -159,15 +159,16 @@ class _Asking:
 
         async def ask() -> None:
             try:
-                answers.append(
-                    await self._runner.run(self._writes, script, build, read=_read_leased)
-                )
+                answers.append(await self._lease(script, build))
             except BackplaneError as error:
                 _log.debug("a lease failed: %s", error)
 
         self._question = supervise(ask, name="redis-lease")
         await asyncio.wait({self._question}, timeout=ANSWER_WITHIN_S)
         return answers
+
+    async def _lease(self, script: Script, build: Callable[[], Call]) -> _Leased | None:
+        return await self._runner.run(self._writes, script, build, read=_read_leased)
 
     def _note(self, *, is_local: bool) -> None:
         if is_local and not self.is_local:
