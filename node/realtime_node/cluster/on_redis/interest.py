@@ -29,7 +29,7 @@ from .commands import Commands
 from .history import meta_ttl_ms, parse_publications
 from .keys import Keys
 from .options import RedisOptions
-from .replies import Reply, flag, number, text
+from .replies import Reply, number, ok_and_flag, text
 from .runner import Call, Runner
 from .script import SUBSCRIBE, UNSUBSCRIBE
 
@@ -207,7 +207,7 @@ class Interest:
             return (own.node, own.channels, keys.interest), (node, sequence, channel)
 
         try:
-            await self._runner.run(self._writes[partition], UNSUBSCRIBE, build, read=_ended)
+            await self._runner.run(self._writes[partition], UNSUBSCRIBE, build, read=ok_and_flag)
         except BackplaneError as error:
             _log.info("interest in a channel could not be ended yet: %s", error)
             self._linger_on(channel)
@@ -226,8 +226,3 @@ def _subscribed(reply: Reply) -> Subscribed:
         top=StreamPosition(offset=number(offset), epoch=text(epoch)),
         publications=parse_publications(entries),
     )
-
-
-def _ended(reply: Reply) -> bool:
-    _, has_ended = reply
-    return flag(has_ended)

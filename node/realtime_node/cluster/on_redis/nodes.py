@@ -14,7 +14,7 @@ from .entries import UnreadableEntryError, decode_node, encode_control
 from .keys import Keys
 from .liveness import Liveness
 from .options import RedisOptions
-from .replies import Reply, data, texts
+from .replies import Reply, data, ok_and_flag, texts
 from .runner import ATTEMPTS, Call, Runner, always
 from .script import CLAIM_RESTART, CONTROL, NODES
 
@@ -70,8 +70,9 @@ class Nodes:
             keys = self._keys.node(_PARTITION, node).node, restart
             return keys, (node, int(period_s * 1000))
 
-        reply = await self._runner.run(self._writes, CLAIM_RESTART, build, may_repeat=True)
-        return bool(reply[1])
+        return await self._runner.run(
+            self._writes, CLAIM_RESTART, build, read=ok_and_flag, may_repeat=True
+        )
 
     async def control(self, message: Control) -> None:
         """See `Backplane.control`."""

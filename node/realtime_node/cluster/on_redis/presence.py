@@ -20,7 +20,7 @@ from .commands import Commands
 from .entries import UnreadableEntryError, decode_info, encode_info
 from .keys import Keys
 from .liveness import Liveness
-from .replies import Reply, data, datas, flag, number, pairs
+from .replies import Reply, data, datas, number, ok_and_flag, pairs
 from .runner import Call, Runner, always
 from .script import PRESENCE_ADD, PRESENCE_GET, PRESENCE_REMOVE
 
@@ -81,7 +81,7 @@ class RedisPresence:
             )
 
         return await self._runner.run(
-            self._writes[partition], PRESENCE_REMOVE, build, read=_one_flag
+            self._writes[partition], PRESENCE_REMOVE, build, read=ok_and_flag
         )
 
     async def get(self, channel: str) -> dict[str, ClientInfo]:
@@ -143,7 +143,9 @@ class RedisPresence:
                 (node, channel, info.client, payload, head, stay.token, silence_ms),
             )
 
-        return await self._runner.run(self._writes[partition], PRESENCE_ADD, build, read=_one_flag)
+        return await self._runner.run(
+            self._writes[partition], PRESENCE_ADD, build, read=ok_and_flag
+        )
 
 
 def _head(stay: Stay) -> str:
@@ -179,8 +181,3 @@ def _read_found(reply: Reply) -> _Found:
     _, live, fields, silent, now_ms = reply
     silence_ms = {data(n): number(ms) for n, ms in zip(silent[::2], silent[1::2], strict=True)}
     return _Found(frozenset(datas(live)), pairs(fields), silence_ms, number(now_ms))
-
-
-def _one_flag(reply: Reply) -> bool:
-    _, found = reply
-    return flag(found)

@@ -120,6 +120,13 @@ def flag(value: Reply) -> bool:
     return bool(value)
 
 
+def ok_and_flag(reply: Reply) -> bool:
+    """Read an answer that says that it was done, and 0 or 1."""
+    done, found = array(reply)
+    ok([done])
+    return flag(found)
+
+
 def text(value: Reply) -> str:
     """Read a string of characters."""
     return data(value).decode()
