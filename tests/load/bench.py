@@ -1,6 +1,6 @@
 """Measures our node alone, beside bare send loops: `make bench`.
 
-Takes about six minutes; --only and --rounds choose less or more. docs/benchmarks.md tells what is
+Takes about eight minutes; --only and --rounds choose less or more. docs/benchmarks.md tells what is
 measured and how.
 """
 

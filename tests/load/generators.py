@@ -196,11 +196,13 @@ async def clients(  # noqa: PLR0913 - each is one option of wsload
     protocol: Protocol = Protocol.CENTRIFUGE,
     timeline: bool = False,
     channel: str = "bench",
+    channels: int = 0,
     credit: Credits | None = None,
 ) -> AsyncIterator[Load]:
     """Hold clients, on the channel that `publish` publishes to, subscribed when this yields.
 
-    They end within `seconds` after that, whatever has been received. The first `stalled` of them
+    With `channels` they spread over as many of them, as the publications of `publish` do. They end
+    within `seconds` after that, whatever has been received. The first `stalled` of them
     read nothing from then on.
 
     Raises:
@@ -218,6 +220,8 @@ async def clients(  # noqa: PLR0913 - each is one option of wsload
         *("--protocol", protocol),
         *("--channel", channel),
     ]
+    if channels:
+        command += ["--channels", str(channels)]
     if timeline:
         command.append("--timeline")
     if credit:
@@ -250,12 +254,13 @@ async def publish(  # noqa: PLR0913 - each is one option of publisher
     data_bytes: int = 200,
     connections: int = 1,
     pipeline: int = 1,
+    channels: int = 0,
     credit: Credits | None = None,
 ) -> PublisherSummary:
     """Publish, for at most `seconds`, and return when every request was answered.
 
     Unpaced without a `rate` (requests per second) and without credits. With `batch` a request holds
-    so many publications.
+    so many publications. With `channels` each request goes to the next of them in turn.
 
     Raises:
         GeneratorError: publisher failed.
@@ -273,6 +278,8 @@ async def publish(  # noqa: PLR0913 - each is one option of publisher
         command += ["--requests", str(requests)]
     if batch:
         command += ["--batch", str(batch)]
+    if channels:
+        command += ["--channels", str(channels)]
     if credit:
         command += ["--credits", str(credit.ahead)]
     stdin = credit.read_end if credit else DEVNULL

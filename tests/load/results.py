@@ -98,6 +98,24 @@ class Connections:
 
 
 @dataclass(frozen=True)
+class Narrow:
+    """Publications of one node, delivered by another to channels of one client each."""
+
+    us_per_publish: float = figure("CPU per publish, publishing node", "µs", 1)
+    us_per_delivery: float = figure("CPU per delivery, delivering node", "µs", 1)
+    kib_per_client: float = figure("resident memory per client and channel", "KiB", 2)
+    us_per_client: float = figure("CPU per connect + subscribe", "µs")
+    clients: int = figure("clients, each in a channel of its own")
+    deliveries_per_s: float = figure("deliveries per second")
+    p50_ms: float = figure("latency p50", "ms", 1)
+    p99_ms: float = figure("latency p99", "ms", 1)
+    whole_percent: float = figure("clients that received everything once", "%", 1)
+    lost_clients: int = figure("clients lost")
+    rejected: int = figure("publications rejected")
+    servers_busy_percent: float = figure("core busy with both nodes", "%")
+
+
+@dataclass(frozen=True)
 class HttpPublishing:
     """Requests to the HTTP API."""
 

@@ -30,8 +30,8 @@ CONNECTS_PER_S = 1_000
 HTTP_CONNECTIONS = 16
 FRAME_BYTES = 248  # what a publication of 200 bytes is on the wire, for the bare send loops
 
-_SETTLE_S = 2.0  # for memory that a server gives back after a burst
-_DRAIN_S = 15.0  # after the last publication: what is not delivered by then is lost
+SETTLE_S = 2.0  # for memory that a server gives back after a burst
+DRAIN_S = 15.0  # after the last publication: what is not delivered by then is lost
 _TRAFFIC_PER_S = 5
 _TRAFFIC_S = 2.0
 _BATCH_ROUNDS = 500  # of a bare send loop: two or three seconds
@@ -75,7 +75,7 @@ async def connections(lab: Lab, kind: Kind) -> Connections:
             begun = server.clock()
             loads.append(await stack.enter_async_context(_many_clients(lab, server, half)))
             spent += server.clock() - begun
-            await asyncio.sleep(_SETTLE_S)
+            await asyncio.sleep(SETTLE_S)
             memories.append(server.memory())
         published = await generators.publish(
             lab.tools, [server.port], rate=_TRAFFIC_PER_S, seconds=_TRAFFIC_S
@@ -100,7 +100,7 @@ async def http_publish(lab: Lab, kind: Kind) -> HttpPublishing:
     seconds = lab.seconds(5)
     async with (
         servers.running(kind, lab.directory) as server,
-        generators.clients(lab.tools, [server.port], 1, seconds=seconds + _DRAIN_S) as load,
+        generators.clients(lab.tools, [server.port], 1, seconds=seconds + DRAIN_S) as load,
     ):
         begun = server.clock()
         published = await generators.publish(
@@ -188,7 +188,7 @@ async def deliver_paced(lab: Lab, running: Sequence[Server], rate: int, seconds:
         lab.tools,
         ports,
         CLIENTS,
-        seconds=seconds + _DRAIN_S,
+        seconds=seconds + DRAIN_S,
         timeline=True,
         protocol=running[0].protocol,
     ) as load:
@@ -209,7 +209,7 @@ async def _at_ceiling(lab: Lab, running: Sequence[Server], seconds: float) -> De
             lab.tools,
             ports,
             CLIENTS,
-            seconds=seconds + _DRAIN_S,
+            seconds=seconds + DRAIN_S,
             timeline=True,
             credit=credit,
             protocol=running[0].protocol,
@@ -232,7 +232,7 @@ def _many_clients(
     lab: Lab, server: Server, count: int
 ) -> contextlib.AbstractAsyncContextManager[generators.Load]:
     # The first half is held while the second connects.
-    seconds = MANY_CLIENTS / CONNECTS_PER_S + 2 * _SETTLE_S + _TRAFFIC_S + _DRAIN_S
+    seconds = MANY_CLIENTS / CONNECTS_PER_S + 2 * SETTLE_S + _TRAFFIC_S + DRAIN_S
     return generators.clients(
         lab.tools,
         [server.port],

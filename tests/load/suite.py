@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tests.load import compression, report, rounds, scenarios, stalling
+from tests.load import compression, narrow, report, rounds, scenarios, stalling
 from tests.load.report import Target
 from tests.load.results import Delivery
 from tests.load.rounds import Scenario, Suite
@@ -71,6 +71,11 @@ SCENARIOS: dict[str, ServerScenario] = {
             (C_LOOP, scenarios.c_send_loop_of_batches),
             (UVLOOP, scenarios.uvloop_send_loop_of_batches),
         ),
+    ),
+    "narrow": ServerScenario(
+        f"Narrow: {narrow.CHANNELS:,} channels of one client each, over Redis",
+        narrow.narrow,
+        rounds=3,
     ),
     "compression": ServerScenario(
         "Compression: 20 publications/s of 1 KB of JSON to 1,000 clients, with and without",
@@ -130,6 +135,13 @@ TARGETS = (
         at_least=True,
     ),
     Target("ceiling: publications in the fullest frame", "ceiling", "most_per_frame", 16),
+    Target(
+        "narrow: clients that received everything once, %",
+        "narrow",
+        "whole_percent",
+        100.0,
+        at_least=True,
+    ),
     Target("compression: bytes, compressed ÷ plain", "compression", "bytes_ratio", 0.5),
     Target("compression: CPU, compressed ÷ plain", "compression", "cpu_ratio", 1.2),
     Target(

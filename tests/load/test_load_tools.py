@@ -244,6 +244,17 @@ async def test_a_publication_is_a_request_of_exact_size(tools: Tools, server: Fa
     assert set(server.api_keys) == {"bench"}
 
 
+async def test_publications_go_to_the_channels_of_the_clients_in_turn(
+    tools: Tools, server: FakeServer
+) -> None:
+    """Three clients in three channels, six publications: two into each of these channels."""
+    async with generators.clients(tools, [server.port], 3, seconds=0, channels=3):
+        subscribed = sorted(client.channel for client in server.clients)
+    await generators.publish(tools, [server.port], seconds=10, requests=6, channels=3)
+    assert subscribed == ["bench0", "bench1", "bench2"]
+    assert [publication["channel"] for publication in server.published] == subscribed * 2
+
+
 async def test_a_batch_is_one_request_of_many_publications(
     tools: Tools, server: FakeServer
 ) -> None:
