@@ -61,7 +61,7 @@ class Node:
         self._door, self._drainer, self._probe = parts.door, parts.drainer, parts.probe
         self._websockets, self._services = parts.websockets, parts.services
         self._health = HealthEndpoints(self.status, parts.metrics)
-        self._listeners = Listeners(reuse_port=reuse_port)
+        self._listeners = Listeners(parts.metrics.http, reuse_port=reuse_port)
         self._applier = Applier(parts)
         self._reloader = Reloader(settings, source, self._applier, parts.metrics.settings)
         parts.engine.reconnects.observe(

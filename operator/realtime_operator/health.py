@@ -69,7 +69,8 @@ class HealthServer:
                 web.get("/metrics", self._expose),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None)
+        # A body is never read, and so never decompressed: a small one could become gigabytes.
+        self._runner = web.AppRunner(app, access_log=None, auto_decompress=False)
         await self._runner.setup()
         await web.TCPSite(self._runner, *self._place).start()
         port: int = self._runner.addresses[0][1]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -760,6 +762,28 @@ async def test_health_tells_a_stuck_loop(session: aiohttp.ClientSession) -> None
         assert await status("/healthz") == 200
         assert await status("/metrics") == 200
     finally:
+        await server.stop()
+
+
+async def test_health_decompresses_nothing() -> None:
+    """A body of a megabyte that would become 200 is thrown away as it is."""
+    server = HealthServer(Heartbeats(), Metrics(), address="127.0.0.1", port=0)
+    port = await server.start()
+    bomb = gzip.compress(b" " * (200 << 20), compresslevel=6)
+    head = "{} /healthz HTTP/1.1\r\nHost: operator\r\n{}\r\n"
+    encoded = head.format("GET", f"Content-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        began_at = time.thread_time()
+        writer.write(encoded.encode() + bomb)
+        # Answered when the body before it is through.
+        writer.write(head.format("GET", "Connection: close\r\n").encode())
+        async with asyncio.timeout(30):
+            answers = await reader.read()
+        assert answers.count(b"HTTP/1.1 200 OK") == 2
+        assert time.thread_time() - began_at < 0.1
+    finally:
+        writer.close()
         await server.stop()
 
 

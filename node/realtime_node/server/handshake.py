@@ -10,7 +10,6 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from types import MappingProxyType
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -25,10 +24,13 @@ _PROTOBUF_REFUSAL: Final = (
     "this node speaks JSON, and the client asked for Protobuf: use an SDK that speaks JSON"
     " (JavaScript, Python or Go), as docs/clients.md says"
 )
-_FORMAT_PARAMETERS: Final = ("format", "cf_protocol")
-"""Query parameters that choose the encoding of clients that name no subprotocol."""
+_PROTOBUF_QUERY: Final = re.compile(r"(?:^|&)(?:format|cf_protocol)=protobuf(?:&|$)")
+"""How clients that name no subprotocol ask for it in the URL's query. That is not parsed: a long
+one would cost more than the rest of the handshake."""
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES: Final = 16
+_SHOWN_ORIGIN: Final = 200
+"""Characters of a refused origin in its refusal and the log."""
 
 
 class Accepted(NamedTuple):
@@ -54,14 +56,15 @@ def negotiate(
     subprotocols: Sequence[str],
     allowed_origins: Sequence[str],
     extension_offers: str = "",
-    query: Mapping[str, str] = MappingProxyType({}),
+    query: str = "",
 ) -> Accepted | Refused:
     """Decide an upgrade; `headers` has to ignore case, as HTTP's names do.
 
     `subprotocols` are those we speak, the preferred one first; a client that names none gets that
     one, unconfirmed, as the protocol allows. A client that asks for Protobuf and nothing else is
-    refused: after an upgrade it would understand no message. `extension_offers` are all lines of
-    `Sec-WebSocket-Extensions`, joined by commas; none, and there is no extension.
+    refused: after an upgrade it would understand no message. `query` is that of the URL, as sent.
+    `extension_offers` are all lines of `Sec-WebSocket-Extensions`, joined by commas; none, and
+    there is no extension.
     """
     refusal = _fault(headers) or _foreign_origin(headers, allowed_origins)
     if refusal is not None:
@@ -73,7 +76,7 @@ def negotiate(
         return Refused(HTTPStatus.BAD_REQUEST, "Sec-WebSocket-Extensions is malformed")
     offered = [name.strip() for name in headers.get("Sec-WebSocket-Protocol", "").split(",")]
     chosen = next((name for name in subprotocols if name in offered), "")
-    if not chosen and (PROTOBUF in offered or _asks_for_protobuf(query)):
+    if not chosen and (PROTOBUF in offered or _PROTOBUF_QUERY.search(query)):
         return Refused(HTTPStatus.BAD_REQUEST, _PROTOBUF_REFUSAL)
     key = headers["Sec-WebSocket-Key"]
     accept = base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest())
@@ -116,7 +119,7 @@ def _foreign_origin(headers: Mapping[str, str], allowed_origins: Sequence[str]) 
     ):
         return Refused(
             HTTPStatus.FORBIDDEN,
-            f"origin {origin!a} is not among client.allowed_origins",
+            f"origin {origin[:_SHOWN_ORIGIN]!a} is not among client.allowed_origins",
         )
     return None
 
@@ -136,12 +139,25 @@ def _host_of(origin: str) -> str:
 
 
 def _matches(origin: str, pattern: str) -> bool:
-    """Whether a pattern means an origin; `*` stands for any part of it and nothing else does."""
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), origin) is not None
+    """Whether a pattern means an origin; `*` stands for any part of it and nothing else does.
 
-
-def _asks_for_protobuf(query: Mapping[str, str]) -> bool:
-    return any(query.get(name) == "protobuf" for name in _FORMAT_PARAMETERS)
+    Each part between two `*` is looked for once, from the left: a regular expression would try all
+    ways to divide a long origin, for minutes.
+    """
+    first, *middle = pattern.split("*")
+    if not middle:
+        return origin == pattern
+    last = middle.pop()
+    end = len(origin) - len(last)
+    position = len(first)
+    if not (position <= end and origin.startswith(first) and origin.endswith(last)):
+        return False
+    for part in middle:
+        found = origin.find(part, position, end)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return True
 
 
 def _has_token(headers: Mapping[str, str], name: str, token: str) -> bool:

@@ -99,7 +99,7 @@ class WebSocketEndpoint:
             subprotocols=(self._services.codec.subprotocol,),
             allowed_origins=self.terms.allowed_origins,
             extension_offers=", ".join(offers),
-            query=request.query,
+            query=request.rel_url.raw_query_string,
         )
         transport = request.transport
         if isinstance(answer, Refused):

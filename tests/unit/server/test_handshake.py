@@ -28,7 +28,7 @@ def ask(
     allowed: tuple[str, ...] = (),
     subprotocols: tuple[str, ...] = ("centrifuge-json",),
     offers: str = "",
-    query: dict[str, str] | None = None,
+    query: str = "",
 ) -> Accepted | Refused:
     """Negotiate the RFC's request with some headers changed, or removed (None)."""
     headers: CIMultiDict[str] = CIMultiDict(RFC)
@@ -41,7 +41,7 @@ def ask(
         subprotocols=subprotocols,
         allowed_origins=allowed,
         extension_offers=offers,
-        query=query or {},
+        query=query,
     )
 
 
@@ -186,13 +186,13 @@ def test_subprotocol_is_the_preferred_one_of_those_offered(
 @pytest.mark.parametrize(
     ("offered", "query"),
     [
-        ("centrifuge-protobuf", {}),
-        ("other, centrifuge-protobuf", {}),
-        (None, {"format": "protobuf"}),
-        (None, {"cf_protocol": "protobuf"}),
+        ("centrifuge-protobuf", ""),
+        ("other, centrifuge-protobuf", ""),
+        (None, "format=protobuf"),
+        (None, "a=b&cf_protocol=protobuf&c=d"),
     ],
 )
-def test_protobuf_is_refused_with_what_to_do(offered: str | None, query: dict[str, str]) -> None:
+def test_protobuf_is_refused_with_what_to_do(offered: str | None, query: str) -> None:
     """A client that speaks Protobuf alone learns so from the handshake, not from a close code."""
     answer = ask({"Sec-WebSocket-Protocol": offered}, query=query)
     assert isinstance(answer, Refused)
@@ -203,11 +203,12 @@ def test_protobuf_is_refused_with_what_to_do(offered: str | None, query: dict[st
 @pytest.mark.parametrize(
     ("offered", "query"),
     [
-        ("centrifuge-protobuf, centrifuge-json", {"format": "protobuf"}),
-        (None, {"format": "json", "cf_protocol": "json"}),
+        ("centrifuge-protobuf, centrifuge-json", "format=protobuf"),
+        (None, "format=json&cf_protocol=json"),
+        (None, "platform=protobuf&format=protobufs"),
     ],
 )
-def test_who_also_speaks_json_is_upgraded(offered: str | None, query: dict[str, str]) -> None:
+def test_who_also_speaks_json_is_upgraded(offered: str | None, query: str) -> None:
     """An offer of JSON wins over whatever else is offered."""
     assert isinstance(ask({"Sec-WebSocket-Protocol": offered}, query=query), Accepted)
 

@@ -17,6 +17,7 @@ from realtime_node.telemetry.metrics.delivery import (
     SlowClientMetrics,
 )
 from realtime_node.telemetry.metrics.drain import DrainMetrics
+from realtime_node.telemetry.metrics.http import HttpMetrics
 from realtime_node.telemetry.metrics.maker import Maker, total
 from realtime_node.telemetry.metrics.node import ApiMetrics, FailureMetrics, LoopMetrics
 from realtime_node.telemetry.metrics.proxy import ProxyMetrics
@@ -32,6 +33,7 @@ __all__ = [
     "DeliveryMetrics",
     "DrainMetrics",
     "FailureMetrics",
+    "HttpMetrics",
     "LoopMetrics",
     "Metrics",
     "ProxyMetrics",
@@ -59,6 +61,7 @@ class Metrics:
         self.proxy = ProxyMetrics(make)
         self.drain = DrainMetrics(make)
         self.api = ApiMetrics(make)
+        self.http = HttpMetrics(make)
         self.admission = AdmissionMetrics(make)
         self.loop = LoopMetrics(make)
         self.failures = FailureMetrics(make)
