@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, Protocol
@@ -27,7 +27,12 @@ _log = logging.getLogger(__name__)
 LOG_EVERY_S: Final = 10.0
 """Between two tracebacks of the same loop or callback."""
 WELL_AFTER_S: Final = 3.0
-"""A loop that has run so long since it was restarted is well again."""
+"""A loop that has run so long since it was restarted is well again; one that pauses between its
+rounds has to run so much longer than a pause."""
+UNFIT_AFTER: Final = 3
+"""A node is not ready while a loop has failed this often in a row by the node's own fault."""
+LONGEST_ERROR: Final = 200
+"""Characters of an error that are told."""
 
 
 class FailureMetrics(Protocol):
@@ -59,22 +64,50 @@ class FailingLoop(msgspec.Struct, frozen=True, kw_only=True):
     failures: int
     """How often it raised since."""
     error: str
-    """The last exception, as `ValueError: …`."""
+    """The last exception, as `ValueError: …`, in one line."""
     is_own_fault: bool
     """Whether the node itself is at fault, instead of Redis, the network or a file."""
+    own_faults: int
+    """How many failures in a row, up to the last, were the node's own fault."""
+    own_fault_s: float
+    """Seconds since the first of these; 0 if there are none."""
 
 
 class _Loop:
     """How one loop fares."""
 
-    __slots__ = ("error", "failures", "name", "restarted_at", "since")
+    __slots__ = (
+        "error",
+        "failures",
+        "name",
+        "own_faults",
+        "own_since",
+        "restarted_at",
+        "since",
+        "well_after_s",
+    )
 
-    def __init__(self, name: str, since: float, error: BaseException) -> None:
+    def __init__(self, name: str, since: float, error: BaseException, well_after_s: float) -> None:
         self.name = name
         self.since = since
         self.failures = 0
         self.error = error
+        self.own_faults = 0
+        self.own_since = since
         self.restarted_at: float | None = None
+        self.well_after_s = well_after_s
+
+    def failed(self, error: BaseException, now: float) -> None:
+        """Note one more failure."""
+        self.failures += 1
+        self.error = error
+        self.restarted_at = None
+        if not is_own_fault(error):
+            self.own_faults = 0
+            return
+        if not self.own_faults:
+            self.own_since = now
+        self.own_faults += 1
 
 
 class Failures:
@@ -94,16 +127,23 @@ class Failures:
         self._logged: dict[str, tuple[float, int]] = {}
 
     def loop_failed(
-        self, task: object, name: str, error: BaseException, *, retry_in_s: float
+        self,
+        task: object,
+        name: str,
+        error: BaseException,
+        *,
+        retry_in_s: float,
+        well_after_s: float = WELL_AFTER_S,
     ) -> None:
-        """Note that the loop of a task raised, and begins again after a pause."""
+        """Note that the loop of a task raised, and begins again after a pause.
+
+        It is well again once it has run for `well_after_s`.
+        """
         self._metrics.restarted(name)
         loop = self._loops.get(task)
         if loop is None or self._is_well(loop):
-            loop = self._loops[task] = _Loop(name, self._now(), error)
-        loop.failures += 1
-        loop.error = error
-        loop.restarted_at = None
+            loop = self._loops[task] = _Loop(name, self._now(), error, well_after_s)
+        loop.failed(error, self._now())
         self._log(name, error, f"{name} failed, and begins again in {retry_in_s:.2g} s")
 
     def loop_restarted(self, task: object) -> None:
@@ -130,14 +170,18 @@ class Failures:
                 loop=loop.name,
                 failing_s=round(now - loop.since, 3),
                 failures=loop.failures,
-                error=f"{type(loop.error).__name__}: {loop.error}",
+                error=_in_words(loop.error),
                 is_own_fault=is_own_fault(loop.error),
+                own_faults=loop.own_faults,
+                own_fault_s=round(now - loop.own_since, 3) if loop.own_faults else 0.0,
             )
             for loop in self._loops.values()
         ]
 
     def _is_well(self, loop: _Loop) -> bool:
-        return loop.restarted_at is not None and self._now() - loop.restarted_at >= WELL_AFTER_S
+        if loop.restarted_at is None:
+            return False
+        return self._now() - loop.restarted_at >= loop.well_after_s
 
     def _log(self, name: str, error: BaseException, message: str) -> None:
         now = self._now()
@@ -157,6 +201,21 @@ def is_own_fault(error: BaseException) -> bool:
     `RealtimeError` or `OSError`, and are nothing that another process of the node would mend.
     """
     return not isinstance(error, RealtimeError | OSError | asyncio.IncompleteReadError)
+
+
+def find_unfit(failing: Iterable[FailingLoop]) -> FailingLoop | None:
+    """Return the loop that has failed longest by the node's own fault, and often enough to count.
+
+    A node with such a loop is not ready: its process is broken, and another may not be. None: what
+    fails is somebody else's fault, and every node would be as unready.
+    """
+    unfit = [loop for loop in failing if loop.own_faults >= UNFIT_AFTER]
+    return max(unfit, key=lambda loop: loop.own_fault_s, default=None)
+
+
+def _in_words(error: BaseException) -> str:
+    words = " ".join(f"{type(error).__name__}: {error}".split())
+    return words if len(words) <= LONGEST_ERROR else f"{words[:LONGEST_ERROR]}…"
 
 
 _current: ContextVar[Failures | None] = ContextVar("failures", default=None)

@@ -33,13 +33,17 @@ when the cause ends."""
 P = ParamSpec("P")
 
 
-def supervise(loop: Callable[[], Awaitable[None]], *, name: str) -> asyncio.Task[None]:
+def supervise(
+    loop: Callable[[], Awaitable[None]], *, name: str, period_s: float = 0.0
+) -> asyncio.Task[None]:
     """Run a loop or a job until it returns or its task is cancelled; again after it raised.
 
-    `name` is a constant: it names the task, its log lines and its metric.
+    `name` is a constant: it names the task, its log lines and its metric. `period_s` is how long
+    the loop may pause between its rounds: one that fails in each round would look well meanwhile.
     """
     running = asyncio.get_running_loop()
-    return running.create_task(_run_until_done(loop, name), name=name)
+    well_after_s = period_s + failures.WELL_AFTER_S
+    return running.create_task(_run_until_done(loop, name, well_after_s), name=name)
 
 
 def guarded(callback: Callable[P, object], *, where: str) -> Callable[P, None]:
@@ -87,7 +91,9 @@ def is_asked_for(error: BaseException) -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def _run_until_done(loop: Callable[[], Awaitable[None]], name: str) -> None:
+async def _run_until_done(
+    loop: Callable[[], Awaitable[None]], name: str, well_after_s: float
+) -> None:
     record = failures.current()
     task = asyncio.current_task()
     running = asyncio.get_running_loop()
@@ -100,10 +106,10 @@ async def _run_until_done(loop: Callable[[], Awaitable[None]], name: str) -> Non
             except (Exception, asyncio.CancelledError) as error:
                 if is_asked_for(error):
                     raise
-                if running.time() - began_at >= failures.WELL_AFTER_S:
+                if running.time() - began_at >= well_after_s:
                     backoff.reset()
                 pause_s = backoff.next()
-                record.loop_failed(task, name, error, retry_in_s=pause_s)
+                record.loop_failed(task, name, error, retry_in_s=pause_s, well_after_s=well_after_s)
             await asyncio.sleep(pause_s)
             record.loop_restarted(task)
     finally:

@@ -73,7 +73,7 @@ def _value(hint: object) -> object:
     samples: dict[object, object] = {str: "text", bool: True, int: 7, float: 1.5}
     if type(None) in typing.get_args(hint):
         return None
-    if typing.get_origin(hint) is tuple:
+    if typing.get_origin(hint) in (tuple, list):
         return [_value(typing.get_args(hint)[0])]
     if hint in samples:
         return samples[hint]

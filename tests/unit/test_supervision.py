@@ -10,11 +10,18 @@ import pytest
 
 from realtime_node import failures
 from realtime_node.errors import BackplaneError
-from realtime_node.failures import LOG_EVERY_S, WELL_AFTER_S, Failures, recording
+from realtime_node.failures import (
+    LOG_EVERY_S,
+    LONGEST_ERROR,
+    UNFIT_AFTER,
+    WELL_AFTER_S,
+    Failures,
+    find_unfit,
+    recording,
+)
 from realtime_node.supervision import guard, guarded, supervise
+from tests.support.conditions import NEVER_S, eventually
 from tests.support.failure_counts import FailureCounts, is_cancelled_elsewhere
-
-NEVER_S = 60.0
 
 
 class Clock:
@@ -118,6 +125,27 @@ async def test_a_loop_is_failing_until_it_has_run_for_a_while(
     task.cancel()
 
 
+async def test_a_loop_that_fails_in_each_round_does_not_look_well_between(
+    record: Failures, clock: Clock
+) -> None:
+    """As a heartbeat that waits for longer than others run until they are well again."""
+    rounds = 0
+
+    async def run() -> None:
+        nonlocal rounds
+        clock.now += WELL_AFTER_S + 1
+        rounds += 1
+        if rounds > 1:
+            assert record.failing()
+        raise ValueError("a bug")
+
+    task = supervise(run, name="heartbeat", period_s=WELL_AFTER_S + 1)
+    await eventually(lambda: rounds > UNFIT_AFTER)
+    (failing,) = record.failing()
+    assert failing.own_faults >= UNFIT_AFTER
+    task.cancel()
+
+
 async def test_loops_of_one_name_are_told_apart(record: Failures) -> None:
     """As those of several shards: one that ends says nothing of another."""
 
@@ -141,6 +169,30 @@ def test_what_redis_does_is_no_fault_of_the_node() -> None:
     assert not failures.is_own_fault(BackplaneError("nonsense"))
     assert not failures.is_own_fault(ConnectionResetError())
     assert not failures.is_own_fault(FileNotFoundError("ca.pem"))
+
+
+def test_own_faults_are_counted_in_a_row(record: Failures, clock: Clock) -> None:
+    """A failure that is not the node's own ends the row; its time begins with its first."""
+    for error in (ValueError("a"), BackplaneError("away"), ValueError("b"), KeyError("c")):
+        clock.now += 1
+        record.loop_failed("task", "inbox", error, retry_in_s=1)
+    (loop,) = record.failing()
+    assert (loop.failures, loop.failing_s) == (4, 3.0)
+    assert (loop.own_faults, loop.own_fault_s) == (2, 1.0)
+    assert find_unfit([loop]) is None
+    record.loop_failed("task", "inbox", ValueError("d"), retry_in_s=1)
+    assert find_unfit(record.failing()) == record.failing()[0]
+    record.loop_failed("task", "inbox", BackplaneError("away"), retry_in_s=1)
+    (loop,) = record.failing()
+    assert (loop.own_faults, loop.own_fault_s, find_unfit([loop])) == (0, 0.0, None)
+
+
+def test_an_error_is_told_in_one_line(record: Failures) -> None:
+    """However long it is, and whatever it contains."""
+    record.loop_failed("task", "inbox", ValueError("a\nb" + "c" * 1000), retry_in_s=1)
+    (loop,) = record.failing()
+    assert loop.error.startswith("ValueError: a bccc")
+    assert len(loop.error) <= LONGEST_ERROR + 1
 
 
 def test_a_failure_is_logged_with_its_traceback_but_not_each_time(

@@ -67,7 +67,9 @@ class Heartbeat:
 
     def start(self, describe: Callable[[], NodeInfo]) -> None:
         """Begin to beat; `describe` is asked each time."""
-        self._task = supervise(partial(self._beat_on, describe), name="redis-heartbeat")
+        self._task = supervise(
+            partial(self._beat_on, describe), name="redis-heartbeat", period_s=self._interval_s
+        )
 
     async def close(self) -> None:
         """Stop beating."""

@@ -75,7 +75,9 @@ class Sweep:
         """Begin to compare what `receiver` was given through the inboxes, by partition."""
         self._receiver = receiver
         self._inboxes = inboxes
-        self._task = supervise(self._sweep, name="redis-sweep")
+        self._task = supervise(
+            self._sweep, name="redis-sweep", period_s=self._options.sweep_interval_s
+        )
 
     async def close(self) -> None:
         """Stop."""
