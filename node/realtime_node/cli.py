@@ -35,12 +35,17 @@ from realtime_node.telemetry.logging import configure_logging
 
 logger = logging.getLogger("realtime_node")
 
+EXIT_FAILING: Final = os.EX_SOFTWARE
+"""Exit status (70) of a node that ended itself, since it failed by its own fault."""
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """A node keeps many long-lived objects and makes few cycles: collect rarely."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0 done, 1 failed, 2 wrong usage."""
+    """Run the command line; return the exit status: 0 done, 1 failed, 2 wrong usage.
+
+    `serve` returns 70 for a node that ended itself.
+    """
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options)
@@ -98,8 +103,9 @@ def _serve(options: argparse.Namespace) -> int:
     for warning in settings.warnings():
         logger.warning("%s", warning)
     extra_routes = demo_routes(settings) if options.demo else ()
-    uvloop.run(_run(settings, source, reuse_port=options.reuse_port, extra_routes=extra_routes))
-    return 0
+    return uvloop.run(
+        _run(settings, source, reuse_port=options.reuse_port, extra_routes=extra_routes)
+    )
 
 
 async def _run(
@@ -108,10 +114,11 @@ async def _run(
     *,
     reuse_port: bool,
     extra_routes: Sequence[web.RouteDef],
-) -> None:
-    """Run a node until a signal asks it to end, and its clients are elsewhere.
+) -> int:
+    """Run a node until a signal asks it to end, or it ends itself, and its clients are elsewhere.
 
-    A second signal hurries, and each after it. SIGHUP lets it read its settings again.
+    A second signal hurries, and each after it. SIGHUP lets it read its settings again. Returns the
+    exit status.
     """
     loop = asyncio.get_running_loop()
     node = Node(settings, source=source, reuse_port=reuse_port, extra_routes=extra_routes)
@@ -125,7 +132,11 @@ async def _run(
         await node.wait_emptied()
     finally:
         await node.stop()
+    if node.failure:
+        logger.error("stopped, to be started anew: %s", node.failure)
+        return EXIT_FAILING
     logger.info("stopped")
+    return 0
 
 
 def _tune_collector() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from realtime_node.composition.parts import Parts
+from realtime_node.server.health import Readiness
 
 
-def bind_gauges(parts: Parts) -> None:
+def bind_gauges(parts: Parts, readiness: Callable[[], Readiness]) -> None:
     """Let every scrape ask the parts themselves."""
     metrics, services, delivery = parts.metrics, parts.services, parts.delivery
     session = metrics.session
@@ -25,7 +27,15 @@ def bind_gauges(parts: Parts) -> None:
     loop.worst_lag.set_function(lambda: parts.probe.worst_lag_s)
     loop.busy.set_function(lambda: parts.probe.busy)
     loop.tasks.set_function(lambda: len(asyncio.all_tasks()))
+    failures = metrics.failures
+    failures.ready.set_function(lambda: readiness().is_ready)
+    failures.failing_by_own_fault.set_function(lambda: _count_failing(parts, is_own_fault=True))
+    failures.failing_by_others.set_function(lambda: _count_failing(parts, is_own_fault=False))
     slow = metrics.slow
     slow.clients.set_function(lambda: len(delivery.slow_clients))
     slow.waiting.set_function(lambda: delivery.slow_clients.budget.bytes)
     slow.unsent.set_function(lambda: delivery.slow_clients.unsent_total)
+
+
+def _count_failing(parts: Parts, *, is_own_fault: bool) -> int:
+    return sum(loop.is_own_fault is is_own_fault for loop in parts.failures.failing())

@@ -100,7 +100,7 @@ LIVE: Final[Mapping[str, str]] = {
     "rpc.namespaces[]": "name proxy_enabled proxy_name",
     **_proxy("proxies[]", "name cache_ttl"),
     "log": "level",
-    "shutdown": "timeout",
+    "shutdown": "timeout failing_after",
     "drain": "propagation",
     "reconnect_budget": "connections_per_second_per_node",
     "admin": "key",

@@ -29,6 +29,7 @@ from realtime_node.config.proxies import (
 from realtime_node.config.section import (
     Bytes,
     Contradiction,
+    Duration,
     Form,
     LivingDuration,
     Port,
@@ -140,6 +141,11 @@ class ShutdownSettings(Section):
     """How long the node may take to end in order once it is asked to (SIGTERM): to send its clients
     elsewhere and leave the cluster. Whoever sends the signal has to wait longer before it kills:
     Kubernetes waits for 30 s and `docker stop` for 10 s unless told otherwise."""
+
+    failing_after: Duration = timedelta(seconds=60)
+    """How long a loop of the node may fail by the node's own fault until the node ends itself, to
+    be started anew: at most one node of the cluster in ten minutes, and only while most of the
+    others are ready; docs/health.md tells all of it. 0: the node is not ready, and stays."""
 
 
 class Settings(Section):

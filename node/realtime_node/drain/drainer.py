@@ -8,6 +8,7 @@ node that goes on serving, out of the same budget and by the same pace; a drain 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -38,6 +39,8 @@ from realtime_node.telemetry.metrics import DrainMetrics
 logger = logging.getLogger(__name__)
 
 DEFAULT_REASON: Final = "this node is being drained"
+_LOOK_AT_CLOCK_EVERY_S: Final = 1.0
+"""A node that is to end may be told to be faster meanwhile."""
 
 
 class Drainer:
@@ -67,6 +70,8 @@ class Drainer:
         self._closer = Closer(
             clients, allowance, metrics, self._changed, monotonic=monotonic, random=random
         )
+        self._is_signalled = False
+        self._ending = asyncio.Event()
         self._emptied = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         metrics.follow(
@@ -101,11 +106,16 @@ class Drainer:
     def end(self, grace_s: float) -> None:
         """Empty the node for good, within a grace; asked again, hurry."""
         now = self._monotonic()
-        if self._plan.end is None:
+        if not self._is_signalled:
+            self._is_signalled = True
             self._become(orders.ending(self._plan, grace_s, now))
         else:
             logger.warning("asked to end once more: hurrying")
             self._become(orders.hurried(self._plan, now))
+
+    def end_itself(self, grace_s: float, reason: str) -> None:
+        """Empty the node for good because the node wants it; a signal later does not hurry yet."""
+        self._become(orders.ending(self._plan, grace_s, self._monotonic(), reason))
 
     def shed(self, count: int, rate_per_s: float) -> bool:
         """Close so many clients; 0 ends a shed. False if the node is to be empty anyway.
@@ -126,8 +136,26 @@ class Drainer:
         return True
 
     async def wait_emptied(self) -> None:
-        """Return when the process may end: it was asked to, and nobody is left."""
-        await self._emptied.wait()
+        """Return when the process may end: it was asked to, and nobody is left.
+
+        If clients are left when the last was to be closed, something is broken here: then that is
+        left to `Node.stop`, for the process has to end all the same.
+        """
+        await self._ending.wait()
+        while not self._emptied.is_set():
+            late_s = self._monotonic() - self._emptied_by
+            if late_s >= 0:
+                logger.error("drain: not done in time, the node ends without it")
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(-late_s, _LOOK_AT_CLOCK_EVERY_S)):
+                    await self._emptied.wait()
+
+    @property
+    def _emptied_by(self) -> float:
+        """When nobody can be left: half of the time for goodbyes after the last is closed."""
+        end = self._plan.end
+        return NEVER if end is None else (end.closed_by + end.exit_at) / 2
 
     # --- what can be seen -----------------------------------------------------------------------
 
@@ -231,8 +259,10 @@ class Drainer:
             logger.log(level, "drain: %s, %d clients: %s", plan.phase.value, remaining, reason)
         if plan.phase not in (Phase.DRAINING, Phase.FORCING):
             self._closer.forget()
-        if plan.phase is Phase.DRAINED and plan.end is not None:
-            self._emptied.set()
+        if plan.end is not None:
+            self._ending.set()
+            if plan.phase is Phase.DRAINED:
+                self._emptied.set()
         self._changed.set()
 
     def _extend(self, step: Step) -> None:

@@ -47,7 +47,7 @@ def aborted(plan: Plan) -> Plan:
     return Plan(phase=TRANSITIONS[plan.phase, Event.ABORT])
 
 
-def ending(plan: Plan, grace_s: float, now: float) -> Plan:
+def ending(plan: Plan, grace_s: float, now: float, reason: str = SHUTTING_DOWN) -> Plan:
     """Return the plan of a process that is to end within a grace, or sooner if it was before.
 
     A drain under way goes on; its propagation counts from when it began.
@@ -60,7 +60,7 @@ def ending(plan: Plan, grace_s: float, now: float) -> Plan:
         exit_at=now + grace_s,
     )
     if plan.phase is Phase.SERVING:
-        order = Order(is_to_empty=True, reason=SHUTTING_DOWN)
+        order = Order(is_to_empty=True, reason=reason)
         phase = TRANSITIONS[plan.phase, Event.CORDON]
         return Plan(phase=phase, order=order, began_at=now, end=end)
     assert plan.order is not None

@@ -1,20 +1,22 @@
 """What Kubernetes, the operator and Prometheus ask a node.
 
-`/livez`: the loop runs. `/readyz`: the node serves and the backplane has answered once; it is not
-taken back when Redis goes away, since all nodes at once would then leave the Service, and clients
-that are connected need nothing from a new node. `/status`: the numbers the operator decides on.
+`/livez`: the loop runs. `/readyz`: the node serves, the backplane has answered once, and no loop
+fails again and again by the node's own fault. It is not taken back when Redis goes away, since all
+nodes at once would then leave the Service, and clients that are connected need nothing from a new
+node. `/status`: the numbers the operator decides on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
 
 from realtime_node.cluster.allowance import Budget
 from realtime_node.drain.status import DrainStatus, Shed
-from realtime_node.failures import FailingLoop
+from realtime_node.failures import FailingLoop, find_unfit
 from realtime_node.telemetry.metrics import Metrics
 
 
@@ -64,6 +66,28 @@ class SettingsStatus(msgspec.Struct, frozen=True, kw_only=True):
     needs_restart: tuple[RestartNeeded, ...] = ()
 
 
+class Readiness(NamedTuple):
+    """Whether new clients are welcome."""
+
+    is_ready: bool
+    reason: str = ""
+    """Why they are not."""
+
+
+def readiness(*, is_serving: bool, is_ending: bool, failing: Sequence[FailingLoop]) -> Readiness:
+    """Decide whether a node is ready; `is_serving` from the end of its start to its stop."""
+    if is_ending:
+        return Readiness(is_ready=False, reason="ending")
+    if not is_serving:
+        return Readiness(is_ready=False, reason="starting or ending")
+    if unfit := find_unfit(failing):
+        return Readiness(
+            is_ready=False,
+            reason=f"{unfit.loop} has failed {unfit.own_faults} times in a row: {unfit.error}",
+        )
+    return Readiness(is_ready=True)
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """One node at one moment; counters grow from its start, which `boot_id` names."""
 
@@ -72,8 +96,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: str
     ready: bool
+    not_ready_reason: str
+    """Why it is not; empty while it is."""
     accepting: bool
-    """Whether new clients are let in; they are not while the node is cordoned."""
+    """Whether it is ready and new clients are let in; they are not while it is cordoned."""
     backplane_available: bool
     uptime_s: float
     num_clients: int
@@ -115,9 +141,15 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 class HealthEndpoints:
     """Handlers of the routes above."""
 
-    def __init__(self, describe: Callable[[], Status], metrics: Metrics) -> None:
-        """Ask `describe` for the node's state."""
+    def __init__(
+        self,
+        describe: Callable[[], Status],
+        readiness: Callable[[], Readiness],
+        metrics: Metrics,
+    ) -> None:
+        """Ask `describe` and `readiness` for the node's state."""
         self._describe = describe
+        self._readiness = readiness
         self._metrics = metrics
 
     def routes(self) -> list[web.RouteDef]:
@@ -135,9 +167,10 @@ class HealthEndpoints:
 
     async def readyz(self, _request: web.Request) -> web.Response:
         """Tell whether new clients are welcome."""
-        if self._describe().ready:
+        readiness = self._readiness()
+        if readiness.is_ready:
             return web.Response(text="ok\n")
-        return web.Response(status=503, text="not ready: starting or ending\n")
+        return web.Response(status=503, text=f"not ready: {readiness.reason}\n")
 
     async def status(self, _request: web.Request) -> web.Response:
         """Tell everything, as JSON."""

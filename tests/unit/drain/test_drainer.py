@@ -269,6 +269,32 @@ async def test_a_second_signal_hurries(at: Bench) -> None:
 
 
 @bench
+async def test_a_node_that_ends_itself_keeps_to_the_budget(at: Bench) -> None:
+    """Its reason is told; the first signal that comes on top of it does not hurry yet."""
+    began = at.now()
+    at.drainer.end_itself(30, "this node fails: inbox")
+    assert at.drainer.is_ending
+    assert at.drainer.status().reason == "this node fails: inbox"
+    await asyncio.sleep(1)
+    at.drainer.end(30)
+    assert at.drainer.exit_at == began + 30
+    await at.drainer.wait_emptied()
+    assert at.now() - began == pytest.approx(3 + 2, abs=0.3)
+    assert at.count('drain_closes_total{cause="forced"}') == 0
+
+
+@bench
+async def test_a_drain_that_does_not_work_keeps_no_process_alive(at: Bench) -> None:
+    """With its task broken, time alone ends the wait: before the goodbyes are due."""
+    await at.drainer.stop()
+    began = at.now()
+    at.drainer.end(30)
+    await at.drainer.wait_emptied()
+    assert 24 <= at.now() - began <= 29
+    assert at.clients.num_open == 100
+
+
+@bench
 async def test_clients_that_leave_by_themselves_are_not_waited_for(at: Bench) -> None:
     """A drain is over when nobody is left, whoever sent them away."""
     at.drainer.order(Order(is_to_empty=True, rate_per_s=1))

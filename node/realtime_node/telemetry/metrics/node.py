@@ -32,7 +32,10 @@ class ApiMetrics:
 
 
 class FailureMetrics:
-    """Instruments of what failed unexpectedly; implements `failures.FailureMetrics`."""
+    """Instruments of what failed unexpectedly, and what the node makes of it.
+
+    Implements `failures.FailureMetrics` and `restarter.RestartMetrics`.
+    """
 
     def __init__(self, make: Maker) -> None:
         self._restarts = make.counter(
@@ -40,6 +43,18 @@ class FailureMetrics:
         )
         self._errors = make.counter(
             "callback_errors", "Callbacks, or steps of a pass over many, that raised.", "where"
+        )
+        self.ready = make.gauge("ready", "Whether the node is ready, as /readyz tells: 1 or 0.")
+        failing = make.gauge(
+            "failing_loops", "Loops that fail at the moment, by whose fault it is.", "fault"
+        )
+        self.failing_by_own_fault = failing.labels("own")
+        self.failing_by_others = failing.labels("other")
+        self._decisions = make.counter(
+            "self_restart_decisions",
+            "What a node decided that has failed for so long that it asks to end itself, and why.",
+            "action",
+            "reason",
         )
 
     def restarted(self, loop: str) -> None:
@@ -49,3 +64,7 @@ class FailureMetrics:
     def callback_failed(self, where: str) -> None:
         """Count a callback, or one step of many, that raised."""
         self._errors.labels(where).inc()
+
+    def decided(self, action: str, reason: str) -> None:
+        """Count a decision whether the node ends itself."""
+        self._decisions.labels(action, reason).inc()
