@@ -105,6 +105,7 @@ class Applier:
     def _swap(self, proxies: Proxies) -> None:
         services = self._parts.services
         self._retired.append(services.proxies)
+        proxies.take_over(services.proxies)
         services.proxies = proxies
         proxies.start()
 

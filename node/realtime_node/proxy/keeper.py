@@ -4,37 +4,27 @@ A verdict would otherwise end soon after the client connected, and a node that d
 would send all its clients to the backend. A node prolongs, in batches, what its connections and
 subscriptions hold; when it dies the verdicts go on for the rest of their life.
 
-Bounds: one entry per connection or subscription that holds one; `BATCH` verdicts per exchange, one
-exchange at a time. A node that cannot keep up lets verdicts end, and the backend is asked.
+What they hold is in `leases`. Bounds: `BATCH` verdicts per exchange, one exchange at a time. A node
+that cannot keep up lets verdicts end, and the backend is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
-from itertools import islice
 from typing import Final
 
 from realtime_node.cluster.verdicts import Prolongation, VerdictStore
 from realtime_node.errors import BackplaneError
 from realtime_node.proxy.cached import life_ms
+from realtime_node.proxy.leases import CacheLeases
 from realtime_node.supervision import supervise
 
 logger = logging.getLogger(__name__)
 
 BATCH: Final = 128
 TICK_S: Final = 0.5
-
-
-class _Held:
-    __slots__ = ("due_at", "expire_at", "holders")
-
-    def __init__(self, due_at: float) -> None:
-        self.due_at = due_at
-        self.holders = 0
-        self.expire_at: float = 0
 
 
 class Keeper:
@@ -50,21 +40,14 @@ class Keeper:
         wall_clock: Callable[[], float],
     ) -> None:
         """Give verdicts `life_s` every `interval_s`."""
+        self.leases = CacheLeases()
         self._store = store
         self._life_s = life_s
         self._interval_s = interval_s
         self._monotonic = monotonic
         self._wall_clock = wall_clock
-        self._held: OrderedDict[bytes, _Held] = OrderedDict()
-        """In the order in which they are due."""
-        self._fresh: dict[bytes, None] = {}
-        """What came since the last look: a verdict that let a client in may be near its end."""
         self._is_failing = False
         self._task: asyncio.Task[None] | None = None
-
-    def __len__(self) -> int:
-        """Return how many are held."""
-        return len(self._held)
 
     def start(self) -> None:
         """Begin to prolong."""
@@ -72,32 +55,20 @@ class Keeper:
 
     async def close(self) -> None:
         """Stop; verdicts live for the rest of their time."""
+        self._stop()
         if self._task is not None:
-            self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def hold(self, key: bytes, expire_at: float) -> None:
-        """Keep a verdict alive until it is released as often, or ends by itself."""
-        held = self._held.get(key)
-        if held is None:
-            held = self._held[key] = _Held(self._monotonic() + self._interval_s)
-        held.holders += 1
-        held.expire_at = expire_at
-        self._fresh[key] = None
+    def take_over(self, former: Keeper) -> None:
+        """Go on with the leases of a proxy that asked the same, which prolongs nothing any more."""
+        former._stop()
+        self.leases = former.leases
+        if (former._life_s, former._interval_s) != (self._life_s, self._interval_s):
+            self.leases.renew_all()
 
-    def extend(self, key: bytes, expire_at: float) -> None:
-        """Note that a verdict that is held has a new end."""
-        if (held := self._held.get(key)) is not None:
-            held.expire_at = expire_at
-
-    def release(self, key: bytes) -> None:
-        """Hold a verdict once less."""
-        if (held := self._held.get(key)) is None:
-            return
-        held.holders -= 1
-        if held.holders <= 0:
-            del self._held[key]
-            self._fresh.pop(key, None)
+    def _stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
     async def _run(self) -> None:
         while True:
@@ -114,29 +85,14 @@ class Keeper:
 
     async def prolong_due(self) -> None:
         """Prolong everything whose time has come; raises `BackplaneError` and goes on later."""
-        while batch := self._due():
+        while batch := self.leases.due(self._monotonic(), BATCH):
             wall = self._wall_clock()
             lives = [
                 Prolongation(key, ttl_ms)
-                for key in batch
-                if (ttl_ms := life_ms(self._life_s, self._held[key].expire_at, wall)) > 0
+                for key, expire_at in batch
+                if (ttl_ms := life_ms(self._life_s, expire_at, wall)) > 0
             ]
             if lives:
                 await self._store.prolong(lives)
             due_at = self._monotonic() + self._interval_s
-            for key in batch:
-                self._fresh.pop(key, None)
-                if (held := self._held.get(key)) is not None:
-                    held.due_at = due_at
-                    self._held.move_to_end(key)
-
-    def _due(self) -> list[bytes]:
-        now = self._monotonic()
-        due = list(islice(self._fresh, BATCH))
-        if due:
-            return due
-        for key, held in self._held.items():
-            if held.due_at > now or len(due) == BATCH:
-                break
-            due.append(key)
-        return due
+            self.leases.prolonged([key for key, _ in batch], due_at)

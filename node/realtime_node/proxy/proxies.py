@@ -104,6 +104,18 @@ class Proxies:
 
     # --- life ------------------------------------------------------------------------------------
 
+    def take_over(self, former: Proxies) -> None:
+        """Keep alive what clients hold of the proxies that these replace; before `start`.
+
+        Where a question has changed (another endpoint, other headers) what was said is not looked
+        for any more: the backend is asked as clients come back.
+        """
+        if self._connect is not None and former._connect is not None:
+            self._connect.take_over(former._connect)
+        for name, each in self._subscribe.items():
+            if (before := former._subscribe.get(name)) is not None:
+                each.take_over(before)
+
     def start(self) -> None:
         """Begin to keep verdicts alive."""
         for each in self._cached():

@@ -59,6 +59,14 @@ class Proxy:
         text = b"" if data is UNSET else bytes(data)
         return {"encoding": "binary", "b64data": base64.b64encode(text).decode()}
 
+    def asks_as(self, other: Proxy) -> bool:
+        """Whether the same client leads to the same question, so that kept answers fit both."""
+        return (self.name, self._is_binary, self.headers._replace(static={})) == (
+            other.name,
+            other._is_binary,
+            other.headers._replace(static={}),
+        )
+
     @property
     def encoding(self) -> str:
         """How the client's data is sent."""

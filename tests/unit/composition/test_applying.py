@@ -143,6 +143,27 @@ async def test_changed_proxies_finish_what_they_were_asked(monkeypatch: pytest.M
     assert closed == replaced
 
 
+async def test_what_clients_hold_of_replaced_proxies_lives_on() -> None:
+    """A timeout is another proxy, and the same question."""
+    proxy = {"endpoint": "http://backend/subscribe", "cache_ttl": "60s"}
+    channel = {**PROXIED["channel"], "proxy": {"subscribe": proxy}}
+    changed = {**channel, "proxy": {"subscribe": {**proxy, "timeout": "9s"}}}
+    old, new = settings({**OLD, "channel": channel}), settings({**OLD, "channel": changed})
+    parts = build_parts(old)
+    before = parts.services.proxies
+    applier = Applier(parts)
+    await applier.apply(old, new)
+    after = parts.services.proxies
+    assert after is not before
+    kept_before, kept_after = (each._subscribe["default"].keeper for each in (before, after))
+    assert kept_before is not None
+    assert kept_after is not None
+    assert kept_after is not kept_before
+    assert kept_after.leases is kept_before.leases
+    await applier.close()
+    await after.close()
+
+
 async def test_replaced_proxies_are_closed_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the time that an answer may take nobody waits for them."""
     monkeypatch.setattr(applying, "LONGEST_ANSWER_S", 0)

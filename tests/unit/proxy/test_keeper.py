@@ -65,7 +65,7 @@ async def test_what_is_held_is_prolonged_in_time(
 ) -> None:
     """At once, since it may be near its end, and again at every interval."""
     (key,) = _keys(1)
-    keeper.hold(key, 0)
+    keeper.leases.hold(key, 0)
     for _ in range(3):
         await keeper.prolong_due()
         await keeper.prolong_due()
@@ -77,7 +77,7 @@ async def test_many_are_prolonged_in_batches(keeper: Keeper, store: Recording) -
     """Each once, and no more than a batch at a time."""
     keys = _keys(BATCH * 2 + 5)
     for key in keys:
-        keeper.hold(key, 0)
+        keeper.leases.hold(key, 0)
     await keeper.prolong_due()
     assert [len(batch) for batch in store.batches] == [BATCH, BATCH, 5]
     assert [each.key for batch in store.batches for each in batch] == keys
@@ -88,15 +88,15 @@ async def test_what_several_hold_is_kept_until_the_last_lets_go(
 ) -> None:
     """Two tabs with one cookie hold one verdict."""
     (key,) = _keys(1)
-    keeper.hold(key, 0)
-    keeper.hold(key, 0)
-    keeper.release(key)
-    assert len(keeper) == 1
-    keeper.release(key)
-    keeper.release(key)
+    keeper.leases.hold(key, 0)
+    keeper.leases.hold(key, 0)
+    keeper.leases.release(key)
+    assert len(keeper.leases) == 1
+    keeper.leases.release(key)
+    keeper.leases.release(key)
     clock.advance(INTERVAL_S)
     await keeper.prolong_due()
-    assert len(keeper) == 0
+    assert len(keeper.leases) == 0
     assert store.batches == []
 
 
@@ -106,14 +106,14 @@ async def test_nothing_is_prolonged_beyond_its_own_end(
     """The end bounds a life; after it nothing is asked for, unless it was moved."""
     (key,) = _keys(1)
     ends = UNIX_START + clock() + 40
-    keeper.hold(key, ends)
+    keeper.leases.hold(key, ends)
     await keeper.prolong_due()
     clock.advance(INTERVAL_S)
     await keeper.prolong_due()
     clock.advance(INTERVAL_S)
     await keeper.prolong_due()
     assert [batch[0].ttl_ms for batch in store.batches] == [40_000, 10_000]
-    keeper.extend(key, ends + 1000)
+    keeper.leases.extend(key, ends + 1000)
     clock.advance(INTERVAL_S)
     await keeper.prolong_due()
     assert store.batches[-1] == [Prolongation(key, 90_000)]
@@ -125,7 +125,7 @@ async def test_a_store_that_is_away_is_asked_again(
     """Nothing is forgotten by a failure."""
     keys = _keys(3)
     for key in keys:
-        keeper.hold(key, 0)
+        keeper.leases.hold(key, 0)
     store.is_away = True
     with pytest.raises(BackplaneUnavailableError):
         await keeper.prolong_due()

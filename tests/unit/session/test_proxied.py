@@ -566,7 +566,7 @@ async def test_a_subscription_that_fails_holds_no_verdict() -> None:
     await settle()
     (reply,) = [each for each in client.unread() if each.get("id") == waiting]
     assert reply["error"]["code"] == 102
-    assert len(keeper) == 0
+    assert len(keeper.leases) == 0
 
 
 async def test_a_question_that_is_given_up_is_answered() -> None:
@@ -593,7 +593,7 @@ async def test_a_long_connection_is_still_known_when_it_breaks() -> None:
         node.clock.advance(31)
         await keeper.prolong_due()
     client.session.ended()
-    assert len(keeper) == 0
+    assert len(keeper.leases) == 0
     node.clock.advance(59)
     back = await _connected(node, COOKIE)
     back.session.ended()
