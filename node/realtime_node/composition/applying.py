@@ -15,7 +15,6 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final, TypeVar
 
-from realtime_node.admission.token_bucket import carried_over
 from realtime_node.composition import rules
 from realtime_node.composition.parts import Parts, surroundings
 from realtime_node.config import Settings
@@ -30,7 +29,7 @@ from realtime_node.telemetry.logging import change_level
 logger = logging.getLogger(__name__)
 
 STEP: Final = 500
-"""Channels or sessions looked at before the loop goes on with other things."""
+"""Channels, sessions and subscriptions looked at before the loop goes on with other things."""
 LONGEST_ANSWER_S: Final = 30.0
 """Replaced proxies finish what they are asked within this time, then they are closed."""
 
@@ -67,7 +66,9 @@ class Applier:
         services.settings = new.client
         services.limits = rules.session_limits(new.client)
         services.tokens = tokens
-        self._change_rate(new)
+        rate = rules.command_rate(new.client)
+        if rate != services.rate:
+            services.rate = rate  # each session carries over what it has spent, when it is asked
         if new.channel != old.channel:
             delivery.rules.change(new.channel)
         delivery.framer.compression = rules.compression(new.websocket)
@@ -82,16 +83,6 @@ class Applier:
         parts.admin.key = SharedKey(new.admin.key)
         if new.log.level != old.log.level:
             change_level(new.log.level)
-
-    def _change_rate(self, new: Settings) -> None:
-        services = self._parts.services
-        rate = rules.command_rate(new.client)
-        if rate == services.rate:
-            return
-        services.rate = rate
-        now = services.monotonic()
-        for session in services.registry.list_open():
-            session.rate_full_at = carried_over(session.rate_full_at, rate, now)
 
     # --- proxies --------------------------------------------------------------------------------
 
@@ -140,14 +131,16 @@ class Applier:
         for names in _in_steps(delivery.hub.names()):
             delivery.hub.retune(name for name in names if delivery.rules.find(name) is not None)
             await asyncio.sleep(0)
-        ended = 0
-        for sessions in _in_steps(delivery.registry.list_open()):
-            for session in sessions:
-                for channel in list(session.subscriptions):
-                    if delivery.rules.find(channel) is None:
-                        unsubscribe_from_server(session, channel)
-                        ended += 1
-            await asyncio.sleep(0)
+        ended = looked_at = 0
+        for session in delivery.registry.list_open():
+            for channel in list(session.subscriptions):
+                if delivery.rules.find(channel) is None:
+                    unsubscribe_from_server(session, channel)
+                    ended += 1
+            looked_at += 1 + len(session.subscriptions)
+            if looked_at >= STEP:
+                looked_at = 0
+                await asyncio.sleep(0)
         if ended:
             logger.warning("%d subscriptions end: their namespaces are gone", ended)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +30,8 @@ class Cluster:
     verdicts: VerdictStore
     sessions: SessionStore
     client: ClientSettings
+    wall_clock: Callable[[], float] = time.time
+    """Unix seconds, for ends that callers name."""
 
     @property
     def remembered_ms(self) -> int:

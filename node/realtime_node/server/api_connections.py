@@ -30,9 +30,12 @@ MAX_REASON_BYTES: Final = 123
 async def subscribe(cluster: Cluster, request: SubscribeRequest) -> EmptyResult:
     """Subscribe a user's connections from the server's side, and those to come if that is kept.
 
-    Raises `ReplyError` 106 if as many are kept as may be, and 107 for a request that names nobody.
+    Raises `ReplyError` 106 if as many are kept as may be, 107 for a request that names nobody, and
+    110 if it would have ended by now.
     """
     _demand_somebody(request)
+    if 0 < request.expire_at <= cluster.wall_clock():
+        raise ReplyError(*codes.EXPIRED)
     cluster.rules.rule(request.channel)
     wish = SubscribeUser(
         user=request.user,

@@ -9,7 +9,7 @@ from realtime_node.errors import BackendError, BackplaneError, Disconnect, Reply
 from realtime_node.protocol import codes
 from realtime_node.protocol.messages import Command, ErrorBody, Reply
 from realtime_node.session.commands import EXECUTE, method_of
-from realtime_node.session.lifecycle import TRANSITIONS, Event, State
+from realtime_node.session.lifecycle import State
 from realtime_node.session.outcome import Execute
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 async def answer(session: Session, command: Command) -> None:
     """Execute one command and write its reply, whatever becomes of it."""
     method, request = method_of(command)
-    if session.state is State.REFUSED and method != "connect":
+    if session.state is State.REFUSED:
         return  # sent ahead, behind the connect that was refused
     metrics = session.services.metrics
     metrics.commands.labels(method).inc()
@@ -41,10 +41,10 @@ async def answer(session: Session, command: Command) -> None:
         if outcome.then is not None and session.state is not State.CLOSED:
             await outcome.then()
         return
-    if session.state in (State.OPENED, State.REFUSED):
-        session.state = TRANSITIONS[session.state, Event.REFUSE]
     metrics.errors.labels(codes.label_of(body.code)).inc()
     session.send_reply(Reply(id=command.id, error=body))
+    if method == "connect":
+        session.refuse()
 
 
 def _permitted(session: Session, command: Command, method: str) -> Execute:

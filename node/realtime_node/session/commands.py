@@ -46,7 +46,12 @@ from realtime_node.protocol.messages import (
 )
 from realtime_node.session import permissions, proxied
 from realtime_node.session.connecting import connect, refresh
-from realtime_node.session.continuing import demand_ownership, granted, keep_grant
+from realtime_node.session.continuing import (
+    change_channel_info,
+    demand_ownership,
+    granted,
+    keep_grant,
+)
 from realtime_node.session.expiring import refreshes, watch_subscriptions
 from realtime_node.session.outcome import Execute, Outcome
 from realtime_node.session.permissions import Verdict
@@ -59,6 +64,9 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+
+_ENDED: Final = (codes.TOKEN_EXPIRED.code, codes.EXPIRED.code)
+"""Errors of tokens that were good once."""
 
 
 # --- Connection ----------------------------------------------------------------------------------
@@ -87,12 +95,15 @@ async def subscribe(session: Session, command_id: int, request: SubscribeRequest
     """Join a channel, and recover what was missed if asked to."""
     channel = _named(request.channel, "subscribe")
     rules = session.services.rules
-    options = rules.rule(channel).options
+    rule = rules.rule(channel)
+    options = rule.options
     asker = session.asker()
     grant = _grant(session, channel, request.token)
     wish: SubscribeRequest | None = request
     if grant is None and permissions.asks_backend(channel, options, rules.settings):
         grant, wish = await proxied.subscription_grant(session, options, request), None
+        # The settings may have changed meanwhile; `open_subscription` refuses what is gone.
+        options = (rules.find(channel) or rule).options
     elif grant is None:
         _demand(permissions.may_subscribe(channel, options, rules.settings, asker))
     opened = await open_subscription(
@@ -117,7 +128,7 @@ def _grant(session: Session, channel: str, token: str) -> Grant | None:
         try:
             claims = _subscription_claims(session, channel, token)
         except ReplyError as error:
-            if kept is None or error.code != codes.TOKEN_EXPIRED.code:
+            if kept is None or error.code not in _ENDED:
                 raise
         else:
             return Grant(expires_at=claims.expire_at, chan_info=claims.info, data=claims.data)
@@ -127,8 +138,9 @@ def _grant(session: Session, channel: str, token: str) -> Grant | None:
 def _subscription_claims(session: Session, channel: str, token: str) -> SubscriptionClaims:
     """Return what a subscription token grants.
 
-    Raises `ReplyError` 109 for an expired token and 103 for an invalid one, `Disconnect` 3500 for a
-    valid one that was made for another channel, user or client.
+    Raises `ReplyError` 109 for an expired token, 110 for one whose subscription would have ended by
+    now and 103 for an invalid one, `Disconnect` 3500 for a valid one that was made for another
+    channel, user or client.
     """
     services = session.services
     try:
@@ -143,6 +155,8 @@ def _subscription_claims(session: Session, channel: str, token: str) -> Subscrip
         raise Disconnect(*codes.INVALID_TOKEN, detail="a token of another user")
     if claims.client and claims.client != session.client_id:
         raise Disconnect(*codes.INVALID_TOKEN, detail="a token of another client")
+    if 0 < claims.expire_at <= services.wall_clock():
+        raise ReplyError(*codes.EXPIRED)
     return claims
 
 
@@ -156,7 +170,17 @@ async def sub_refresh(session: Session, command_id: int, request: SubRefreshRequ
     held = session.subscriptions.get(channel)
     if held is None:
         raise ReplyError(*codes.PERMISSION_DENIED)
-    claims = _subscription_claims(session, channel, request.token)
+    try:
+        claims = _subscription_claims(session, channel, request.token)
+    except ReplyError as error:
+        if error.code not in _ENDED:
+            raise
+        # An error reply ends a subscription of the SDKs for good; from this close they come back,
+        # and ask for a newer token.
+        raise Disconnect(*codes.SUBSCRIPTION_EXPIRED) from error
+    await change_channel_info(session, channel, held, raw_or_unset(claims.info))
+    if session.subscriptions.get(channel) is not held:
+        raise ReplyError(*codes.PERMISSION_DENIED)
     held.expires_at = claims.expire_at
     grant = Grant(held.server_side, claims.expire_at, claims.info, claims.data)
     keep_grant(session, channel, grant)
@@ -194,6 +218,7 @@ async def publish(session: Session, command_id: int, request: PublishRequest) ->
     )
     if rule.options.publish_proxy_enabled:
         verdict = await proxied.publish_verdict(session, rule.options, request)
+        stream = services.rules.rule(channel).stream  # the settings may have changed once more
         publication, stream, key = proxied.as_allowed(verdict, publication, stream)
     else:
         _demand(permissions.may_publish(rule.options, session.asker(channel)))

@@ -6,6 +6,7 @@ returning client brings along, and tells the ping contract. `commands` lists bot
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Raw, UnsetType, structs
 
 from realtime_node.errors import (
-    BackplaneError,
     Disconnect,
     ReplyError,
     TokenError,
@@ -31,6 +31,7 @@ from realtime_node.protocol.messages import (
 )
 from realtime_node.session import permissions, proxied
 from realtime_node.session.claims import ANONYMOUS
+from realtime_node.session.continuing import change_info
 from realtime_node.session.expiring import set_expiry
 from realtime_node.session.outcome import Outcome
 from realtime_node.session.proxied import Admission
@@ -58,25 +59,32 @@ async def connect(session: Session, command_id: int, request: ConnectRequest) ->
     services = session.services
     if services.is_shedding():
         raise ReplyError(*codes.TOO_MANY_REQUESTS, temporary=True)
-    settings = services.settings
+    calls = services.registry.num_disconnect_calls
     admission = await _admission(session, request)
     claims = admission.claims
     session.rely_on(admission.hold)
     kept = NOTHING_KEPT
     if services.keeper.is_enabled:
         kept = await services.keeper.admit(session, claims, request)
+    settings = services.settings
+    # The backend, or the store, may have been slow: what was decided meanwhile counts.
+    closed = services.registry.disconnected_since(calls, claims.user, session.client_id)
+    if closed is not None:
+        raise Disconnect(*closed, detail="disconnected by the API while it was let in")
     limit = settings.user_connection_limit
     if limit and claims.user and services.registry.connections_of(claims.user) >= limit:
         raise Disconnect(*codes.CONNECTION_LIMIT)
     session.kept = services.proxies.keep_connected(session.kept)
     info, expires_at = _identity(admission, kept, request.token)
-    session.connect(claims.user, info, 0 if settings.insecure else expires_at)
+    session.identify(claims.user, info)
+    session.token_channels = None if admission.is_proxied else claims.server_side_grants().keys()
     wished = {} if admission.is_proxied else _wished_grants(session, request)
     grants = wished | claims.server_side_grants()
     if len(grants) > settings.channel_limit:
         raise Disconnect(*codes.CHANNEL_LIMIT)
     _add_kept(session, grants, kept.server_side)
     opened = await _open_all(session, grants, request)
+    session.connect(0 if settings.insecure else expires_at)
     limits = services.limits
     ends = 0 if services.proxies.refreshes else session.expires_at
     result = ConnectResult(
@@ -124,7 +132,9 @@ def _asked_with(session: Session, request: ConnectRequest) -> Raw | UnsetType:
 def _connection_claims(session: Session, token: str) -> ConnectionClaims:
     """Return who connects.
 
-    Raises `ReplyError` 109 for an expired token, `Disconnect` 3500 for an invalid one, 3501 for a
+    Raises `ReplyError` 109 for an expired token and 110 for one whose connection would have ended
+    by now (a client that was let in for a moment would come back at once, again and again),
+    `Disconnect` 3500 for an invalid one, 3501 for a
     missing one, and 3507 for an anonymous one where those are not allowed.
     """
     services = session.services
@@ -139,6 +149,8 @@ def _connection_claims(session: Session, token: str) -> ConnectionClaims:
         raise ReplyError(*codes.TOKEN_EXPIRED) from error
     except TokenError as error:
         raise Disconnect(*codes.INVALID_TOKEN, detail=str(error)) from error
+    if 0 < claims.expire_at <= services.wall_clock() and not settings.insecure:
+        raise ReplyError(*codes.EXPIRED)
     if not claims.user and settings.disallow_anonymous_connection_tokens:
         raise Disconnect(*codes.PERMISSION_DENIED_CLOSE, detail="anonymous connection token")
     return claims
@@ -205,15 +217,20 @@ def _wished_grants(session: Session, request: ConnectRequest) -> dict[str, Grant
 async def _open_all(
     session: Session, grants: Mapping[str, Grant], request: ConnectRequest
 ) -> list[Opened]:
-    """Make the server-side subscriptions, all of them or none."""
-    opened: list[Opened] = []
-    try:
-        for channel, grant in grants.items():
-            opened.append(await _open_server_side(session, channel, grant, request))
-    except (ReplyError, BackplaneError):
-        for each in opened:
-            session.forget(each.channel, Ending.LOST)
-        raise
+    """Make the server-side subscriptions, all of them or none.
+
+    They are asked for together, so that many cost the store one pipeline and the client one wait.
+    """
+    results = await asyncio.gather(
+        *(_open_server_side(session, channel, grant, request) for channel, grant in grants.items()),
+        return_exceptions=True,
+    )
+    opened = [each for each in results if isinstance(each, Opened)]
+    for failure in results:
+        if isinstance(failure, BaseException):
+            for each in opened:
+                session.forget(each.channel, Ending.LOST)
+            raise failure
     return opened
 
 
@@ -242,10 +259,17 @@ async def refresh(session: Session, command_id: int, request: RefreshRequest) ->
     try:
         claims = _connection_claims(session, request.token)
     except ReplyError as error:
+        if error.code != codes.TOKEN_EXPIRED.code:
+            raise
         # What the client has is over: it comes back and asks for a newer token then.
         raise Disconnect(*codes.CONNECTION_EXPIRED) from error
     if claims.user != session.user:
         raise Disconnect(*codes.INVALID_TOKEN, detail="a token of another user")
+    channels = claims.server_side_grants().keys()
+    if session.token_channels is not None and channels != session.token_channels:
+        # The client comes back with the new token, and is subscribed to what that grants.
+        raise Disconnect(*codes.INSUFFICIENT_STATE, detail="the new token grants other channels")
+    await change_info(session, raw_or_unset(claims.info))
     set_expiry(session, 0 if services.settings.insecure else claims.expire_at)
     services.keeper.touch(session)
     result = RefreshResult(

@@ -5,7 +5,11 @@ For a client that asked for no session all of it does nothing.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from msgspec import UNSET, Raw, UnsetType
 
 from realtime_node.cluster.presence import NO_STAY, Stay
 from realtime_node.errors import Disconnect
@@ -14,7 +18,7 @@ from realtime_node.protocol import codes
 if TYPE_CHECKING:
     from realtime_node.config import ChannelOptions
     from realtime_node.session.session import Session
-    from realtime_node.session.subscription import Grant
+    from realtime_node.session.subscription import Grant, Subscription
 
 
 def keep_grant(session: Session, channel: str, grant: Grant | None) -> None:
@@ -62,6 +66,61 @@ async def demand_ownership(session: Session) -> None:
     if resumption and await session.services.keeper.is_superseded(resumption.owner):
         session.superseded()
         raise Disconnect(*codes.FORCE_DISCONNECT, detail="its session is taken over")
+
+
+def prolong_grant(session: Session, channel: str, held: Subscription) -> None:
+    """Let what a session keeps of a channel end when the subscription does, with its new info."""
+    if session.resumption is None:
+        return
+    grant = session.resumption.grants.get(channel)
+    if grant is not None:
+        info = None if held.chan_info is UNSET else bytes(held.chan_info)
+        keep_grant(session, channel, grant._replace(expires_at=held.expires_at, chan_info=info))
+
+
+async def change_info(session: Session, info: Raw | UnsetType) -> None:
+    """Have a client known by other `conn_info`, in its channels as well.
+
+    Raises `BackplaneError`; then nothing has changed.
+    """
+    if info == session.conn_info:
+        return
+    before, session.conn_info = session.conn_info, info
+    try:
+        await _enter_again(session, list(session.subscriptions))
+    except BaseException:
+        session.conn_info = before
+        raise
+
+
+async def change_channel_info(
+    session: Session, channel: str, held: Subscription, info: Raw | UnsetType
+) -> None:
+    """Have a client known by other `chan_info` in one channel; raises as `change_info`."""
+    if info == held.chan_info:
+        return
+    before, held.chan_info = held.chan_info, info
+    try:
+        await _enter_again(session, [channel])
+    except BaseException:
+        held.chan_info = before
+        raise
+
+
+async def _enter_again(session: Session, channels: Sequence[str]) -> None:
+    """Bring presence up to date; a channel that was left meanwhile stays left."""
+    services = session.services
+    present = [
+        (channel, held)
+        for channel in channels
+        if (held := session.subscriptions.get(channel)) is not None and held.is_present
+    ]
+    await asyncio.gather(
+        *(
+            services.presence.add(channel, session.info(channel), held.stay)
+            for channel, held in present
+        )
+    )
 
 
 def stay_in(session: Session, options: ChannelOptions) -> Stay:

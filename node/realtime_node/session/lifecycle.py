@@ -4,14 +4,16 @@ Theory of operation. A session is opened with the WebSocket, connected by its fi
 closed once. Everything that happens by itself, not on a command, has a deadline in `Deadlines`:
 
     opened ──connect──▶ connected ──close──▶ closed
-       │ └──refuse──▶ refused ─┘(connect)      ▲
-       └────────────────close──────────────────┘
+       └──refuse──▶ refused ──close────────────▲
 
-A refused session (its token had expired) may try again with a better token; whatever the client
-had sent behind the refused connect is dropped without an answer, as SDKs that send ahead expect.
+A session whose connect was answered with an error is of no use any more, as in Centrifugo: the
+client comes back over a new connection, after its back-off or with a better token. Commands behind
+the refused connect are dropped without an answer, as SDKs that send ahead expect. SDKs close such a
+connection themselves; so that a close of ours does not cross theirs, it comes a moment later.
 
     state      deadline   then
     opened     stale      close 3502: the client never sent connect
+    refused    refused    close 3000: the client has had its time to close by itself
     connected  pong       close 3012: no answer to our ping
     connected  expiry     close 3005: the token expired and was not refreshed in time
     connected  refresh    ask the team's backend whether the connection may go on
@@ -54,14 +56,14 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     (State.OPENED, Event.CONNECT): State.CONNECTED,
     (State.OPENED, Event.REFUSE): State.REFUSED,
     (State.OPENED, Event.CLOSE): State.CLOSED,
-    (State.REFUSED, Event.CONNECT): State.CONNECTED,
-    (State.REFUSED, Event.REFUSE): State.REFUSED,
     (State.REFUSED, Event.CLOSE): State.CLOSED,
     (State.CONNECTED, Event.CLOSE): State.CLOSED,
 }
 """Every legal move; a pair that is not here is refused by whoever asks for it."""
 
 NEVER: Final = float("inf")
+REFUSED_FOR_S: Final = 1.0
+"""A client whose connect was answered with an error has so long to close the connection itself."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +81,7 @@ class Deadlines(msgspec.Struct, kw_only=True):
     """When something is due, in seconds of the monotonic clock; `NEVER` when it is not."""
 
     stale: float = NEVER
+    refused: float = NEVER
     ping: float = NEVER
     pong: float = NEVER
     expiry: float = NEVER
@@ -87,7 +90,15 @@ class Deadlines(msgspec.Struct, kw_only=True):
 
     def earliest(self) -> float:
         """Return when the session has to be looked at again."""
-        return min(self.stale, self.ping, self.pong, self.expiry, self.refresh, self.sub_expiry)
+        return min(
+            self.stale,
+            self.refused,
+            self.ping,
+            self.pong,
+            self.expiry,
+            self.refresh,
+            self.sub_expiry,
+        )
 
 
 class Action(Enum):
@@ -112,6 +123,11 @@ def opened(limits: Limits, now: float) -> Deadlines:
     return Deadlines(stale=now + limits.stale_after)
 
 
+def refused(now: float) -> Deadlines:
+    """Return the deadlines of a session whose connect was answered with an error."""
+    return Deadlines(refused=now + REFUSED_FOR_S)
+
+
 def connected(limits: Limits, now: float, *, spread: float) -> Deadlines:
     """Return the deadlines of a session that was just connected.
 
@@ -128,6 +144,7 @@ def next_step(deadlines: Deadlines, limits: Limits, now: float) -> Step:
     """Return what is due; when that is a ping, move the ping's and the pong's deadlines."""
     for deadline, close in (
         (deadlines.stale, codes.STALE),
+        (deadlines.refused, codes.CONNECTION_CLOSED),
         (deadlines.pong, codes.NO_PONG),
         (deadlines.expiry, codes.CONNECTION_EXPIRED),
     ):

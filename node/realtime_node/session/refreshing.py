@@ -9,12 +9,18 @@ that brings a better token, or loses what expired.
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from realtime_node.errors import BackendError
+from realtime_node.errors import BackendError, BackplaneError
 from realtime_node.protocol import codes
-from realtime_node.session.continuing import keep_grant
+from realtime_node.session.continuing import (
+    change_channel_info,
+    change_info,
+    keep_grant,
+    prolong_grant,
+)
 from realtime_node.session.expiring import refreshes, set_expiry, watch_subscriptions
 from realtime_node.session.subscription import Subscription, raw_or_unset
 
@@ -71,8 +77,9 @@ async def _refresh(session: Session) -> None:
         session.close(codes.CONNECTION_EXPIRED)
         return
     if verdict.info is not None:
-        session.conn_info = raw_or_unset(verdict.info)
+        await _known_by(session, change_info(session, raw_or_unset(verdict.info)))
     set_expiry(session, verdict.expire_at)
+    services.keeper.touch(session)
 
 
 async def _refresh_subscription(session: Session, channel: str, held: Subscription) -> None:
@@ -94,6 +101,18 @@ async def _refresh_subscription(session: Session, channel: str, held: Subscripti
         session.end_subscription(channel, codes.UNSUBSCRIBED_EXPIRED)
         return
     if verdict.info is not None:
-        held.chan_info = raw_or_unset(verdict.info)
+        info = raw_or_unset(verdict.info)
+        await _known_by(session, change_channel_info(session, channel, held, info))
+        if session.subscriptions.get(channel) is not held:
+            return
     held.expires_at = verdict.expire_at
+    prolong_grant(session, channel, held)
     watch_subscriptions(session)
+
+
+async def _known_by(session: Session, change: Awaitable[None]) -> None:
+    """Change what a client is known by; while the store is away, the next refresh tries again."""
+    try:
+        await change
+    except BackplaneError as error:
+        logger.warning("client %s: its info stays as it was: %s", session.client_id, error)

@@ -32,6 +32,9 @@ PAUSE: Final = 4 * RESOLUTION
 """Seconds between two turns of the wheel beyond which this process has stood still."""
 
 
+MAX_DISCONNECTED: Final = 10_000
+"""Users that a call disconnected and that are remembered, the oldest gone first: long enough for
+connects that were under way, which take seconds at most."""
 MAX_TOLD: Final = 10_000
 """Sessions taken over elsewhere that are remembered, the oldest gone first: long enough for claims
 that were on their way, which take seconds at most."""
@@ -49,9 +52,15 @@ class SessionRegistry:
         self._by_session: dict[str, Session] = {}
         # What was told of a session may be about a connection whose claim is still on its way back.
         self._told: OrderedDict[str, int] = OrderedDict()
+        # Users whose connections were closed by a call, with the number of the call.
+        self._disconnected: OrderedDict[str, tuple[int, DisconnectUser]] = OrderedDict()
+        self.num_disconnect_calls = 0
+        """Calls that closed a user's connections: a connect that is under way compares it."""
         self._wheel: TimerWheel[Session] = TimerWheel(monotonic())
         self._turned_at = monotonic()
         self._has_waited = False
+        self.num_clients = 0
+        """Connected clients; sessions count themselves here."""
         self.num_subscriptions = 0
         """Subscriptions of all clients; sessions count theirs here, so that nobody has to walk."""
         self._task: asyncio.Task[None] | None = None
@@ -59,17 +68,12 @@ class SessionRegistry:
     # --- Counts --------------------------------------------------------------------------------
 
     @property
-    def num_clients(self) -> int:
-        """Connected clients."""
-        return len(self._by_client)
-
-    @property
     def num_users(self) -> int:
         """Different users among them; all anonymous ones are one."""
         return len(self._by_user)
 
     def connections_of(self, user: str) -> int:
-        """Connections of one user on this node."""
+        """Connections of one user on this node, those that are being let in included."""
         return len(self._by_user.get(user, ()))
 
     @property
@@ -88,8 +92,8 @@ class SessionRegistry:
         self._open.add(session)
         self.reschedule(session)
 
-    def connected(self, session: Session) -> None:
-        """Know a session's user."""
+    def identified(self, session: Session) -> None:
+        """Know a session's user, from before its server-side subscriptions are made."""
         self._by_client[session.client_id] = session
         self._by_user.setdefault(session.user, set()).add(session)
 
@@ -128,6 +132,10 @@ class SessionRegistry:
         """Forget a session."""
         self._wheel.forget(session)
         self._open.discard(session)
+        self.refused(session)
+
+    def refused(self, session: Session) -> None:
+        """Forget whose a session is; it may still be open."""
         if session.resumption is not None:
             resumable = session.resumption.owner.session
             if self._by_session.get(resumable) is session:
@@ -194,6 +202,7 @@ class SessionRegistry:
         """Do what a control message asks for with the sessions it means."""
         match control:
             case DisconnectUser():
+                self._remember(control)
                 close = CloseCode(control.code, control.reason)
                 for session in self._meant(control):
                     if session.client_id not in control.whitelist:
@@ -212,6 +221,23 @@ class SessionRegistry:
                 if len(self._told) > MAX_TOLD:
                     self._told.popitem(last=False)
                 self._supersede(control.session, control.token)
+
+    def _remember(self, control: DisconnectUser) -> None:
+        """Let connects that are under way know that their user was disconnected."""
+        if control.client or control.session:
+            return
+        self.num_disconnect_calls += 1
+        self._disconnected.pop(control.user, None)
+        self._disconnected[control.user] = self.num_disconnect_calls, control
+        if len(self._disconnected) > MAX_DISCONNECTED:
+            self._disconnected.popitem(last=False)
+
+    def disconnected_since(self, calls: int, user: str, client: str) -> CloseCode | None:
+        """Return how a user was disconnected after the first `calls` calls; None if it was not."""
+        number, control = self._disconnected.get(user, (0, None))
+        if control is None or number <= calls or client in control.whitelist:
+            return None
+        return CloseCode(control.code, control.reason)
 
     def _meant(
         self, control: DisconnectUser | UnsubscribeUser | SubscribeUser

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -16,7 +17,7 @@ from uuid import uuid4
 from msgspec import UNSET, Raw, UnsetType
 
 from realtime_node import failures
-from realtime_node.admission.token_bucket import spend
+from realtime_node.admission.token_bucket import carried_over, spend
 from realtime_node.delivery.outbound import Outbound, Pressure
 from realtime_node.errors import Disconnect
 from realtime_node.protocol import codes
@@ -53,6 +54,10 @@ OWN_PUBLICATION_WAIT: Final = 0.05
 """Seconds a publish reply may wait for its own publication to go out before it."""
 
 
+MAX_WAITING_FOR_API: Final = 512
+"""Pieces of work of one client that may wait before the HTTP API adds no more."""
+
+
 class Session:
     """The state of one client and the ways it changes."""
 
@@ -66,12 +71,14 @@ class Session:
         "hold",
         "kept",
         "outbound",
+        "rate",
         "rate_full_at",
         "resumption",
         "services",
         "state",
         "strikes",
         "subscriptions",
+        "token_channels",
         "user",
         "wheel_bucket",
     )
@@ -90,8 +97,12 @@ class Session:
         self.expires_at: float = 0
         self.state = State.OPENED
         self.subscriptions: dict[str, Subscription] = {}
+        self.token_channels: AbstractSet[str] | None = None
+        """The server-side subscriptions that its token brought; None: no token decides on them."""
         self.deadlines = lifecycle.opened(services.limits, services.monotonic())
         self.wheel_bucket: int | None = None
+        self.rate = services.rate
+        """How much it may ask for, as `rate_full_at` counts it."""
         self.rate_full_at: float = 0
         """See `token_bucket`."""
         self.kept = kept
@@ -127,7 +138,11 @@ class Session:
         Raises `Disconnect` (3013) if that is more than a connection may send.
         """
         services = self.services
-        full_at = spend(self.rate_full_at, count, services.rate, services.monotonic())
+        now = services.monotonic()
+        if self.rate is not services.rate:  # the settings have changed
+            self.rate = services.rate
+            self.rate_full_at = carried_over(self.rate_full_at, self.rate, now)
+        full_at = spend(self.rate_full_at, count, self.rate, now)
         if full_at is None:
             raise Disconnect(*codes.TOO_MANY_REQUESTS_CLOSE, detail="client.command_rate")
         self.rate_full_at = full_at
@@ -140,6 +155,18 @@ class Session:
             self._turns = turns = Turns(self._link)
             turns.task = asyncio.get_running_loop().create_task(self._take_turns(turns))
         self._turns.add(work)
+
+    def enqueue_for_api(self, work: Work) -> None:
+        """Do something for a call of the HTTP API, in turn with the client's commands.
+
+        A client for which too much of it waits is closed (3013): reading less from the client, as
+        for its own commands, would not help. It comes back to the state that it is to have.
+        """
+        if self._turns is not None and len(self._turns) >= MAX_WAITING_FOR_API:
+            self.services.metrics.api_work_overflows.inc()
+            self.close(codes.TOO_MANY_REQUESTS_CLOSE)
+            return
+        self.enqueue(work)
 
     def _pong(self) -> None:
         if self.deadlines.pong is NEVER:
@@ -159,6 +186,8 @@ class Session:
             self.failed(error)
         finally:
             self._turns = None
+            # The task's traceback leads to these frames, and so to the task: no cycle is left.
+            turns.task = None
 
     async def await_own_publication(self, channel: str, sequence: int) -> None:
         """Let a publication of this client reach it before the publish is answered.
@@ -197,18 +226,38 @@ class Session:
         """Whether nobody has ended it yet."""
         return self.state is not State.CLOSED
 
-    def connect(self, user: str, conn_info: bytes | None, expires_at: float) -> None:
-        """Become a connected client of `user`."""
-        services = self.services
+    def identify(self, user: str, conn_info: bytes | None) -> None:
+        """Know who the client is: calls of the HTTP API about `user` reach it from now on."""
         self.user = user
         self.conn_info = raw_or_unset(conn_info)
+        self.services.registry.identified(self)
+
+    def connect(self, expires_at: float) -> None:
+        """Become a connected client; its server-side subscriptions are made by now."""
+        services = self.services
         self.state = TRANSITIONS[self.state, Event.CONNECT]
         self.deadlines = lifecycle.connected(
             services.limits, services.monotonic(), spread=services.random()
         )
         set_expiry(self, expires_at)
-        services.registry.connected(self)
+        services.registry.num_clients += 1
         services.metrics.connects.inc()
+
+    def refuse(self) -> None:
+        """Be of no use any more: the connect was answered with an error, and nothing is left of it.
+
+        The client may be back over another connection before this one is closed.
+        """
+        if self.state is not State.OPENED:
+            return
+        services = self.services
+        self.state = TRANSITIONS[self.state, Event.REFUSE]
+        self.deadlines = lifecycle.refused(services.monotonic())
+        self.rely_on(None)
+        services.keeper.ended(self, Ending.LOST)
+        services.registry.refused(self)
+        services.registry.reschedule(self)
+        self.resumption = None
 
     def rely_on(self, hold: Hold | None) -> None:
         """Keep alive what the backend said of this client, instead of what it said before."""
@@ -283,6 +332,8 @@ class Session:
         """Let go of everything; the session is over, whoever ended it."""
         if self.state is State.CLOSED:
             return
+        if self.state is State.CONNECTED:
+            self.services.registry.num_clients -= 1
         self.state = TRANSITIONS[self.state, Event.CLOSE]
         try:
             self.outbound.end()

@@ -143,12 +143,12 @@ async def open_subscription(
 
 def subscribe_from_server(session: Session, wish: SubscribeUser) -> None:
     """Subscribe a session as the HTTP API asked, in turn with the client's own commands."""
-    session.enqueue(partial(_subscribe_from_server, session, wish))
+    session.enqueue_for_api(partial(_subscribe_from_server, session, wish))
 
 
 def unsubscribe_from_server(session: Session, channel: str) -> None:
     """End a subscription (empty `channel`: all) as the HTTP API asked, in turn as well."""
-    session.enqueue(partial(_unsubscribe_from_server, session, channel))
+    session.enqueue_for_api(partial(_unsubscribe_from_server, session, channel))
 
 
 async def _unsubscribe_from_server(session: Session, channel: str) -> None:

@@ -40,6 +40,10 @@ class Turns:
         self._waited_for: asyncio.Future[None] | None = None
         self.task: asyncio.Task[None] | None = None
 
+    def __len__(self) -> int:
+        """Return how many pieces of work wait."""
+        return len(self._queue)
+
     def add(self, work: Work) -> None:
         """Do `work` when everything before it is done."""
         self._queue.append(work)

@@ -146,31 +146,23 @@ DELIBERATE: Final[list[Deliberate]] = [
         [{"data": {"n": 5}, "offset": 5}, {"data": {"n": 4}, "offset": 4}],
         "backwards from beyond the top is from the top, as the recorded server has it with Redis",
     ),
-    Deliberate(
-        "connect-token-expired",
-        "2",
-        "/received/a",
-        ABSENT,
-        [
-            {
-                "id": 2,
-                "connect": {
-                    "client": "<client:a>",
-                    "version": "<version>",
-                    "ping": 25,
-                    "pong": True,
-                    "node": "<node>",
-                },
-            }
-        ],
-        "a good token may follow on the same connection",
-    ),
+    *[
+        Deliberate(
+            "patience-failed-connect",
+            "2",
+            f"/received/a/0/close/{field}",
+            theirs,
+            ours,
+            "a client that waits behind its refused connect is to come back",
+        )
+        for field, theirs, ours in (("code", 3502, 3000), ("reason", "stale", "connection closed"))
+    ],
     Deliberate(
         "subscribe-token-expiring",
         "4",
         "/received/a/0",
         {"id": 4, "sub_refresh": {}},
-        {"id": 4, "error": {"code": 109, "message": "token expired"}},
+        {"close": {"code": 3006, "reason": "subscription expired"}},
         "an expired token does not make a subscription one that never expires",
     ),
     # --- Server-side subscriptions
@@ -317,6 +309,23 @@ DELIBERATE: Final[list[Deliberate]] = [
         "who has no key is not told which methods there are",
     ),
     # --- What is not offered
+    *[
+        Deliberate(
+            "api-action-errors",
+            step,
+            "/answer/body",
+            {"result": {}},
+            {
+                "error": {
+                    "code": 107,
+                    "message": "bad request: user is required; for anonymous clients, client or"
+                    " session",
+                }
+            },
+            "a forgotten user does not mean all anonymous clients",
+        )
+        for step in ("3", "5", "6")
+    ],
     *[
         Deliberate(conversation, step, "/answer", theirs, {"status": 404}, "not offered")
         for conversation, step, theirs in (

@@ -656,6 +656,15 @@ async def test_subscriptions_are_kept_where_that_is_set() -> None:
         assert (await api.sessions.user_subscriptions("ann")).keys() == {"b"}
 
 
+async def test_a_subscription_that_is_over_is_not_made(api: Api) -> None:
+    """It would end at once, and tell the client that it may come again."""
+    assert (await api.call("subscribe", user="ann", channel="a", expire_at=1))["error"] == {
+        "code": 110,
+        "message": "expired",
+    }
+    assert not api.backplane.controls
+
+
 @pytest.mark.parametrize("method", ["disconnect", "unsubscribe", "subscribe"])
 async def test_a_call_has_to_name_somebody(method: str) -> None:
     """The empty user is all anonymous clients: a field that was forgotten must not mean them."""
@@ -671,10 +680,10 @@ async def test_a_call_has_to_name_somebody(method: str) -> None:
 
 @pytest.mark.parametrize(
     "call",
-    [{"user": "ann", "client": "c"}, {"user": "", "client": "c"}, {"user": "ann", "expire_at": 1}],
+    [{"user": "ann", "client": "c"}, {"user": "", "client": "c"}, {"user": "ann", "client": "d"}],
 )
 async def test_what_is_for_one_connection_is_not_kept(call: dict[str, Any]) -> None:
-    """A call for one client, about nobody, or that has expired leaves nothing behind."""
+    """A call for one client leaves nothing behind."""
     async with Api(client=KEEPS) as api:
         assert await api.call("subscribe", channel="a", **call) == {"result": {}}
         assert await api.sessions.user_subscriptions(call["user"]) == {}

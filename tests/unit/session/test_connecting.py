@@ -5,14 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import Raw
 
+from realtime_node.cluster.backplane import DisconnectUser
 from realtime_node.errors import BackplaneUnavailableError, TokenError, TokenExpiredError
 from realtime_node.session.claims import ConnectionClaims, ServerSideSubscription
 from realtime_node.session.lifecycle import State
-from tests.support.fakes import UNIX_START, FakeNode, publication, settle
+from realtime_node.telemetry.metrics import total
+from tests.support.fakes import UNIX_START, FakeClient, FakeNode, publication, settle
 
 if TYPE_CHECKING:
     from tests.unit.session.conftest import MakeNode
+
+
+def demand_refused(node: FakeNode, client: FakeClient) -> None:
+    """A client whose connect was answered with an error is closed after a moment, unheard."""
+    client.unread()
+    client.send({"id": 99, "connect": {}}, {"id": 100, "subscribe": {"channel": "a"}})
+    assert client.session.state is State.REFUSED
+    assert (node.registry.num_clients, node.registry.num_users) == (0, 0)
+    assert total(node.metrics.session.connects) == 0
+    assert (client.link.closes, client.unread()) == ([], [])
+    node.pass_time(1.5)
+    assert client.link.closes == [(3000, "connection closed")]
+    assert node.registry.num_open == 0
 
 
 def now(node: FakeNode) -> float:
@@ -62,9 +78,9 @@ async def test_overloaded_node_asks_to_come_back(node: FakeNode) -> None:
     client = node.client()
     reply = await client.ask(connect={})
     assert reply["error"] == {"code": 111, "message": "too many requests", "temporary": True}
-    assert (client.session.state, node.registry.num_clients) == (State.REFUSED, 0)
+    demand_refused(node, client)
     node.is_shedding = False
-    assert "connect" in await client.ask(connect={})
+    assert "connect" in await node.client().ask(connect={})
 
 
 async def test_pipelined_commands_are_answered_in_order(node: FakeNode) -> None:
@@ -153,26 +169,99 @@ async def test_bad_token_closes_for_good(make_node: MakeNode, insecure: bool) ->
     assert client.link.closes == [(3500, "invalid token")]
 
 
-async def test_expired_token_may_be_replaced(node: FakeNode) -> None:
-    """Error 109 lets the client fetch another token; what it sent ahead is dropped."""
+async def test_a_client_with_an_expired_token_is_closed(node: FakeNode) -> None:
+    """Error 109 lets it come back with another token; what it sent ahead is dropped."""
     node.tokens.connections["old"] = TokenExpiredError("expired")
     client = node.client()
     client.send({"id": 1, "connect": {"token": "old"}}, {"id": 2, "subscribe": {"channel": "a"}})
     await settle()
     assert client.unread() == [{"id": 1, "error": {"code": 109, "message": "token expired"}}]
-    client.send({"id": 3, "connect": {"token": node.trust("ann")}})
-    await settle()
-    assert client.unread()[0]["connect"]["client"] == client.session.client_id
-    assert client.link.closes == []
+    demand_refused(node, client)
+    assert node.hub.num_channels == 0
 
 
-async def test_refused_client_that_does_not_try_again_is_stale(node: FakeNode) -> None:
-    """A client that was not let in is closed when its time is up."""
-    node.tokens.connections["old"] = TokenExpiredError("expired")
+async def test_a_token_of_a_connection_that_is_over_lets_nobody_in(node: FakeNode) -> None:
+    """A client let in for a moment would begin its back-off anew each time, and come for ever."""
     client = node.client()
-    await client.ask(connect={"token": "old"})
-    node.pass_time(10.5)
-    assert client.link.closes == [(3502, "stale")]
+    reply = await client.ask(connect={"token": node.trust("ann", expire_at=now(node) - 5)})
+    assert reply["error"] == {"code": 110, "message": "expired"}
+    demand_refused(node, client)
+
+
+async def test_a_refresh_by_a_connection_that_is_over_is_refused(node: FakeNode) -> None:
+    """The token is good, but what it prolongs to is past."""
+    client = await node.connected(node.trust("ann", expire_at=now(node) + 60))
+    expires_at = client.session.expires_at
+    token = node.trust("ann", expire_at=now(node) - 5)
+    assert (await client.ask(refresh={"token": token}))["error"]["code"] == 110
+    assert client.session.expires_at == expires_at
+    node.tokens.connections["old"] = TokenExpiredError("expired")
+    client.say(refresh={"token": "old"})
+    await settle()
+    assert client.link.closes == [(3005, "connection expired")]
+
+
+async def test_a_refresh_with_other_channels_brings_the_client_back(node: FakeNode) -> None:
+    """What its new token grants, and what it does not any more, counts at once."""
+    client = await node.connected(node.trust("ann", channels=("a", "b")))
+    same = node.trust("ann", channels=("b", "a"))
+    assert "refresh" in await client.ask(refresh={"token": same})
+    client.say(refresh={"token": node.trust("ann", channels=("a",))})
+    await settle()
+    assert client.link.closes == [(3010, "insufficient state")]
+
+
+async def test_a_refresh_with_other_info_makes_it_known_at_once(node: FakeNode) -> None:
+    """In presence, and in what the client publishes."""
+    client = await node.connected(node.trust("ann", info=b'{"name":"Ann"}'))
+    await client.ask(subscribe={"channel": "seen:a"})
+    await client.ask(refresh={"token": node.trust("ann", info=b'{"name":"Anna"}')})
+    (present,) = node.presence.present["seen:a"].values()
+    assert present.conn_info == Raw(b'{"name":"Anna"}')
+    assert client.session.info().conn_info == Raw(b'{"name":"Anna"}')
+
+
+async def test_other_info_waits_while_the_store_is_away(node: FakeNode) -> None:
+    """The refresh fails as a whole, and the client tries it again."""
+    client = await node.connected(node.trust("ann", info=b"1"))
+    await client.ask(subscribe={"channel": "seen:a"})
+    node.presence.failing["add"] = BackplaneUnavailableError("no answer")
+    reply = await client.ask(refresh={"token": node.trust("ann", info=b"2")})
+    assert reply["error"]["temporary"]
+    assert client.session.info().conn_info == Raw(b"1")
+
+
+async def test_a_call_that_disconnects_reaches_who_is_being_let_in(node: FakeNode) -> None:
+    """While its subscriptions are made the client is closed; so is one whose claim takes long."""
+    client = node.client()
+    client.say(connect={"token": node.trust("ann", channels=("seen:a",))})
+    with node.presence.hold("add"):
+        await settle()
+        await node.backplane.control(DisconnectUser(user="ann", code=4100, reason="out"))
+        await node.backplane.deliver()
+        await settle()
+    await settle()
+    assert client.link.closes == [(4100, "out")]
+    assert (node.registry.num_clients, node.registry.connections_of("ann")) == (0, 0)
+    assert "connect" in await node.client().ask(connect={"token": node.trust("ann")})
+
+
+async def test_server_side_subscriptions_are_made_together(node: FakeNode) -> None:
+    """A client with many waits for the store once, and is told of them in the token's order."""
+    channels = tuple(f"seen:{number}" for number in range(20))
+    client = node.client()
+    client.say(connect={"token": node.trust("ann", channels=channels)})
+    with node.backplane.hold("subscribe"):
+        await settle()
+        assert node.backplane.calls.count(("subscribe", "seen:0")) == 1
+        assert [call for call in node.backplane.calls if call[0] == "subscribe"] == [
+            ("subscribe", channel) for channel in channels
+        ]
+        assert node.registry.num_clients == 0
+    await settle()
+    (reply,) = [each for each in client.unread() if "id" in each]
+    assert tuple(reply["connect"]["subs"]) == channels
+    assert node.registry.num_clients == 1
 
 
 async def test_anonymous_tokens_can_be_disallowed(make_node: MakeNode) -> None:
@@ -262,6 +351,7 @@ async def test_failed_connect_leaves_nothing_behind(node: FakeNode, failing: str
     reply = await client.ask(connect={"token": token})
     assert reply["error"] == {"code": 100, "message": "internal server error", "temporary": True}
     await node.departures.drain()
+    demand_refused(node, client)
     assert client.session.subscriptions == {}
     assert node.hub.num_channels == 0
     assert not any(node.presence.present.values())

@@ -209,6 +209,7 @@ async def test_statuses_mean_what_the_settings_say() -> None:
     client = node.client()
     assert (await client.ask(connect={}))["error"] == {"code": 404, "message": "not found"}
     node.team.answers["/connect"] = BackendError("no", "status", status=403)
+    client = node.client()
     await _tell(client, connect={})
     assert client.link.closes == [(4403, "go")]
 

@@ -33,6 +33,9 @@ class SessionMetrics:
         self.commands = make.counter("commands", "Commands executed.", "method")
         self.errors = make.counter("reply_errors", "Commands answered with an error.", "code")
         self.disconnects = make.counter("disconnects", "Connections closed by the node.", "code")
+        self.api_work_overflows = make.counter(
+            "api_work_overflows", "Connections closed because too many API calls waited for them."
+        )
         self.recoveries = make.counter(
             "recoveries", "Attempts to continue from a position.", "recovered"
         )
