@@ -22,6 +22,7 @@ from realtime_node.delivery.backlog import Backlog, Framing
 from realtime_node.delivery.budget import Budget, Shared
 from realtime_node.delivery.policies import Action, Reason
 from realtime_node.protocol.deflate import Wire
+from realtime_node.supervision import guard
 
 if TYPE_CHECKING:
     from realtime_node.delivery.batching import Batch
@@ -62,7 +63,8 @@ class SlowClients:
     ) -> None:
         """Begin with none.
 
-        `now` is in seconds of the monotonic clock, and `schedule` calls back so many seconds later.
+        `now` is in seconds of the monotonic clock, and `schedule` calls back so many seconds later
+        and notes what that raises.
         `unsent_bytes` tells what a transport and the kernel hold for a client.
         """
         self.limits = limits
@@ -134,10 +136,12 @@ class SlowClients:
     # --- time ----------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        self.check()
-        self._is_looking = bool(self._outbounds)
-        if self._is_looking:
-            self._schedule(CHECK_EVERY_S, self._look)
+        try:
+            self.check()
+        finally:
+            self._is_looking = bool(self._outbounds)
+            if self._is_looking:
+                self._schedule(CHECK_EVERY_S, self._look)
 
     def check(self) -> None:
         """Close whose messages are too old, and cut off who takes nothing at all."""
@@ -147,17 +151,25 @@ class SlowClients:
             congestion = outbound.congestion
             if congestion is None:
                 continue
+            # Of the kernel and of sessions: what one of them raises is not the others' to wait for.
+            with guard("slow-clients"):
+                self._check(outbound, congestion, now)
+            total += congestion.unsent_bytes
+        self.unsent_total = total
+
+    def _check(self, outbound: Outbound, congestion: Congestion, now: float) -> None:
+        try:
             unsent = self.unsent_bytes(outbound.transport)
-            total += unsent
             if unsent < congestion.unsent_bytes:
                 congestion.moved_at = now
             congestion.unsent_bytes = unsent
+        finally:
+            # Of one that cannot be asked it is not known that it took anything.
             if now - congestion.moved_at >= self.limits.write_timeout_s:
                 outbound.give_up(None, Reason.STALLED)
             elif (overdue := congestion.backlog.overdue(now)) is not None:
                 rule, verdict = overdue
                 outbound.give_up(rule.policy, verdict.reason)
-        self.unsent_total = total
 
     # --- memory --------------------------------------------------------------------------------
 
@@ -174,8 +186,10 @@ class SlowClients:
         for outbound in worst_first:
             if self.budget.bytes <= self.limits.node_bytes:
                 return
-            outbound.give_up(None, Reason.NODE_BYTES)
-            outbound.lost()
+            with guard("slow-clients"):
+                outbound.give_up(None, Reason.NODE_BYTES)
+            with guard("slow-clients"):
+                outbound.lost()
 
 
 def _burden(outbound: Outbound) -> int:

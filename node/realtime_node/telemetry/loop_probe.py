@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from realtime_node.supervision import guarded
+
 EVERY_S: Final = 0.1
 WEIGHT: Final = 0.2
 """Of the newest sample in an average: about half of one is younger than three samples."""
@@ -75,8 +77,11 @@ class LoopProbe:
         self._sampled_at, self._cpu_then = now, cpu
 
     def _again(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._ring)
+        ring = guarded(self._ring, where="loop-probe")
+        self._timer = asyncio.get_running_loop().call_later(EVERY_S, ring)
 
     def _ring(self) -> None:
-        self.sample()
-        self._again()
+        try:
+            self.sample()
+        finally:
+            self._again()

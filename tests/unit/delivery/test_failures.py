@@ -25,7 +25,7 @@ from realtime_node.failures import Failures, recording
 from realtime_node.protocol.json_codec import JsonCodec
 from realtime_node.protocol.messages import Publication, Push, StreamPosition
 from realtime_node.telemetry.metrics import Metrics, total
-from tests.support.conditions import eventually
+from tests.support.conditions import NEVER_S, eventually
 from tests.support.fakes import FakeSlowClients, entry, framer_of, plain_flow, settle
 from tests.unit.delivery.listeners import Listener
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from realtime_node.cluster.backplane import Entry
 
 CHANNELS = "abc"
-NEVER_S = 60.0
 ERRORS = [ValueError("a bug"), asyncio.CancelledError()]
 
 
