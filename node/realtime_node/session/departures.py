@@ -29,6 +29,7 @@ from realtime_node.cluster.presence import PresenceStore
 from realtime_node.errors import BackplaneError
 from realtime_node.protocol.messages import ClientInfo
 from realtime_node.session.chore import Chore, Step
+from realtime_node.supervision import guard, guarded
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Departures:
         self._held: dict[tuple[str, str], tuple[float, Departure]] = {}
         self._ends: list[tuple[float, tuple[str, str]]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._chore = Chore(self._next_steps)
+        self._chore = Chore("departures", self._next_steps)
 
     def __len__(self) -> int:
         """Return how many departures are not worked off yet."""
@@ -97,14 +98,17 @@ class Departures:
     def release_due(self) -> None:
         """Let those go whose grace has ended."""
         self._timer = None
-        now = self._monotonic()
-        while self._ends and self._ends[0][0] <= now:
-            end, key = heapq.heappop(self._ends)
-            held = self._held.get(key)
-            # One that was revoked since may be held anew, with an end of its own.
-            if held is not None and held[0] == end:
-                self.add(key[0], held[1])
-        self._watch()
+        try:
+            now = self._monotonic()
+            while self._ends and self._ends[0][0] <= now:
+                end, key = heapq.heappop(self._ends)
+                held = self._held.get(key)
+                # One that was revoked since may be held anew, with an end of its own.
+                if held is not None and held[0] == end:
+                    with guard("departures"):
+                        self.add(key[0], held[1])
+        finally:
+            self._watch()
 
     def _hold(self, key: tuple[str, str], departure: Departure, end: float) -> None:
         self._held[key] = end, departure
@@ -118,8 +122,8 @@ class Departures:
     def _watch(self) -> None:
         if self._timer is None and self._ends:
             delay_s = max(self._ends[0][0] - self._monotonic(), 0)
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(delay_s, self.release_due)
+            ring = guarded(self.release_due, where="departures")
+            self._timer = asyncio.get_running_loop().call_later(delay_s, ring)
 
     def revoke(self, channel: str, client: str, token: int = 0) -> bool:
         """Forget a departure: the client is back in the channel. Returns whether it was held.
@@ -170,9 +174,23 @@ class Departures:
             del self._pending[channel, client]
             # A session's client whose entry is not ours any more is present somewhere else.
             if departure.announces and (was_present or not departure.token):
-                await self._backplane.announce(channel, EntryKind.LEAVE, departure.info)
+                await self._announce(channel, departure)
         except BackplaneError as error:
             logger.warning("departure from %s is not told yet: %s", channel, error)
             self._put_behind((channel, client))
             return False
+        except (Exception, asyncio.CancelledError):
+            self._put_behind((channel, client))
+            raise
         return True
+
+    async def _announce(self, channel: str, departure: Departure) -> None:
+        """Tell of a leave, at most once; again only if something unexpected kept it from that."""
+        try:
+            await self._backplane.announce(channel, EntryKind.LEAVE, departure.info)
+        except BackplaneError:
+            raise
+        except (Exception, asyncio.CancelledError):
+            rest = departure._replace(has_presence=False)
+            self._pending.setdefault((channel, departure.info.client), rest)
+            raise

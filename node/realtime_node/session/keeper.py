@@ -18,6 +18,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -37,6 +38,7 @@ from realtime_node.session.resuming import (
     state_of,
     wish,
 )
+from realtime_node.supervision import guard, supervise
 
 if TYPE_CHECKING:
     from realtime_node.config import ClientSettings
@@ -89,7 +91,7 @@ class Keeper:
         self._notes: dict[str, _Note] = {}
         # Those of claims without an answer, being written or waiting.
         self._undoing: set[str] = set()
-        self._chore = Chore(self._next_steps)
+        self._chore = Chore("session-records", self._next_steps)
         # One for each connect that takes a session over, no longer than the store's deadline.
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -122,9 +124,8 @@ class Keeper:
         # Overtaken or not: who comes after this connection tells this one's node, and nobody else.
         if claimed.previous_node not in ("", self._node_id()):
             # It is told even if this connection is itself overtaken, and cancelled, meanwhile.
-            telling = asyncio.get_running_loop().create_task(self._tell_superseded(claimed))
+            telling = supervise(partial(self._tell_superseded, claimed), name="session-superseded")
             self._telling.add(telling)
-            telling.add_done_callback(self._telling.discard)
             await asyncio.shield(telling)
         if not took_over:
             raise Disconnect(*codes.FORCE_DISCONNECT, detail="its session is taken over")
@@ -165,11 +166,14 @@ class Keeper:
 
     async def _tell_superseded(self, claimed: Claimed) -> None:
         owner = claimed.owner
-        try:
-            await self._store.tell_superseded(claimed.previous_node, owner.session, owner.token)
-        except BackplaneError as error:
-            # It cannot write as this session any more, told or not.
-            logger.warning("an older connection of a session is not told: %s", error)
+        # It is tried once: the older connection cannot write as this session any more, told or not.
+        with guard("session-superseded"):
+            try:
+                await self._store.tell_superseded(claimed.previous_node, owner.session, owner.token)
+            except BackplaneError as error:
+                logger.warning("an older connection of a session is not told: %s", error)
+            finally:
+                self._telling.discard(asyncio.current_task())
 
     # --- a connection with a session -------------------------------------------------------------
 
@@ -213,10 +217,12 @@ class Keeper:
         self._chore.wake()
 
     def _next_steps(self, most: int) -> list[Step]:
-        keys = list(islice(self._notes, most))
-        return [self._write(key, self._notes.pop(key)) for key in keys]
+        return [self._write(key) for key in islice(self._notes, most)]
 
-    async def _write(self, key: str, note: _Note) -> bool:
+    async def _write(self, key: str) -> bool:
+        note = self._notes.pop(key, None)
+        if note is None:
+            return True
         owner, session, ending = note
         try:
             if ending is not None:
@@ -229,6 +235,9 @@ class Keeper:
             # What was noted meanwhile says more.
             self._notes.setdefault(key, note)
             return False
+        except BaseException:
+            self._notes.setdefault(key, note)
+            raise
         self._undoing.discard(key)
         return True
 
