@@ -37,6 +37,7 @@ from realtime_node.admission.per_ip import AddressBuckets
 from realtime_node.admission.token_bucket import Rate
 from realtime_node.admission.waiting_room import Guest, WaitingRoom
 from realtime_node.cluster.allowance import Allowance
+from realtime_node.supervision import guard, guarded
 from realtime_node.telemetry.metrics import AdmissionMetrics, Metrics
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class Rules(NamedTuple):
 
 
 def _call_later(delay_s: float, call: Callable[[], None]) -> asyncio.TimerHandle:
-    return asyncio.get_running_loop().call_later(delay_s, call)
+    return asyncio.get_running_loop().call_later(delay_s, guarded(call, where="admission"))
 
 
 class Door:
@@ -128,7 +129,8 @@ class Door:
         """Let nobody in from now on; `reason` is told to those who ask, and to those who wait."""
         self._cordon = reason
         for guest in self._room.empty():
-            guest.turn_away(self._refusal(Reason.CORDONED, 0.0))
+            with guard("admission"):
+                guest.turn_away(self._refusal(Reason.CORDONED, 0.0))
 
     def uncordon(self) -> None:
         """Open again."""

@@ -13,6 +13,7 @@ from typing import Final
 
 from realtime_node.cluster.allowance import Allowance
 from realtime_node.cluster.held_permits import HeldPermits
+from realtime_node.supervision import guard, supervise
 
 SHORTEST_PACE_S: Final = 0.02
 """Seconds between two questions at least."""
@@ -68,8 +69,7 @@ class Permits:
         if pause_s > 0:
             self._pause = self._call_later(pause_s, self._paused)
         else:
-            self._task = asyncio.get_running_loop().create_task(self._lease())
-            self._task.add_done_callback(self._leased)
+            self._task = supervise(self._lease, name="connect-permits")
 
     def close(self) -> None:
         """Ask for no more."""
@@ -79,6 +79,12 @@ class Permits:
             self._pause.cancel()
 
     async def _lease(self) -> None:
+        await self._ask()
+        self._task = None
+        with guard("connect-permits"):
+            self._on_change()
+
+    async def _ask(self) -> None:
         wanted = self._wanted()  # by now all who came together are there
         if not wanted:
             return
@@ -90,12 +96,6 @@ class Permits:
         if not lease.permits:
             pace_s = lease.retry_after_s
         self._ask_at = asked_at + max(pace_s, SHORTEST_PACE_S)
-
-    def _leased(self, task: asyncio.Task[None]) -> None:
-        self._task = None
-        if not task.cancelled():
-            task.result()
-            self._on_change()
 
     def _paused(self) -> None:
         self._pause = None

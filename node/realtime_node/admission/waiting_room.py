@@ -22,6 +22,7 @@ from realtime_node.admission.admit import Refusal
 from realtime_node.admission.permits import Permits
 from realtime_node.admission.token_bucket import ROUNDING_S, Rate, carried_over, spend, wait_s
 from realtime_node.cluster.allowance import Allowance
+from realtime_node.supervision import guard
 
 MOST_TURNS: Final = 50
 """Guests let in by one ring; after a pause of the process many turns may have come at once."""
@@ -152,13 +153,20 @@ class WaitingRoom:
                 if not self._guests or not self._serve_first():
                     break
         finally:
-            # Whatever becomes of one guest, the others wait for the next ring.
             if self._guests:
                 self._arm()
 
     def _serve_first(self) -> bool:
         """Do what is due for the first guest; False: nothing is."""
         guest, deadline = next(iter(self._guests.items()))
+        is_served = True
+        with guard("admission"):
+            is_served = self._serve(guest, deadline)
+        if is_served:
+            self._guests.pop(guest, None)  # whatever became of it, the others do not wait for it
+        return is_served
+
+    def _serve(self, guest: Guest, deadline: float) -> bool:
         left_s = deadline - self._monotonic()
         if guest.is_gone:
             del self._guests[guest]

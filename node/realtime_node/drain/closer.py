@@ -17,6 +17,7 @@ from realtime_node.drain.pace import Pace, forced, wanted
 from realtime_node.drain.plan import NEVER, UNLIMITED
 from realtime_node.protocol import codes
 from realtime_node.protocol.codes import CloseCode
+from realtime_node.supervision import guard
 from realtime_node.telemetry.metrics import DrainMetrics
 
 
@@ -129,4 +130,5 @@ class Closer:
     def _close(self, client: Client, kind: Kind) -> None:
         self.closed_total += 1
         self._metrics.closed(kind.cause)
-        client.close(kind.close)
+        with guard("drain"):  # or one that cannot be closed keeps the others from it
+            client.close(kind.close)

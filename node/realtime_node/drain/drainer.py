@@ -34,6 +34,7 @@ from realtime_node.drain.plan import (
     next_step,
 )
 from realtime_node.drain.status import DrainStatus, Shed
+from realtime_node.supervision import supervise
 from realtime_node.telemetry.metrics import DrainMetrics
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class Drainer:
 
     def start(self) -> None:
         """Begin to do what is asked for."""
-        self._task = asyncio.get_running_loop().create_task(self._work(), name="drain")
+        self._task = supervise(self._work, name="drain")
 
     async def stop(self) -> None:
         """Do nothing more; the door stays as it is."""
@@ -207,12 +208,7 @@ class Drainer:
     async def _work(self) -> None:
         while True:
             self._changed.clear()
-            try:
-                await self._do(next_step(self._plan, self._facts(), self._monotonic()))
-            except Exception:
-                # A bug of ours must not leave a node that never ends.
-                logger.exception("drain: unexpected error")
-                await asyncio.sleep(1)
+            await self._do(next_step(self._plan, self._facts(), self._monotonic()))
 
     async def _do(self, step: Step) -> None:
         if step.event is not None:
@@ -244,6 +240,18 @@ class Drainer:
         before, self._plan = self._plan, plan
         if plan == before:
             return
+        try:
+            self._follow(before, plan)
+        finally:
+            # Whatever went wrong on the way, a node that is to end does.
+            if plan.end is not None:
+                self._ending.set()
+                if plan.phase is Phase.DRAINED:
+                    self._emptied.set()
+            self._changed.set()
+
+    def _follow(self, before: Plan, plan: Plan) -> None:
+        """Do what a change of the plan means for the door, and say so."""
         reason = plan.order.reason if plan.order is not None else ""
         if plan.phase is Phase.SERVING:
             self._door.uncordon()
@@ -259,11 +267,6 @@ class Drainer:
             logger.log(level, "drain: %s, %d clients: %s", plan.phase.value, remaining, reason)
         if plan.phase not in (Phase.DRAINING, Phase.FORCING):
             self._closer.forget()
-        if plan.end is not None:
-            self._ending.set()
-            if plan.phase is Phase.DRAINED:
-                self._emptied.set()
-        self._changed.set()
 
     def _extend(self, step: Step) -> None:
         self._metrics.deadline_extensions.inc()

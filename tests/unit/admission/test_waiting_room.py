@@ -152,8 +152,7 @@ def test_a_guest_that_breaks_does_not_hold_up_the_others(world: World) -> None:
     room.spend_burst()
     guests = room.join(2)
     guests[0].entered_at = 0.0  # entering again fails
-    with pytest.raises(AssertionError):
-        world.pass_time(0.11)
+    world.pass_time(0.11)
     world.pass_time(0.1)
     assert entered(guests) == [0, 1]
 
