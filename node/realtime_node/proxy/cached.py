@@ -14,13 +14,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from functools import partial
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from realtime_node.cluster.verdicts import Found, VerdictStore
 from realtime_node.errors import BackendError, BackplaneError
 from realtime_node.proxy.answers import ConnectVerdict, SubscribeVerdict
+from realtime_node.supervision import guard, is_asked_for, supervise
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +69,8 @@ class Cached(Generic[V]):
         self._decoder: msgspec.msgpack.Decoder[V] = msgspec.msgpack.Decoder(kind)
         self._instruments = instruments
         self._wall_clock = wall_clock
-        self._under_way: dict[_Asked, asyncio.Task[V | None]] = {}
-        self._keeping: set[asyncio.Task[None]] = set()
+        self._under_way: dict[_Asked, asyncio.Future[V | None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def ask(
         self,
@@ -96,19 +98,18 @@ class Cached(Generic[V]):
         user_of: Callable[[V], str],
     ) -> V | None:
         """Put a question, or wait with those who did between the same two revocations."""
-        task = self._under_way.get(asked)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._put(asked, question, user_of))
-            self._under_way[asked] = task
-            task.add_done_callback(lambda done: self._end(asked, done))
+        answer = self._under_way.get(asked)
+        if answer is None:
+            answer = self._under_way[asked] = asyncio.get_running_loop().create_future()
+            self._start(partial(self._put, asked, question, user_of, answer))
         else:
             outcome = "shared"
         self._instruments.looked_up(outcome)
         # Who leaves must not take the answer from those who wait as well.
-        await asyncio.wait((task,))
-        if task.cancelled():
+        await asyncio.wait((answer,))
+        if answer.cancelled():
             raise BackendError("the proxy was closed before the backend answered", "abandoned")
-        return task.result()
+        return answer.result()
 
     async def stamp(self, key: bytes) -> int | None:
         """Return what `renew` needs of the time before the backend is asked; None: no store."""
@@ -128,39 +129,69 @@ class Cached(Generic[V]):
 
     async def close(self) -> None:
         """Ask nothing more."""
-        tasks: list[asyncio.Task[Any]] = [*self._under_way.values(), *self._keeping]
+        for answer in self._under_way.values():
+            answer.cancel()
+        self._under_way.clear()
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look_up(self, key: bytes) -> Found | None:
-        """Ask the store; None if it does not answer soon."""
-        try:
-            async with asyncio.timeout(STORE_PATIENCE_S):
-                return await self.store.find(key)
-        except (BackplaneError, TimeoutError):
-            return None
+        """Ask the store; None if it does not answer soon, or nothing that is understood."""
+        with guard("proxy-cache"):
+            try:
+                async with asyncio.timeout(STORE_PATIENCE_S):
+                    return await self.store.find(key)
+            except (BackplaneError, TimeoutError):
+                pass
+        return None
+
+    def _start(self, job: Callable[[], Awaitable[None]]) -> None:
+        """Run a job that ends by itself, whatever it meets."""
+
+        async def run() -> None:
+            try:
+                await job()
+            finally:
+                self._tasks.discard(task)
+
+        task = supervise(run, name="proxy-cache")
+        self._tasks.add(task)
 
     async def _put(
         self,
         asked: _Asked,
         question: Callable[[], Awaitable[V | None]],
         user_of: Callable[[V], str],
-    ) -> V | None:
-        verdict = await question()
+        answer: asyncio.Future[V | None],
+    ) -> None:
+        """Put a question and tell the answer, or what became of it, to those who wait."""
+        verdict = None
+        try:
+            verdict = await question()
+            _tell(answer, verdict)
+        except Exception as error:  # noqa: BLE001 - it is for those who wait to handle
+            _fail(answer, error)
+        except asyncio.CancelledError as error:
+            if is_asked_for(error):
+                raise
+        finally:
+            answer.cancel()  # does nothing if they were told
+            if self._under_way.get(asked) is answer:
+                del self._under_way[asked]
         if verdict is not None and asked.stamp is not None:
             # Nobody waits for it: a client that comes back before it is kept asks again.
-            keeping = self._keep_quietly(asked.key, verdict, user_of(verdict), asked.stamp)
-            task = asyncio.get_running_loop().create_task(keeping)
-            self._keeping.add(task)
-            task.add_done_callback(self._keeping.discard)
-        return verdict
+            with guard("proxy-cache"):
+                await self._keep_quietly(asked.key, verdict, user_of(verdict), asked.stamp)
 
     async def _keep_quietly(self, key: bytes, verdict: V, user: str, stamp: int) -> None:
-        try:
-            await self._keep(key, verdict, user, stamp)
-        except BackplaneError as error:
-            logger.info("a verdict is not kept: %s", error)
+        """Keep a verdict if that can be: it is asked for again otherwise."""
+        with guard("proxy-cache"):
+            try:
+                await self._keep(key, verdict, user, stamp)
+            except BackplaneError as error:
+                logger.info("a verdict is not kept: %s", error)
 
     async def _keep(self, key: bytes, verdict: V, user: str, stamp: int) -> None:
         ttl_ms = life_ms(self.life_s, verdict.expire_at, self._wall_clock())
@@ -179,10 +210,16 @@ class Cached(Generic[V]):
         ends_at = verdict.expire_at
         return None if ends_at and ends_at <= self._wall_clock() else verdict
 
-    def _end(self, asked: _Asked, task: asyncio.Task[V | None]) -> None:
-        self._under_way.pop(asked, None)
-        if not task.cancelled():
-            task.exception()  # it was told to those who waited, if anybody did
+
+def _tell(answer: asyncio.Future[V | None], verdict: V | None) -> None:
+    if not answer.done():
+        answer.set_result(verdict)
+
+
+def _fail(answer: asyncio.Future[V | None], error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)
+        answer.exception()  # it is told to those who wait, if anybody does
 
 
 def life_ms(life_s: float, expire_at: float, now: float) -> int:

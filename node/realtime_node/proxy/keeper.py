@@ -80,19 +80,29 @@ class Keeper:
                 level = logging.DEBUG if self._is_failing else logging.WARNING
                 self._is_failing = True
                 logger.log(level, "verdicts of connected clients are not prolonged: %s", error)
-            except Exception:
-                logger.exception("unexpected error: verdicts of connected clients are prolonged on")
 
     async def prolong_due(self) -> None:
         """Prolong everything whose time has come; raises `BackplaneError` and goes on later."""
         while batch := self.leases.due(self._monotonic(), BATCH):
-            wall = self._wall_clock()
-            lives = [
-                Prolongation(key, ttl_ms)
-                for key, expire_at in batch
-                if (ttl_ms := life_ms(self._life_s, expire_at, wall)) > 0
-            ]
-            if lives:
-                await self._store.prolong(lives)
-            due_at = self._monotonic() + self._interval_s
-            self.leases.prolonged([key for key, _ in batch], due_at)
+            try:
+                await self._prolong(batch)
+            except BackplaneError:
+                raise
+            except Exception:
+                self._put_behind(batch)  # whatever is wrong with it, it holds up no other
+                raise
+            self._put_behind(batch)
+
+    async def _prolong(self, batch: list[tuple[bytes, float]]) -> None:
+        wall = self._wall_clock()
+        lives = [
+            Prolongation(key, ttl_ms)
+            for key, expire_at in batch
+            if (ttl_ms := life_ms(self._life_s, expire_at, wall)) > 0
+        ]
+        if lives:
+            await self._store.prolong(lives)
+
+    def _put_behind(self, batch: list[tuple[bytes, float]]) -> None:
+        due_at = self._monotonic() + self._interval_s
+        self.leases.prolonged([key for key, _ in batch], due_at)
