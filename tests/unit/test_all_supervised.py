@@ -25,22 +25,7 @@ EXCEPTIONS: Final = {
     # --- what they raise is taken inside, by what knows more to do than to count it
     "session/session.py, Session.enqueue: create_task": "`_take_turns` closes that client",
     # --- open
-    "admission/door.py, _call_later: call_later": OPEN,
-    "admission/permits.py, Permits.wish: add_done_callback": OPEN,
-    "admission/permits.py, Permits.wish: create_task": OPEN,
-    "delivery/rounds.py, Rounds._set_alarm: call_later": OPEN,
-    "delivery/rounds.py, Rounds.schedule: call_soon": OPEN,
-    "drain/drainer.py, Drainer.start: create_task": OPEN,
-    "proxy/cached.py, Cached._put: add_done_callback": OPEN,
-    "proxy/cached.py, Cached._put: create_task": OPEN,
-    "proxy/cached.py, Cached._share: add_done_callback": OPEN,
-    "proxy/cached.py, Cached._share: create_task": OPEN,
     "server/websocket.py, WebSocketConnection: connection_lost": OPEN,
-    "session/chore.py, Chore.wake: create_task": OPEN,
-    "session/departures.py, Departures._watch: call_later": OPEN,
-    "session/keeper.py, Keeper.admit: add_done_callback": OPEN,
-    "session/keeper.py, Keeper.admit: create_task": OPEN,
-    "telemetry/loop_probe.py, LoopProbe._again: call_later": OPEN,
 }
 """What may go without `supervision`, and why. A row that is not needed any more fails the test."""
 
