@@ -19,6 +19,11 @@ OWN_UV := .cache/uv/bin/uv
 export UV := $(if $(shell uv --version 2>/dev/null),uv,$(OWN_UV))
 UV_NEEDED := $(filter $(OWN_UV),$(UV))
 
+# Tests start hundreds of processes: what one has compiled the others need not compile again, even
+# where the shell asks Python to keep nothing beside the sources.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
+
 # The environment is made with $(PYTHON) and nothing else, whatever uv could fetch.
 export UV_PYTHON_DOWNLOADS := never
 CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

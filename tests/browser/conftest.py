@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.support.conditions import NEVER_S
 from tests.support.dev_cluster import DevCluster
 from tests.support.prerequisites import require
 
 WAIT_MS = int(NEVER_S * 1000)
+expect.set_options(timeout=WAIT_MS)
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -29,9 +31,9 @@ OpenTab = Callable[[str], Awaitable[Page]]
 """Opens a URL in a tab of its own."""
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """A browser that closes with the test."""
+    """The browser of all tests; each has a profile of its own in it."""
     path = require("chromium", "apt-get install chromium")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=list(FLAGS))
@@ -39,7 +41,7 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def open_tab(browser: Browser) -> AsyncIterator[OpenTab]:
     """Open pages; an error of a script, or a breach of a page's policy, fails the test."""
     errors: list[str] = []
@@ -62,8 +64,24 @@ async def open_tab(browser: Browser) -> AsyncIterator[OpenTab]:
     assert errors == []
 
 
-@pytest.fixture
-async def two_nodes(tmp_path: Path) -> AsyncIterator[DevCluster]:
-    """`realtime-node dev --nodes 2 --port-each`."""
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevCluster]:
+    """`realtime-node dev --nodes 2 --port-each`, of all tests that do it no harm."""
+    async with DevCluster(
+        tmp_path_factory.mktemp("shared"), "--nodes", "2", "--port-each"
+    ) as cluster:
+        yield cluster
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def two_nodes(shared: DevCluster) -> DevCluster:
+    """The shared cluster, with nothing said in its room."""
+    await shared.api("history_remove", channel="chat:lobby")
+    return shared
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def mortal_nodes(tmp_path: Path) -> AsyncIterator[DevCluster]:
+    """Such a cluster of the test's own, to be harmed."""
     async with DevCluster(tmp_path, "--nodes", "2", "--port-each") as cluster:
         yield cluster

@@ -6,9 +6,9 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.conftest import WAIT_MS
 from tests.support.conditions import eventually
 from tests.support.dev_cluster import DevCluster
 
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
     from tests.browser.conftest import OpenTab
 
+# The browser of all tests lives on this loop.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 
 async def open_chat(open_tab: OpenTab, url: str) -> Page:
     """The page, connected."""
     page = await open_tab(url)
-    await expect(page.locator("#state")).to_have_text("Connected", timeout=WAIT_MS)
+    await expect(page.locator("#state")).to_have_text("Connected")
     return page
 
 
@@ -31,9 +34,9 @@ async def say(page: Page, text: str) -> None:
     await page.keyboard.press("Enter")
 
 
-async def expect_messages(page: Page, *texts: str, within_ms: int = WAIT_MS) -> None:
+async def expect_messages(page: Page, *texts: str) -> None:
     """Wait until the page shows just these messages, in this order."""
-    await expect(page.locator("#messages p")).to_have_text(list(texts), timeout=within_ms)
+    await expect(page.locator("#messages p")).to_have_text(list(texts))
 
 
 async def test_two_tabs_chat_through_two_nodes(two_nodes: DevCluster, open_tab: OpenTab) -> None:
@@ -69,6 +72,7 @@ async def test_the_history_shows_after_a_reload(two_nodes: DevCluster, open_tab:
     await expect(page.get_by_label("Name")).to_have_value("Zoë")
 
 
+@pytest.mark.thorough
 async def test_a_long_history_shows_its_end(two_nodes: DevCluster, open_tab: OpenTab) -> None:
     """Where the beginning is gone already, a new tab shows what is left."""
     for number in range(103):
@@ -77,31 +81,35 @@ async def test_a_long_history_shows_its_end(two_nodes: DevCluster, open_tab: Ope
     await expect_messages(page, *map(str, range(3, 103)))
 
 
+@pytest.mark.thorough
 async def test_a_tab_of_a_killed_node_comes_back_with_all_it_missed(
-    two_nodes: DevCluster, open_tab: OpenTab
+    mortal_nodes: DevCluster, open_tab: OpenTab
 ) -> None:
     """Whatever was published meanwhile is there, in order and once."""
-    urls = two_nodes.banner.row("Chat page")
+    urls = mortal_nodes.banner.row("Chat page")
     killed, other = [await open_chat(open_tab, url) for url in urls]
     await say(killed, "before")
     await expect_messages(other, "before")
-    os.kill(two_nodes.banner.nodes[0].pid, signal.SIGKILL)
+    os.kill(mortal_nodes.banner.nodes[0].pid, signal.SIGKILL)
     await expect(killed.locator("#state")).not_to_have_text("Connected")
     missed = [f"meanwhile {number}" for number in range(20)]
     for text in missed[:10]:
-        await two_nodes.api("publish", node=1, channel="chat:lobby", data={"text": text})
+        await mortal_nodes.api("publish", node=1, channel="chat:lobby", data={"text": text})
     for text in missed[10:]:
         await say(other, text)
         await expect(other.locator("#messages p").last).to_have_text(text)
-    await expect(killed.locator("#state")).to_have_text("Connected", timeout=WAIT_MS)
+    await expect(killed.locator("#state")).to_have_text("Connected")
     await say(killed, "after")
     for page in (killed, other):
         await expect_messages(page, "before", *missed, "after")
         await expect(page.locator("#messages .note")).to_have_count(0)  # recovered, not reread
     node_id = await killed.locator("#node").get_attribute("title")
-    assert node_id not in {node.node_id for node in two_nodes.banner.nodes}, "a new life, a new id"
+    assert node_id not in {node.node_id for node in mortal_nodes.banner.nodes}, (
+        "a new life, a new id"
+    )
 
 
+@pytest.mark.thorough
 async def test_a_tab_of_a_killed_node_goes_on_with_another(
     tmp_path: Path, open_tab: OpenTab
 ) -> None:
@@ -120,6 +128,7 @@ async def test_a_tab_of_a_killed_node_goes_on_with_another(
         await expect_messages(page, "before", "meanwhile")
 
 
+@pytest.mark.thorough
 async def test_the_page_answers_pings(tmp_path: Path, open_tab: OpenTab) -> None:
     """A client that does not is closed after the first one; the page stays beyond the second."""
     file = tmp_path / "settings.json"
@@ -153,7 +162,7 @@ async def test_a_server_that_falls_silent_is_left(two_nodes: DevCluster, open_ta
         await expect(page.locator("#state")).not_to_have_text("Connected")
     finally:
         os.kill(pid, signal.SIGCONT)
-    await expect(page.locator("#state")).to_have_text("Connected", timeout=WAIT_MS)
+    await expect(page.locator("#state")).to_have_text("Connected")
 
 
 async def test_what_is_no_chat_message_shows_too(two_nodes: DevCluster, open_tab: OpenTab) -> None:
@@ -165,18 +174,19 @@ async def test_what_is_no_chat_message_shows_too(two_nodes: DevCluster, open_tab
     await expect(page.locator("#messages b")).to_have_text(["HTTP API"] * 4)
 
 
+@pytest.mark.thorough
 async def test_a_message_that_is_refused_is_not_lost(
-    two_nodes: DevCluster, open_tab: OpenTab
+    mortal_nodes: DevCluster, open_tab: OpenTab
 ) -> None:
     """Its author is told, keeps the text, and may try again once the page is back."""
-    page = await open_chat(open_tab, two_nodes.banner.row("Chat page")[0])
-    os.kill(two_nodes.banner.nodes[0].pid, signal.SIGKILL)
+    page = await open_chat(open_tab, mortal_nodes.banner.row("Chat page")[0])
+    os.kill(mortal_nodes.banner.nodes[0].pid, signal.SIGKILL)
     await expect(page.locator("#state")).not_to_have_text("Connected")
     await page.get_by_label("Message", exact=True).fill("keep me")
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("button", name="Send")).to_be_disabled()
     await expect(page.get_by_label("Message", exact=True)).to_have_value("keep me")
-    await expect(page.locator("#state")).to_have_text("Connected", timeout=WAIT_MS)
+    await expect(page.locator("#state")).to_have_text("Connected")
     await page.keyboard.press("Enter")
     await expect_messages(page, "keep me")
 

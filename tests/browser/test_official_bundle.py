@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import pytest
 from aiohttp import web
 from playwright.async_api import expect
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from tests.browser.conftest import OpenTab
+
+# The browser of all tests lives on this loop.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 BUNDLE: Final = Path(__file__).parent.parent / "js/node_modules/centrifuge/dist/centrifuge.js"
@@ -94,6 +98,7 @@ def _texts(client: WireClient) -> Iterator[str]:
             yield message["push"]["pub"]["data"]["text"]
 
 
+@pytest.mark.thorough
 async def test_a_page_reads_what_is_compressed_for_it(tmp_path: Path, open_tab: OpenTab) -> None:
     """Chromium, an SDK that compresses and a client that does not share a channel's frames."""
     file = tmp_path / "settings.json"

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import centrifuge
+import pytest
 
 from tests.support.conditions import eventually
 from tests.support.forwarder import Forwarder
@@ -103,6 +104,7 @@ class SdkSubscriber(centrifuge.ClientEventHandler, centrifuge.SubscriptionEventH
         self.reading.took(ctx.pub.offset, ctx.pub.data)
 
 
+@pytest.mark.thorough
 async def test_a_killed_node_costs_no_subscriber_an_acknowledged_publication(
     tmp_path: Path,
 ) -> None:

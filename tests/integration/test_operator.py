@@ -182,6 +182,7 @@ async def test_a_cluster_is_brought_up_and_kept(world: World) -> None:
     assert world.holder == ""
 
 
+@pytest.mark.thorough
 async def test_nodes_come_within_seconds_of_the_load(world: World) -> None:
     """In mode Internal the operator finds the number itself, by what nodes say they carry."""
     autoscaling = {"mode": "Internal", "metrics": {"intervalSeconds": 2, "timeoutSeconds": 1}}
@@ -196,6 +197,7 @@ async def test_nodes_come_within_seconds_of_the_load(world: World) -> None:
     assert any("connections to reckon with" in message for message in told)
 
 
+@pytest.mark.thorough
 async def test_a_rollout_goes_on_after_the_operator_was_killed(world: World) -> None:
     """Another operator takes over in the middle, and every old node was cordoned and drained."""
     first = await world.start_operator()
@@ -221,6 +223,7 @@ async def test_a_rollout_goes_on_after_the_operator_was_killed(world: World) -> 
     assert await second.stop() == 0
 
 
+@pytest.mark.thorough
 async def test_another_admin_key_replaces_the_nodes(world: World) -> None:
     """Old nodes obey the key that they were started with, and new ones theirs."""
     await world.start_operator()
@@ -241,6 +244,7 @@ async def test_another_admin_key_replaces_the_nodes(world: World) -> None:
     assert {world.kubelet.node_of(pod).key for pod in world.accepting()} == {"another key"}
 
 
+@pytest.mark.thorough
 async def test_a_pod_that_lost_its_label_is_replaced(world: World) -> None:
     """Its name is taken: its replacement gets another number, and an Event says why."""
     await world.start_operator()
@@ -267,6 +271,7 @@ async def test_an_operator_that_lost_the_lease_ends(world: World) -> None:
     assert world.holder == "somebody else"
 
 
+@pytest.mark.thorough
 async def test_the_operator_outlives_the_api_server_for_a_moment(world: World) -> None:
     """Calls that fail cost a round, and nothing else."""
     await world.start_operator()
@@ -282,6 +287,7 @@ async def test_the_operator_outlives_the_api_server_for_a_moment(world: World) -
     assert world.operators[0].process.returncode is None
 
 
+@pytest.mark.thorough
 async def test_a_cluster_that_is_gone_is_looked_after_no_more(world: World) -> None:
     """Its keeper ends without an error; one of the same name is looked after again."""
     await world.start_operator()

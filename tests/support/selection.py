@@ -75,17 +75,21 @@ def _is_property(item: pytest.Item) -> bool:
 _SLOW_FIRST: Final = ("integration", "browser", "contract", "load")
 """Folders whose tests take long: begun first, so that no process waits for another at the end."""
 
+_BROWSER: Final = "tests/browser/"
+
 
 def group_of(item: pytest.Item) -> str:
     """Name the group of a test: tests of one group run in one process, one after the other.
 
     A file's tests share what they start, and tests that measure time would disturb each other. A
-    store that takes long to start is started once.
+    store that takes long to start is started once, and so is the browser.
     """
     if item.get_closest_marker("measures_time"):
         return "measures time"
     slow = sorted(stores_of(item) & {"sentinel", "redis cluster"})
-    return slow[0] if slow else item.nodeid.partition("::")[0]
+    if slow:
+        return slow[0]
+    return _BROWSER if item.nodeid.startswith(_BROWSER) else item.nodeid.partition("::")[0]
 
 
 def begin_with_the_slow(items: Sequence[pytest.Item]) -> list[pytest.Item]:

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import cent
+import pytest
 
 from tests.integration.sdk.clients import SdkClient, hears, of_kind
 from tests.support.conditions import NEVER_S, eventually
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 NewClient = Callable[[], Awaitable[SdkClient]]
 
 
+@pytest.mark.thorough
 async def test_a_client_whose_node_was_killed_goes_on_as_itself(
     pair: Pair, mortal: NodeProcess, new_client: NewClient, backend: cent.AsyncClient, name: str
 ) -> None:

@@ -10,6 +10,7 @@ from msgspec import Raw
 from realtime_node.cluster.backplane import Entry, EntryKind, Subscribed
 from realtime_node.cluster.on_redis.tails import Tail, Tails
 from realtime_node.protocol.messages import Publication, StreamPosition
+from tests.support.selection import examples
 
 _KEPT = 4
 
@@ -119,7 +120,7 @@ class _Storm(RuleBasedStateMachine):
                 assert found.top.offset >= self.received.offset
 
 
-_Storm.TestCase.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
+_Storm.TestCase.settings = settings(max_examples=examples(300), stateful_step_count=30)
 test_a_tail_never_leaves_a_hole = _Storm.TestCase
 
 

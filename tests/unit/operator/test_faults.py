@@ -13,6 +13,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.support.selection import examples
 from tests.support.simulated_cluster import Fault, SimulatedCluster, guarded, settled
 
 few = st.frozensets(st.integers(0, 25), max_size=6)
@@ -38,7 +39,7 @@ def test_an_operator_that_dies_in_every_other_round(mode: str, actions: int) -> 
 
 
 @given(plan=st.lists(faults, min_size=1, max_size=40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 def test_a_rollout_under_faults_moves_every_client_at_most_once(plan: list[Fault]) -> None:
     """Faults of the operator cost time, and neither a reconnect nor a node that accepts."""
     cluster = guarded(settled(clients=30))
@@ -116,7 +117,7 @@ happenings = st.lists(
 
 
 @given(story=happenings)
-@settings(max_examples=80, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@settings(max_examples=examples(80), phases=(Phase.explicit, Phase.reuse, Phase.generate))
 def test_a_cluster_always_becomes_what_is_wanted(story: list[tuple[str, int, Fault]]) -> None:
     """After any story, once nothing more happens, the cluster is as the spec says, all drained."""
     cluster = settled(clients=20)

@@ -28,6 +28,7 @@ from realtime_operator.build import names
 from realtime_operator.decide.actions import CordonNode, DrainNode, PatchPod, SetBudget, ShedNode
 from realtime_operator.decide.decision import Plan
 from realtime_operator.decide.snapshot import NodeState, Pod, Snapshot
+from tests.support.selection import examples
 from tests.support.simulated_cluster import Fault, SimulatedCluster, make_spec
 
 ROUNDING_PER_S = 0.001
@@ -246,7 +247,7 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 @given(
     story=st.lists(st.tuples(st.sampled_from(sorted(EVENTS)), seconds, faults), max_size=8),
 )
-@settings(max_examples=25, deadline=None, phases=PHASES)
+@settings(max_examples=examples(25), phases=PHASES)
 def test_closes_stay_within_the_budget(mode: str, story: list[tuple[str, int, Fault]]) -> None:
     """Drains and sheds together, in every second and every decision of any story."""
     cluster = budgeted(mode)
@@ -259,7 +260,7 @@ def test_closes_stay_within_the_budget(mode: str, story: list[tuple[str, int, Fa
 
 
 @given(story=st.lists(st.tuples(st.sampled_from(sorted(QUIET_EVENTS)), seconds), max_size=8))
-@settings(max_examples=25, deadline=None, phases=PHASES)
+@settings(max_examples=examples(25), phases=PHASES)
 def test_nobody_sheds_while_others_are_drained(story: list[tuple[str, int]]) -> None:
     """Where orders arrive, sheds have ended before the first client of a drain goes."""
     cluster = budgeted("External")

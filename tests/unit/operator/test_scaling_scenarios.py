@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from realtime_operator.decide.actions import CordonNode, DeletePod, ShedNode
 from realtime_operator.decide.decision import Plan
 from realtime_operator.decide.snapshot import Snapshot
+from tests.support.selection import examples
 from tests.support.simulated_cluster import Fault, SimulatedCluster, SimulatedNode, make_spec
 
 CAPACITY = 100
@@ -381,7 +382,7 @@ stories = st.lists(
 
 @pytest.mark.parametrize("mode", ["Internal", "External"])
 @given(story=stories)
-@settings(max_examples=20, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@settings(max_examples=examples(20), phases=(Phase.explicit, Phase.reuse, Phase.generate))
 def test_any_story_keeps_the_rules(mode: str, story: list[tuple[str, int, Fault]]) -> None:
     """Every decision keeps what `judging` says; no more drain than may; it settles at the end."""
     cluster = autoscaled(

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.selection import examples
 from tests.support.simulated_cluster import SimulatedCluster, make_spec
 
 CAPACITY = 100
@@ -218,7 +219,7 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
     longest_s=st.integers(1, 60),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=25, phases=PHASES)
+@settings(max_examples=examples(25), phases=PHASES)
 def test_small_noise_does_not_swing_the_cluster(
     load: Steady, of_clients: float, longest_s: int, seed: int
 ) -> None:
@@ -239,7 +240,7 @@ def test_small_noise_does_not_swing_the_cluster(
 
 
 @given(load=loads, peak=st.floats(1.0, 3.0))
-@settings(max_examples=25, phases=PHASES)
+@settings(max_examples=examples(25), phases=PHASES)
 def test_peaks_within_the_window_do_not_swing_the_cluster(load: Steady, peak: float) -> None:
     """However high, if they last for two rounds and come within the window; without prediction."""
     peak_s, lull_s = 2 * load.interval_s + 5, 60
@@ -276,7 +277,7 @@ FOUND = Steady(7, 191, 79, 7, 1, 20, 10, None, 0.0, 0.0, 0.0, 0.03, 0.0, 3, reba
 
 @given(load=costly, enough=st.integers(1, 6), below=st.floats(0.0, 0.03))
 @example(load=FOUND, enough=3, below=0.027)
-@settings(max_examples=25, phases=PHASES)
+@settings(max_examples=examples(25), phases=PHASES)
 def test_what_drains_cost_does_not_swing_the_cluster(
     load: Steady, enough: int, below: float
 ) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from realtime_node.proxy.circuit_breaker import BreakerLimits, CircuitBreaker, State
+from tests.support.selection import examples
 
 LIMITS = BreakerLimits(failures=3, pause_s=1.0, longest_pause_s=4.0)
 
@@ -149,4 +150,4 @@ class Calls(RuleBasedStateMachine):
 
 
 TestCalls = Calls.TestCase
-TestCalls.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestCalls.settings = settings(max_examples=examples(200), stateful_step_count=40)

@@ -16,6 +16,7 @@ from realtime_node.errors import ConfigError, TokenError, TokenExpiredError
 from realtime_node.server.auth import JwtVerifier
 from realtime_node.server.tokens import make_connection_token, make_subscription_token
 from realtime_node.session.claims import ServerSideSubscription, TokenVerifier
+from tests.support.selection import examples
 
 SECRET: Final = "a secret of thirty-two characters"
 OTHER_SECRET: Final = "another secret of so many letters"
@@ -323,14 +324,14 @@ def refuses_or_reads(token: str) -> None:
                 json.loads(claims.info)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500))
 @given(st.text() | st.lists(st.text(alphabet="aZ09-_=."), min_size=3, max_size=3).map(".".join))
 def test_garbage_is_refused_with_a_token_error(token: str) -> None:
     """No text, however broken, raises anything else."""
     refuses_or_reads(token)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500))
 @given(st.binary(), st.binary() | st.just(b'{"alg":"HS256"}'))
 @example(payload=b'{"exp":' + b"9" * 5000 + b"}", header=b'{"alg":"HS256"}')
 @example(payload=b"{}", header=b'{"alg":"HS256","x":' + b"9" * 5000 + b"}")
@@ -339,14 +340,14 @@ def test_signed_garbage_is_refused_with_a_token_error(payload: bytes, header: by
     refuses_or_reads(raw_token(payload, header))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500))
 @given(CLAIMS)
 def test_claims_of_any_type_are_read_or_refused(claims: dict[str, object]) -> None:
     """A claim of the wrong type is a TokenError, too."""
     refuses_or_reads(raw_token(json.dumps(claims).encode()))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(st.data())
 def test_a_changed_token_is_never_accepted(data: st.DataObject) -> None:
     """Changing any one character of a token makes it worthless."""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from realtime_node.session.timer_wheel import RESOLUTION, TimerWheel
+from tests.support.selection import examples
 
 
 class Sleeper:
@@ -126,4 +127,4 @@ class WheelModel(RuleBasedStateMachine):
 
 
 TestWheelModel = WheelModel.TestCase
-TestWheelModel.settings = settings(max_examples=150, deadline=None)
+TestWheelModel.settings = settings(max_examples=examples(150))

@@ -51,6 +51,7 @@ def test_all_figures_are_written_as_json(tmp_path: Path) -> None:
     assert operator["lines"][-1]["at_s"] == 1200
 
 
+@pytest.mark.thorough
 def test_rivals_side_by_side_come_to_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,6 +63,7 @@ def test_rivals_side_by_side_come_to_the_same(
     assert (tmp_path / "beside").read_bytes() == (tmp_path / "one-by-one").read_bytes()
 
 
+@pytest.mark.thorough
 def test_pictures_are_drawn(tmp_path: Path) -> None:
     """One for each scenario, the same bytes for the same run."""
     pytest.importorskip("matplotlib")

@@ -19,6 +19,7 @@ from realtime_operator.simulate.individual import IndividualCrowd
 from realtime_operator.simulate.nodes import Node
 from realtime_operator.simulate.sampling import binomial, split, spread
 from realtime_operator.simulate.traffic import Traffic
+from tests.support.selection import examples
 
 CROWDS = (AggregateCrowd, IndividualCrowd)
 LIMITS = Limits(max_connections=1000, connects_per_s=50.0, burst=50.0, most_queued=150)
@@ -117,7 +118,7 @@ def test_a_machine_that_is_gone_is_noticed_by_pings_that_do_not_come(
 
 
 @pytest.mark.parametrize("kind", CROWDS)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=examples(20))
 @given(st.integers(0, 10_000), st.lists(st.integers(0, 600), min_size=20, max_size=40))
 def test_nobody_is_lost_or_invented(
     kind: type[AggregateCrowd | IndividualCrowd], seed: int, demands: list[int]
