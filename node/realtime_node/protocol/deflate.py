@@ -28,6 +28,10 @@ MIN_WINDOW_BITS: Final = 9
 """zlib makes no raw stream for a smaller window; an offer that insists on one is declined."""
 MAX_WINDOW_BITS: Final = 15
 
+MAX_OFFERS_CHARS: Final = 1_024
+"""Of the offers of a client: browsers make one of 50. Longer ones would take longer to parse than
+all the rest of a handshake."""
+
 _MIN_LOOKAHEAD: Final = 262
 """Bytes of its window that zlib never refers back to."""
 _FLUSH_MARK: Final = 4
@@ -54,10 +58,11 @@ def agree(offers: str) -> Agreement | None:
     """Accept the first offer of the header `Sec-WebSocket-Extensions` that can be honoured.
 
     Offers of other extensions, and those with parameters that RFC 7692 does not know or not with
-    such a value, are passed over. None: there is no extension, and messages go plain.
+    such a value, are passed over, and so is a header that is too long. None: there is no extension,
+    and messages go plain.
     Raises `websockets.exceptions.InvalidHeader` if the header is malformed.
     """
-    if not offers.strip():
+    if not offers.strip() or len(offers) > MAX_OFFERS_CHARS:
         return None
     for name, parameters in parse_extension(offers):
         if name != _factory.name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from http import HTTPStatus
 
 import pytest
@@ -152,6 +153,31 @@ def test_origin_is_ours_or_allowed(origin: str, allowed: tuple[str, ...], expect
     assert is_allowed_origin(origin, "node.example:8000", allowed) is expected
 
 
+@pytest.mark.parametrize(
+    ("origin", "pattern", "expected"),
+    [
+        ("https://a.example.com", "*://a.*.com", True),
+        ("https://a.example.com", "https://*.*.com", True),
+        ("https://example.com", "https://*.*.com", False),
+        ("https://a.b", "https://a*a.b", False),
+        ("https://aa.b", "https://a*a.b", True),
+        ("https://a.b", "*", True),
+        ("https://a.b", "**", True),
+        ("https://a.b.c", "*.b.*b*", False),
+    ],
+)
+def test_a_pattern_may_have_many_wildcards(origin: str, pattern: str, expected: bool) -> None:
+    """Each stands for any characters, none as well, and no character counts twice."""
+    assert is_allowed_origin(origin, "node", (pattern,)) is expected
+
+
+def test_a_long_origin_is_compared_in_no_time() -> None:
+    """Patterns with several wildcards cost about as much as those with one."""
+    began_at = time.thread_time()
+    assert not is_allowed_origin("http" + "://." * 4_000, "node", ("http*://*.*.example.com",))
+    assert time.thread_time() - began_at < 0.1
+
+
 def test_missing_host_allows_nothing() -> None:
     """Without a Host header an origin without a host is not taken for ours."""
     assert not is_allowed_origin("null", "", ())
@@ -228,7 +254,11 @@ def test_compression_is_answered() -> None:
     assert answer.response.endswith(b"\r\n\r\n")
 
 
-@pytest.mark.parametrize("offers", ["", "permessage-deflate; mood=good"])
+@pytest.mark.parametrize(
+    "offers",
+    ["", "permessage-deflate; mood=good", "permessage-deflate," * 1_000 + "x;;"],
+    ids=["none", "unknown", "too long"],
+)
 def test_without_an_agreement_there_is_no_extension(offers: str) -> None:
     """The client is upgraded all the same."""
     answer = ask(offers=offers)
