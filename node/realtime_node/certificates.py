@@ -2,18 +2,23 @@
 
 For every connection that a node makes: to Redis, and to the team's backend. They are given as a
 path, as the PEM itself, or as the PEM in base64. Making a context takes milliseconds, so one is
-made only of what was not seen before.
+made only of what was not seen before. Reading a file may take longer: while a node runs, that is
+done in a thread (`load_client_context`), never in the event loop.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+import os
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -69,6 +74,27 @@ def client_context(tls: TlsOptions) -> ssl.SSLContext:
     return _context(tls, authorities, certificate, key)
 
 
+async def load_client_context(tls: TlsOptions) -> ssl.SSLContext:
+    """Do the same in a thread, for callers in the event loop; raises `ConfigError`."""
+    return await asyncio.to_thread(client_context, tls)
+
+
+class Trust(NamedTuple):
+    """How a server is verified, and the context that its certificates made when last read."""
+
+    options: TlsOptions
+    context: ssl.SSLContext
+
+    @classmethod
+    def read(cls, options: TlsOptions) -> Trust:
+        """Read the certificates now; raises `ConfigError`."""
+        return cls(options, client_context(options))
+
+    async def reread(self) -> Trust:
+        """Read them again, in a thread; raises `ConfigError`."""
+        return self._replace(context=await load_client_context(self.options))
+
+
 @lru_cache(maxsize=_CONTEXTS)
 def _context(tls: TlsOptions, authorities: str, certificate: str, key: str) -> ssl.SSLContext:
     try:
@@ -101,11 +127,8 @@ def _show(context: ssl.SSLContext, certificate: str, key: str, section: str) -> 
     except ssl.SSLError as error:
         raise _no_certificate(f"{section}.cert_pem", error) from error
     try:
-        # Python takes both from files only; this one nobody else can read, and it is gone at once.
-        with NamedTemporaryFile("w", encoding="ascii", prefix="realtime-node-") as file:
-            file.write(f"{key}\n{certificate}")
-            file.flush()
-            context.load_cert_chain(file.name, password=passphrase)
+        with _as_file(f"{key}\n{certificate}") as path:
+            context.load_cert_chain(path, password=passphrase)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise ConfigError(
@@ -119,6 +142,28 @@ def _show(context: ssl.SSLContext, certificate: str, key: str, section: str) -> 
             f"{section}.cert_pem: a directory for temporary files is needed, which TMPDIR may name:"
             f" {error}"
         ) from error
+
+
+@contextmanager
+def _as_file(secret: str) -> Iterator[str]:
+    """Give a secret a path while the block runs, since Python takes keys from files only.
+
+    The file is in memory where the system has such files (Linux), so that no disk ever holds a key;
+    elsewhere it is a temporary one that nobody else can read.
+    """
+    try:
+        descriptor = os.memfd_create("realtime-node", os.MFD_CLOEXEC)
+        path = f"/proc/self/fd/{descriptor}"
+    except (AttributeError, OSError):
+        with NamedTemporaryFile("w", encoding="ascii", prefix="realtime-node-") as file:
+            file.write(secret)
+            file.flush()
+            yield file.name
+        return
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secret)
+        file.flush()
+        yield path
 
 
 def _no_certificate(key: str, error: ssl.SSLError) -> ConfigError:

@@ -28,7 +28,7 @@ from realtime_node.dev import command as dev_command
 from realtime_node.dev.demo import demo_routes
 from realtime_node.engine import check_engine
 from realtime_node.errors import RealtimeError
-from realtime_node.proxy.building import check_proxies
+from realtime_node.proxy.building import read_trusts
 from realtime_node.server.tokens import make_connection_token
 from realtime_node.supervision import guarded
 from realtime_node.telemetry.logging import configure_logging
@@ -152,7 +152,7 @@ def _tune_collector() -> None:
 def _check(options: argparse.Namespace) -> int:
     settings = load_settings(options.config, os.environ)
     check_engine(settings.engine)
-    check_proxies(settings)
+    read_trusts(settings)
     for warning in settings.warnings():
         _complain(f"warning: {warning}")
     _say("the settings are valid")

@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from realtime_node.composition import rules
 from realtime_node.composition.parts import Parts, surroundings
 from realtime_node.config import Settings
-from realtime_node.proxy.building import build_proxies, check_proxies, same_proxies
+from realtime_node.proxy.building import build_proxies, read_trusts, same_proxies
 from realtime_node.proxy.proxies import Proxies
 from realtime_node.server.auth import JwtVerifier
 from realtime_node.server.shared_key import SharedKey
@@ -90,8 +90,8 @@ class Applier:
         """Build those of `new`; None: they are the same."""
         if same_proxies(old, new):
             return None
-        await asyncio.to_thread(check_proxies, new)
-        return build_proxies(new, surroundings(self._parts.engine, self._parts.metrics))
+        trusts = await asyncio.to_thread(read_trusts, new)
+        return build_proxies(new, surroundings(self._parts.engine, self._parts.metrics, trusts))
 
     def _swap(self, proxies: Proxies) -> None:
         services = self._parts.services

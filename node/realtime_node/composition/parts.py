@@ -23,7 +23,7 @@ from realtime_node.engine import Engine, choose_engine
 from realtime_node.failures import Failures
 from realtime_node.protocol.framing import message_frame
 from realtime_node.protocol.json_codec import JsonCodec
-from realtime_node.proxy.building import Surroundings, build_proxies
+from realtime_node.proxy.building import Surroundings, Trusts, build_proxies, read_trusts
 from realtime_node.server.admin_api import AdminApi
 from realtime_node.server.api_cluster import Cluster
 from realtime_node.server.auth import JwtVerifier
@@ -119,9 +119,9 @@ def build_parts(settings: Settings) -> Parts:
     )
 
 
-def surroundings(engine: Engine, metrics: Metrics) -> Surroundings:
+def surroundings(engine: Engine, metrics: Metrics, trusts: Trusts) -> Surroundings:
     """What proxies are built with."""
-    return Surroundings(verdicts=engine.verdicts, instruments=metrics.proxy)
+    return Surroundings(verdicts=engine.verdicts, instruments=metrics.proxy, trusts=trusts)
 
 
 def _door(settings: Settings, engine: Engine, metrics: Metrics, probe: LoopProbe) -> Door:
@@ -203,7 +203,7 @@ def _services(
             monotonic=time.monotonic,
         ),
         tokens=JwtVerifier(client),
-        proxies=build_proxies(settings, surroundings(engine, metrics)),
+        proxies=build_proxies(settings, surroundings(engine, metrics, read_trusts(settings))),
         registry=delivery.registry,
         metrics=metrics.session,
         keeper=Keeper(

@@ -27,6 +27,8 @@ SHOWN: Final = 80
 
 _SECRETIVE: Final = re.compile("secret|password|token|key", re.IGNORECASE)
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/\s]*(?=@)")
+_QUERY: Final = re.compile(r"(://[^\s\"?]*\?)[^\s\"]+")
+"""Of a URL, which may hold a code or a signature."""
 
 
 class Problem(NamedTuple):
@@ -103,6 +105,7 @@ def shown(path: Path, value: object) -> str:
     if isinstance(value, timedelta):
         value = format_duration(value)
     text = _CREDENTIALS.sub("***", json.dumps(value, ensure_ascii=False, default=str))
+    text = _QUERY.sub(r"\1***", text)
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 

@@ -42,11 +42,15 @@ _ONE_HOP: Final = frozenset(
 )
 """Headers about one connection or one body: of no use, or harmful, in another request."""
 
+_UNSENDABLE: Final = re.compile(r"[\x00-\x20\x7f]")
+
 
 def _endpoint(text: str) -> str:
     """Check a URL; empty: there is none."""
     if not text:
         return text
+    if _UNSENDABLE.search(text):
+        raise ValueError("a URL has no blanks and no control characters")
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("the backend is called over HTTP")

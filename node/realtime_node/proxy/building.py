@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
-from realtime_node.certificates import TlsOptions, client_context, tls_options
+from realtime_node.certificates import Trust, tls_options
 from realtime_node.cluster.verdicts import VerdictStore
 from realtime_node.config import ProxySettings, Settings
 from realtime_node.config.proxies import DEFAULT_PROXY, SubscribeProxy
@@ -39,6 +40,10 @@ _PLACES = {
 """Where the default proxy of each event stands."""
 
 
+Trusts = Mapping[tuple[str, str], Trust]
+"""How backends are verified, by event and name of the proxy; none: as the system does."""
+
+
 class Instruments(Protocol):
     """Makes the instruments of each proxy; `telemetry.metrics` implements it."""
 
@@ -54,13 +59,14 @@ class Surroundings(NamedTuple):
 
     verdicts: VerdictStore
     instruments: Instruments
+    trusts: Trusts = MappingProxyType({})
     monotonic: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     open_backend: Callable[[Endpoint], Backend] = HttpBackend
 
 
 def build_proxies(settings: Settings, around: Surroundings) -> Proxies:
-    """Build every proxy that is used; raises `ConfigError` for certificates that cannot be."""
+    """Build every proxy that is used; reads no file: `around` has what `read_trusts` read."""
     client = settings.client.proxy
     return Proxies(
         connect=_connect(settings, around) if client.connect.enabled else None,
@@ -90,8 +96,11 @@ def _described(settings: Settings) -> object:
     return settings.client.proxy, settings.rpc, settings.proxies, used
 
 
-def check_proxies(settings: Settings) -> None:
-    """Raise `ConfigError` for certificates and keys that cannot be used; reads their files."""
+def read_trusts(settings: Settings) -> Trusts:
+    """Read the certificates and keys of all proxies, used or not.
+
+    It blocks while files are read. Raises `ConfigError` for what cannot be used.
+    """
     client, channel = settings.client.proxy, settings.channel.proxy
     defaults = {
         "connect": client.connect,
@@ -101,21 +110,17 @@ def check_proxies(settings: Settings) -> None:
         "sub_refresh": channel.sub_refresh,
         "rpc": settings.rpc.proxy,
     }
-    for event, proxy in defaults.items():
-        _trust(proxy, event, DEFAULT_PROXY)
+    described: dict[tuple[str, str], tuple[str, ProxySettings]] = {
+        (event, DEFAULT_PROXY): (_PLACES[event], proxy) for event, proxy in defaults.items()
+    }
     for named in settings.proxies:
-        _trust(named, "", named.name)
-
-
-def _trust(settings: ProxySettings, event: str, name: str) -> TlsOptions | None:
-    """Return how a backend is verified, its certificates read once; None: as the system does."""
-    tls = settings.http.tls
-    if not tls.enabled:
-        return None
-    place = _PLACES[event] if name == DEFAULT_PROXY else f"proxies[{name}]"
-    options = tls_options(tls, f"{place}.http.tls")
-    client_context(options)
-    return options
+        place = f"proxies[{named.name}]"
+        described.update({(event, named.name): (place, named) for event in _PLACES})
+    return {
+        key: Trust.read(tls_options(proxy.http.tls, f"{place}.http.tls"))
+        for key, (place, proxy) in described.items()
+        if proxy.http.tls.enabled
+    }
 
 
 def _used(settings: Settings, event: str) -> dict[str, ProxySettings]:
@@ -197,7 +202,7 @@ def _proxy(event: str, name: str, settings: ProxySettings, around: Surroundings)
             timeout_s=timeout_s,
             max_answer_bytes=settings.max_response_size,
             connections=settings.max_concurrency,
-            tls=_trust(settings, event, name),
+            trust=around.trusts[event, name] if settings.http.tls.enabled else None,
             may_repeat=event in _HARMLESS_TWICE,
         )
     )

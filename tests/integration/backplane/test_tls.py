@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import pytest
 
+from realtime_node import certificates
 from realtime_node.certificates import TlsOptions
 from realtime_node.errors import BackplaneUnavailableError
 from tests.support.backplanes import RedisCluster
@@ -72,6 +74,23 @@ async def _works(cluster: RedisCluster) -> None:
 async def test_both_sides_prove_who_they_are(server: RedisServer, known: Path) -> None:
     """A server of the authority we believe lets us in with a certificate of the one it believes."""
     await _works(_cluster(server, _options(known)))
+
+
+async def test_certificates_are_read_in_a_thread(
+    server: RedisServer, known: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read with every connection, and the event loop waits for no disk."""
+    threads: list[threading.Thread] = []
+
+    def read(*given: str) -> str:
+        threads.append(threading.current_thread())
+        return certificates_read(*given)
+
+    certificates_read = certificates._read
+    monkeypatch.setattr(certificates, "_read", read)
+    await _works(_cluster(server, _options(known)))
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_a_certificate_may_be_given_as_text(server: RedisServer, known: Path) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import gzip
 import ssl
+import threading
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 from aiohttp import web
 
-from realtime_node.certificates import TlsOptions
+from realtime_node import certificates
+from realtime_node.certificates import TlsOptions, Trust
 from realtime_node.errors import BackendError
 from realtime_node.proxy.http_backend import Endpoint, HttpBackend
 from tests.support.certificates import write_certificates
@@ -159,6 +161,77 @@ async def test_nobody_listens() -> None:
     await backend.close()
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["code=a%2Fb%3D", "sig=a+b%20c&x=%7E~", "q=%c3%a9;%2b", "empty=&&a", ""],
+)
+async def test_the_url_is_called_as_it_is_written(team: TeamServer, query: str) -> None:
+    """A signature may depend on how it is quoted."""
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        seen.append(request.raw_path)
+        return web.json_response({})
+
+    team.answers["/a%2Fb/ask"] = answer
+    team.answers["/a/b/ask"] = answer
+    path = f"/a%2Fb/ask?{query}" if query else "/a%2Fb/ask"
+    backend = HttpBackend(Endpoint(team.url(path), 2.0, 100, connections=1))
+    await backend.call(b"{}", ())
+    assert seen == [path]
+    await backend.close()
+
+
+async def test_no_failure_tells_the_query(team: TeamServer) -> None:
+    """Nor what the backend sent: errors are logged."""
+
+    async def broken(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.write(b"HTTP/1.1 200 OK\r\nSet-Cookie: SECRET\0\r\n\r\n")
+        await asyncio.sleep(5)
+        return web.Response()
+
+    async def too_long(_: web.Request) -> web.StreamResponse:
+        return web.Response(headers={"Set-Cookie": "SECRET" + "c" * 20_000})
+
+    async def redirect(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=302, headers={"Location": "/?SECRET"})
+
+    async def large(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=b"x" * 200)
+
+    async def slow(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(5)
+        return web.Response()
+
+    async def gone(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+    for handler in (broken, too_long, redirect, large, slow, gone):
+        team.answers["/ask"] = handler
+        backend = HttpBackend(Endpoint(team.url("/ask?code=SECRET"), 0.3, 100, connections=1))
+        assert "SECRET" not in str(await _failure(backend)), handler
+        await backend.close()
+    nowhere = f"http://127.0.0.1:{free_port()}/?code=SECRET"
+    backend = HttpBackend(Endpoint(nowhere, 5.0, 100, connections=1))
+    assert "SECRET" not in str(await _failure(backend))
+    await backend.close()
+
+
+async def test_an_answer_may_have_a_header_of_16_kib(
+    team: TeamServer, backend: HttpBackend
+) -> None:
+    """As the requests of clients may, whose cookies the backend sets."""
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=b"{}", headers={"Set-Cookie": "c" * 16_000})
+
+    team.answers["/ask"] = answer
+    assert await backend.call(b"{}", ()) == b"{}"
+
+
 @pytest.mark.parametrize("name", ["bad\r\nname", "x"])
 async def test_a_header_cannot_break_out(team: TeamServer, backend: HttpBackend, name: str) -> None:
     """What is no header is refused here and not sent."""
@@ -166,6 +239,34 @@ async def test_a_header_cannot_break_out(team: TeamServer, backend: HttpBackend,
     with pytest.raises(BackendError):
         await backend.call(b"{}", headers)
     assert not any("x-injected" in question.headers for question in team.questions)
+
+
+async def test_renewed_certificates_are_read_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop waits for no disk; what cannot be read leaves the last one in use."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority = write_certificates(tmp_path)
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    threads: list[threading.Thread] = []
+
+    def read(*given: str) -> str:
+        threads.append(threading.current_thread())
+        return certificates_read(*given)
+
+    certificates_read = certificates._read
+    monkeypatch.setattr(certificates, "_read", read)
+    monkeypatch.setattr("realtime_node.proxy.http_backend._REREAD_S", 0.0)
+    trust = Trust.read(TlsOptions(server_ca_pem=str(authority)))
+    threads.clear()
+    async with TeamServer(context) as server:
+        backend = HttpBackend(Endpoint(server.url("/ask"), 2.0, 100, connections=1, trust=trust))
+        assert await backend.call(b"{}", ()) == b"{}"
+        assert threads
+        assert threading.main_thread() not in threads
+        authority.unlink()
+        assert await backend.call(b"{}", ()) == b"{}"
+        await backend.close()
 
 
 async def test_a_backend_is_believed_only_with_the_right_certificate(tmp_path: Path) -> None:
@@ -187,7 +288,10 @@ async def test_a_backend_is_believed_only_with_the_right_certificate(tmp_path: P
             (msgspec.structs.replace(ours, server_name="elsewhere"), False),
             (None, False),
         ):
-            backend = HttpBackend(Endpoint(server.url("/ask"), 2.0, 100, connections=1, tls=tls))
+            trust = None if tls is None else Trust.read(tls)
+            backend = HttpBackend(
+                Endpoint(server.url("/ask"), 2.0, 100, connections=1, trust=trust)
+            )
             if is_believed:
                 assert await backend.call(b"{}", ()) == b"{}"
             else:

@@ -64,6 +64,28 @@ def test_a_context_is_made_once_and_again_for_a_renewed_file(
     assert client_context(options) is not first
 
 
+def test_a_key_is_written_to_no_disk(options: TlsOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python reads keys from files only: it is one in memory."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("a temporary file")
+
+    monkeypatch.setattr("realtime_node.certificates.NamedTemporaryFile", fail)
+    client_context(options)
+
+
+def test_a_system_without_files_in_memory_uses_a_temporary_one(
+    options: TlsOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is gone at once."""
+    monkeypatch.delattr("os.memfd_create")
+    monkeypatch.setenv("TMPDIR", str(Path(options.key_pem).parent))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    before = set(Path(options.key_pem).parent.iterdir())
+    client_context(options)
+    assert set(Path(options.key_pem).parent.iterdir()) == before
+
+
 def test_without_verification_neither_name_nor_authority_count() -> None:
     """`verify=False` believes everybody."""
     context = client_context(TlsOptions(verify=False))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from realtime_node import certificates
 from realtime_node.composition import applying
 from realtime_node.composition.applying import Applier
 from realtime_node.composition.parts import Parts, build_parts
 from realtime_node.config import Settings
 from realtime_node.errors import ConfigError
 from realtime_node.server.tokens import make_connection_token
+from tests.support.certificates import write_certificates
 from tests.support.failure_counts import counted_failures
 from tests.support.fakes import settle
 
@@ -115,6 +118,31 @@ async def test_unchanged_proxies_stay() -> None:
     before = parts.services.proxies
     await Applier(parts).apply(old, new)
     assert parts.services.proxies is before
+
+
+async def test_certificates_of_new_proxies_are_read_once_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop waits for no disk; the proxies are built of what was checked."""
+    tls = {"enabled": True, "server_ca_pem": str(write_certificates(tmp_path))}
+    proxy = {"endpoint": "https://backend/subscribe", "http": {"tls": tls}}
+    channel = {**PROXIED["channel"], "proxy": {"subscribe": proxy}}
+    old, new = settings(OLD), settings({**OLD, "channel": channel})
+    parts = build_parts(old)
+    threads: list[threading.Thread] = []
+
+    def read(*given: str) -> str:
+        threads.append(threading.current_thread())
+        return certificates_read(*given)
+
+    certificates_read = certificates._read
+    monkeypatch.setattr(certificates, "_read", read)
+    applier = Applier(parts)
+    await applier.apply(old, new)
+    assert len(threads) == len(["server_ca_pem", "cert_pem", "key_pem"])
+    assert threading.main_thread() not in threads
+    await applier.close()
+    await parts.services.proxies.close()
 
 
 async def test_changed_proxies_finish_what_they_were_asked(monkeypatch: pytest.MonkeyPatch) -> None:

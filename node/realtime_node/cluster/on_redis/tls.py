@@ -1,17 +1,20 @@
 """TLS towards Redis and Sentinel: spoken by redis-py with our own context, and advice if it fails.
 
-Certificates are read with every connection, since they may be renewed in the life of a node.
+Certificates are read with every connection, in a thread, since they may be renewed in the life of a
+node.
 """
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 
 from redis.asyncio.connection import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from realtime_node.certificates import TlsOptions, client_context
+from realtime_node.certificates import TlsOptions, load_client_context
 from realtime_node.errors import ConfigError
 
 _ADVICE: Final = {
@@ -42,17 +45,23 @@ class TlsConnection(Connection):
     ) -> None:
         super().__init__(socket_connect_timeout=socket_connect_timeout, **arguments)
         self._tls = tls
+        self._connect_timeout_s = socket_connect_timeout
         self._handshake_timeout_s = socket_connect_timeout * 2 / 3
+        self._context: ssl.SSLContext | None = None
 
-    def _connection_arguments(self) -> Mapping[str, Any]:
+    async def _connect(self) -> None:
         try:
-            context = client_context(self._tls)
+            async with asyncio.timeout(self._connect_timeout_s):
+                self._context = await load_client_context(self._tls)
         except ConfigError as error:
             # The node has started with a good one: the next renewal may mend it.
             raise RedisConnectionError(str(error)) from error
+        await super()._connect()  # type: ignore[no-untyped-call]
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
         return {
             **super()._connection_arguments(),
-            "ssl": context,
+            "ssl": self._context,
             "server_hostname": self._tls.server_name or self.host,
             # Ends before the timeout of the connection, so that it is told which of both it was.
             "ssl_handshake_timeout": self._handshake_timeout_s,
