@@ -329,6 +329,10 @@ class FakeBackplane(Answers):
     async def close(self) -> None:
         """Nothing to close."""
 
+    def obstacles(self) -> list[str]:
+        """None."""
+        return []
+
     def is_available(self) -> bool:
         """It always answers."""
         return True

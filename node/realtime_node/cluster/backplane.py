@@ -192,13 +192,22 @@ class Backplane(Protocol):
     async def start(self, receiver: Receiver, describe: Callable[[], NodeInfo]) -> None:
         """Join the cluster and begin to hand entries to `receiver`.
 
-        `describe` is asked at every heartbeat. Raises `BackplaneUnavailableError` if the cluster's
-        store cannot be reached, `ConfigError` if it refuses our settings or has some that would
-        lose publications, and `SchemaMismatchError` if its keys are not ours to use.
+        Waits for a store that cannot be reached; `obstacles` tells why meanwhile. A part of a store
+        that has several is enough: commands for the rest fail until it can be reached too.
+
+        `describe` is asked at every heartbeat. Raises `BackplaneUnavailableError` if waiting took
+        as long as the settings allow, `ConfigError` if the store refuses our settings or has some
+        that would lose publications, and `SchemaMismatchError` if its keys are not ours to use.
         """
 
     async def close(self) -> None:
         """Leave the cluster in order: interest and presence released, loops ended."""
+
+    def obstacles(self) -> list[str]:
+        """What of the store cannot be used at the moment, and why, for an operator.
+
+        Empty when all is well. Reads no network.
+        """
 
     def is_available(self) -> bool:
         """Whether the store answered within the last few seconds; reads no network."""

@@ -93,6 +93,14 @@ async def _restore(pair: _Pair) -> None:
     pair.parts.membership.restore([0])
 
 
+async def _enlist(pair: _Pair) -> None:
+    membership = pair.parts.membership
+    membership._absent = list(pair.parts.shards)
+    await membership._bar_absent()
+    await membership._enter_present(lost=False)
+    await eventually(lambda: not membership.absent)
+
+
 async def _subscribe(pair: _Pair) -> None:
     with contextlib.suppress(BackplaneUnavailableError):  # who asked is told of the bug so
         await pair.b.backplane.subscribe("other", HISTORY)
@@ -122,7 +130,8 @@ ROWS: Final = {
     "redis-inbox": _Row(lambda parts: (parts.inboxes[0], "_trims"), _publish),
     "redis-repair": _Row(lambda parts: (parts.inboxes[0], "compare"), _doubt),
     "redis-rejoin": _Row(lambda parts: (parts.membership, "_register"), _fence),
-    "redis-restore": _Row(lambda parts: (parts.membership, "_reestablish"), _restore),
+    "redis-restore": _Row(lambda parts: (parts, "reestablish"), _restore),
+    "redis-enlist": _Row(lambda parts: (parts.membership, "_register_in"), _enlist),
     "redis-subscribe": _Row(lambda parts: (parts.joining, "_ask"), _subscribe),
     "redis-lease": _Row(lambda parts: (parts.reconnects._asking, "_lease"), _lease),
     "redis-heartbeat": _Row(lambda parts: (parts.heartbeats[0], "_beat"), _nothing),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from realtime_node.cluster.on_redis.shard import Shard
     from tests.support.redis_server import RedisServer
     from tests.support.stores import Store
 
@@ -229,16 +230,17 @@ async def test_what_the_old_inbox_brought_last_is_not_missed_in_the_new(
     b.receiver.told["news"] = (await b.backplane.subscribe("news", HISTORY)).top
     await a.publish("news", "first")
     await b.receiver.has("news", 1)
-    membership = parts_of(b).membership
-    enter = membership._enter
+    parts = parts_of(b)
+    enter = parts.enter
 
-    async def enter_late(lost: bool) -> None:
-        await a.publish("news", "before")
-        await b.receiver.has("news", 2)
-        await enter(lost)
+    async def enter_late(shard: Shard, *, lost: bool) -> None:
+        if 0 in shard.partitions:
+            await a.publish("news", "before")
+            await b.receiver.has("news", 2)
+        await enter(shard, lost=lost)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(membership, "_enter", enter_late)
+        patch.setattr(parts, "enter", enter_late)
         async with store.client() as redis:
             await redis.hset(keys_of(cluster).node(0, b.backplane.node_id).node, "tombstone", "1")
         await eventually(lambda: sum(counting.repairs), what="all is compared")

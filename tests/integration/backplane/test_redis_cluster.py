@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import pytest
 
+from realtime_node.cluster.on_redis.replies import as_is
+from realtime_node.cluster.on_redis.script import pack
 from realtime_node.errors import BackplaneUnavailableError
 from tests.integration.backplane.helpers import Counting, keys_of, parts_of
 from tests.support.backplanes import HISTORY, Node, RedisCluster
@@ -272,3 +274,68 @@ async def test_partitions_whose_primary_is_away_do_not_stop_the_others(
     await load.end()
     for node in nodes:
         assert node.receiver.lost_channels == away
+
+
+async def test_a_node_starts_without_the_partitions_that_cannot_be_reached(
+    servers: SlotCluster, cluster: RedisCluster
+) -> None:
+    """Their commands fail at once and as temporary; the node joins there when they are back."""
+    away = _channels_on(servers, cluster, 2)
+    others = set(_CHANNELS) - away
+    await asyncio.to_thread(servers.kill, 2)
+    counting = Counting()
+    a, b = await cluster.node("a"), await cluster.node("b", instruments=counting)
+    numbers = {keys_of(cluster).partition_of(channel) for channel in away}
+    told = "\n".join(b.backplane.obstacles())
+    assert all(f"partition {number} of the Redis Cluster" in told for number in numbers)
+    for channel in others:
+        await b.backplane.subscribe(channel, HISTORY)
+        await a.publish(channel, "here")
+        assert await b.receiver.has(channel, 1) == ["here"]
+    for channel in away:
+        for refused in (
+            b.publish(channel, "nobody serves it"),
+            b.backplane.subscribe(channel, HISTORY),
+            b.backplane.history(channel, HISTORY, limit=1),
+            b.presence.get(channel),
+        ):
+            with pytest.raises(BackplaneUnavailableError, match="nothing was sent"):
+                await refused
+    await asyncio.to_thread(servers.restart, 2)
+    await eventually(lambda: not a.backplane.obstacles() and not b.backplane.obstacles())
+    for channel in away:
+        await b.backplane.subscribe(channel, HISTORY)
+        await _publish_until_acknowledged(a, channel, "there")
+        assert await b.receiver.has(channel, 1) == ["there"]
+    assert b.receiver.losses == []
+    assert counting.fences == 0
+
+
+async def test_a_fenced_node_joins_again_without_what_cannot_be_reached(
+    servers: SlotCluster, cluster: RedisCluster, nodes: list[Node]
+) -> None:
+    """What is away keeps it from nothing else; its channels are compared when it is back."""
+    away = _channels_on(servers, cluster, 1)
+    others = set(_CHANNELS) - away
+    a, b, _ = nodes
+    for channel in _CHANNELS:
+        await a.publish(channel, "before")
+        await b.receiver.has(channel, 1)
+    await asyncio.to_thread(servers.kill, 1)
+    fenced = b.backplane.node_id
+    keys = keys_of(cluster)
+    here = keys.partition_of(next(iter(others)))
+    parts = parts_of(b)
+    tombstone = pack(b"HSET", keys.node(here, fenced).node, b"tombstone", b"1")
+    await parts.writes[here].execute(tombstone, read=as_is)
+    await eventually(lambda: b.backplane.node_id != fenced)
+    await eventually(lambda: not parts.membership.is_rejoining)
+    for channel in others:
+        await a.publish(channel, "meanwhile")
+        assert await b.receiver.has(channel, 2) == ["before", "meanwhile"]
+    await asyncio.to_thread(servers.restart, 1)
+    await eventually(lambda: b.receiver.lost_channels >= away, what="it is told of what was lost")
+    for channel in away:
+        await _publish_until_acknowledged(a, channel, "after")
+    await eventually(lambda: all(b.receiver.texts(channel)[-1:] == ["after"] for channel in away))
+    assert b.receiver.lost_channels == away

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from realtime_node.cluster.on_redis.backplane import RedisBackplane
 from realtime_node.errors import BackplaneUnavailableError, ConfigError, SchemaMismatchError
 from tests.integration.backplane.helpers import client, keys_of
-from tests.support.backplanes import RedisCluster
+from tests.support.backplanes import Node, RedisCluster
+from tests.support.conditions import NEVER_S, eventually
 from tests.support.redis_server import RedisServer
 
 if TYPE_CHECKING:
@@ -20,10 +22,45 @@ if TYPE_CHECKING:
 async def test_an_unreachable_redis_is_named_without_its_password() -> None:
     """A node that cannot reach Redis says where it looked, and leaves no task behind."""
     cluster = RedisCluster("redis://user:secret@127.0.0.1:1/0")
-    with pytest.raises(BackplaneUnavailableError, match=r"127\.0\.0\.1:1 cannot be used") as caught:
-        await cluster.node("a")
+    options = msgspec.structs.replace(cluster.options, start_timeout_s=0.2)
+    within = r"not within 0\.2 s: Redis at 127\.0\.0\.1:1 cannot be used"
+    with pytest.raises(BackplaneUnavailableError, match=within) as caught:
+        await cluster.node("a", options=options)
     assert "secret" not in str(caught.value)
     assert "secret" not in repr(cluster.options)
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_node_waits_for_a_redis_that_starts_after_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It says why, once, and joins as soon as Redis is there."""
+    with RedisServer() as server:
+        server.kill()
+        cluster = RedisCluster(server.url)
+        node = Node("a", RedisBackplane(cluster.options))
+        starting = asyncio.create_task(node.start())
+        await eventually(lambda: "cannot be used" in "".join(node.backplane.obstacles()))
+        await asyncio.sleep(3 * cluster.options.reconnect_max_delay_s)
+        assert not starting.done()
+        await asyncio.to_thread(server.start)
+        await asyncio.wait_for(starting, NEVER_S)
+        assert node.backplane.obstacles() == []
+        assert (await node.publish("news", "hello")).offset == 1
+        await node.backplane.close()
+    assert caplog.text.count("this node waits for Redis") == 1
+
+
+async def test_a_node_that_waits_for_redis_can_be_ended() -> None:
+    """A start that is given up leaves no task behind."""
+    cluster = RedisCluster("redis://127.0.0.1:1")
+    backplane = RedisBackplane(cluster.options)
+    starting = asyncio.create_task(Node("a", backplane).start())
+    await eventually(lambda: "127.0.0.1:1" in "".join(backplane.obstacles()))
+    starting.cancel()
+    await asyncio.wait((starting,), timeout=NEVER_S)
+    await backplane.close()
+    assert starting.cancelled()
     assert len(asyncio.all_tasks()) == 1
 
 

@@ -70,6 +70,7 @@ def test_a_loss_that_others_noticed_is_not_noticed_again() -> None:
         traces,
         NoInstruments(),
         node_id=lambda: "a",
+        is_absent=lambda _: False,
         on_rotated=told.append,
         on_gone=lambda: None,
     )

@@ -74,6 +74,7 @@ def _introduction(restarts: list[str]) -> Introduction:
         Traces(1),
         NoInstruments(),
         node_id=lambda: "a",
+        is_absent=lambda _: False,
         on_rotated=lambda partition: restarts.append(f"rotated {partition}"),
         on_gone=lambda: restarts.append("gone"),
     )

@@ -85,6 +85,10 @@ class InMemoryBackplane:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    def obstacles(self) -> list[str]:
+        """See `Backplane.obstacles`."""
+        return [] if self._member is not None else ["this node is not part of the cluster"]
+
     def is_available(self) -> bool:
         """See `Backplane.is_available`."""
         return self._member is not None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from redis.exceptions import AskError, ClusterDownError
 
+from realtime_node.backoff import Backoff
 from realtime_node.cluster.backplane import (
     Control,
     EntryKind,
@@ -18,7 +19,12 @@ from realtime_node.cluster.backplane import (
     StreamOptions,
     Subscribed,
 )
-from realtime_node.errors import BackplaneError, BackplaneUnavailableError, ConfigError
+from realtime_node.errors import (
+    BackplaneError,
+    BackplaneUnavailableError,
+    ConfigError,
+    SchemaMismatchError,
+)
 from realtime_node.protocol.messages import ClientInfo, Publication, StreamPosition
 
 from .allowances import RedisConnects
@@ -26,6 +32,7 @@ from .commands import Commands
 from .instruments import Instruments, NoInstruments
 from .link import CONNECTION_FAILURES, describe_failure, is_forbidden, is_refused_login
 from .options import RedisOptions
+from .outage import Outage
 from .parts import Parts
 
 _log = logging.getLogger(__name__)
@@ -42,6 +49,7 @@ class RedisBackplane:
         self.verdicts = parts.verdicts
         self.reconnects = parts.reconnects
         self._is_started = False
+        self._waits = Outage(_log, "this node waits for Redis")
 
     @property
     def node_id(self) -> str:
@@ -59,12 +67,32 @@ class RedisBackplane:
         self._is_started = True
         self._parts.receive_with(receiver)
         try:
-            await self._connect()
-            await self._parts.membership.join(describe)
+            await self._join(describe)
         except BaseException:
             await self.abandon()
             raise
         self._parts.start(describe)
+
+    async def _join(self, describe: Callable[[], NodeInfo]) -> None:
+        """Join as soon as Redis is there; raise what waiting does not mend."""
+        within_s = self._options.start_timeout_s
+        backoff = Backoff(self._options.reconnect_max_delay_s)
+        waits = self._waits
+        try:
+            async with asyncio.timeout(within_s or None):
+                while True:
+                    try:
+                        await self._connect()
+                        await self._parts.membership.join(describe)
+                        break
+                    except SchemaMismatchError:
+                        raise
+                    except BackplaneError as error:
+                        waits.note(error)
+                    await asyncio.sleep(backoff.next())
+        except TimeoutError:
+            raise BackplaneUnavailableError(f"not within {within_s} s: {waits.cause}") from None
+        waits.end()
 
     async def close(self) -> None:
         """See `Backplane.close`."""
@@ -96,15 +124,31 @@ class RedisBackplane:
         limit_s = self._options.heartbeat_interval_s + self._options.command_timeout_s
         return asyncio.get_running_loop().time() - writes.answered_at <= limit_s
 
-    async def _connect(self) -> None:
-        try:
-            async with asyncio.TaskGroup() as connecting:
-                for shard in self._parts.shards:
-                    connecting.create_task(shard.start())
-        except ExceptionGroup as group:
-            raise self._refusal(group.exceptions[0]) from group.exceptions[0]
+    def obstacles(self) -> list[str]:
+        """See `Backplane.obstacles`."""
+        if self._waits.cause:
+            return [self._waits.cause]
+        return [
+            f"{shard.name}: {shard.writes.outage or 'this node joins there'}"
+            for shard in self._parts.shards
+            if shard.writes.outage or shard in self._parts.membership.absent
+        ]
 
-    def _refusal(self, error: Exception) -> Exception:
+    async def _connect(self) -> None:
+        """Connect with all shards; a part of a Redis Cluster is enough."""
+        shards = self._parts.shards
+        attempts = [shard.connect() for shard in shards]
+        outcomes = await asyncio.gather(*attempts, return_exceptions=True)
+        refusals = [self._refusal(each) for each in outcomes if each is not None]
+        for refusal in refusals:
+            if not isinstance(refusal, BackplaneUnavailableError):
+                raise refusal
+        if len(refusals) == len(shards):
+            raise refusals[0]
+        for shard in shards:
+            shard.serve()
+
+    def _refusal(self, error: BaseException) -> BaseException:
         """What a failure to connect means to whoever starts a node."""
         server, failure = self._options.server_name, describe_failure(error)
         if not isinstance(error, CONNECTION_FAILURES):

@@ -45,7 +45,7 @@ from .link import CONNECTION_FAILURES, Link, OpenLink, describe_failure
 from .options import RedisOptions
 from .outage import Outage
 from .pipeline_queue import Command, PipelineQueue
-from .refusals import never_sent, not_joined, translated, unanswered
+from .refusals import barred, never_sent, not_joined, translated, unanswered
 from .replies import MISREAD, Reply, garbled
 
 _log = logging.getLogger(__name__)
@@ -98,6 +98,7 @@ class Commands:
         self._answered_at = float("-inf")
         self._task: asyncio.Task[None] | None = None
         self._is_serving = False
+        self._barred = ""
 
     @property
     def is_connected(self) -> bool:
@@ -109,11 +110,39 @@ class Commands:
         """The loop's time at which the server answered last."""
         return self._answered_at
 
+    @property
+    def outage(self) -> str:
+        """Why there is no connection, as far as it is known; empty while there is one."""
+        return "" if self.is_connected else self._outage.cause or "it is being connected"
+
     async def start(self) -> None:
-        """Connect for the first time; raises what hinders it, one of ours or of redis-py."""
-        self._link = await self._open()
+        """Connect for the first time, and serve; raises as `connect`."""
+        await self.connect()
+        self.serve()
+
+    async def connect(self) -> None:
+        """Connect, unless that was done; raises what hinders it, one of ours or of redis-py."""
+        if self._link is not None or self._is_serving:
+            return
+        try:
+            self._link = await self._open()
+        except CONNECTION_FAILURES as error:
+            self._outage.note(error)
+            raise
+
+    def serve(self) -> None:
+        """Execute commands, from now on; what is not connected is connected as soon as possible."""
         self._is_serving = True
-        self._task = supervise(self._serve, name=f"redis-{self._kind}")
+        if self._task is None:
+            self._task = supervise(self._serve, name=f"redis-{self._kind}")
+
+    def bar(self, why: str) -> None:
+        """Refuse commands at once from now on: this node is not registered where they go."""
+        self._barred = why
+
+    def admit(self) -> None:
+        """Execute commands again."""
+        self._barred = ""
 
     async def close(self) -> None:
         """Fail what waits and close the connection."""
@@ -121,6 +150,7 @@ class Commands:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
         if self._link is not None:
             await self._give_up(self._link)
         self._queue.close(not_joined)
@@ -134,6 +164,7 @@ class Commands:
         urgency: int = 0,
         in_order: bool = False,
         was_admitted: bool = False,
+        even_if_barred: bool = False,
     ) -> asyncio.Future[_T]:
         """Queue a packed command; `deadline` in the loop's time, None: a full timeout from now.
 
@@ -150,6 +181,9 @@ class Commands:
         future: asyncio.Future[_T] = loop.create_future()
         if not self._is_serving:
             future.set_exception(not_joined())
+            return future
+        if self._barred and not even_if_barred:
+            future.set_exception(barred(self._barred))
             return future
         if deadline is None:
             deadline = loop.time() + self._options.command_timeout_s

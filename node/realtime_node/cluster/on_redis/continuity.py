@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from .commands import Commands
@@ -63,10 +64,13 @@ class Continuity:
         instruments: Instruments,
         *,
         node_id: Callable[[], str],
+        is_absent: Callable[[int], bool],
         on_rotated: Callable[[int], None],
         on_gone: Callable[[], None],
     ) -> None:
-        """`on_rotated` is told of every partition whose positions may not be continued.
+        """`is_absent`: this identity is not registered in a partition, nor could it have been.
+
+        `on_rotated` is told of every partition whose positions may not be continued.
 
         `on_gone` is told, before that, of a registration that Redis does not have.
         """
@@ -74,6 +78,7 @@ class Continuity:
         self._traces = traces
         self._instruments = instruments
         self._node_id = node_id
+        self._is_absent = is_absent
         self._on_rotated = on_rotated
         self._on_gone = on_gone
 
@@ -82,10 +87,10 @@ class Continuity:
         for partition in partitions:
             await self._check(link.call_packed, partition)
 
-    async def check_through(self, writes: Sequence[Commands]) -> None:
-        """Compare every partition over the connections in use, before an identity is given up."""
-        for partition, commands in enumerate(writes):
-            await self._check(commands.execute, partition)
+    async def check_through(self, commands: Commands, partitions: Iterable[int]) -> None:
+        """Compare partitions over a connection in use, before an identity is given up."""
+        for partition in partitions:
+            await self._check(partial(commands.execute, even_if_barred=True), partition)
 
     async def rotate(self, commands: Commands, partition: int, reason: str) -> None:
         """Rotate because something else has shown that acknowledged writes are gone."""
@@ -105,7 +110,7 @@ class Continuity:
 
     async def _check(self, call: Call, partition: int) -> None:
         trace = self._traces[partition]
-        if not trace.generation:
+        if not trace.generation or self._is_absent(partition):
             return  # not joined yet
         node = self._node_id()
         own = self._keys.node(partition, node)

@@ -25,6 +25,7 @@ from .janitor import Janitor
 from .keys import Keys
 from .liveness import Liveness
 from .options import RedisOptions
+from .outage import Outage
 from .replies import Reply, data, flag, texts
 from .runner import Call, Runner
 from .script import HEARTBEAT
@@ -79,6 +80,7 @@ class Heartbeat:
 
     async def _beat_on(self, describe: Callable[[], NodeInfo]) -> None:
         description = b""
+        outage = Outage(_log, "a heartbeat did not go through")
         while True:
             await asyncio.sleep(self._interval_s)
             try:
@@ -89,9 +91,10 @@ class Heartbeat:
                     await self._beat(partition, description) for partition in self._partitions
                 ]
             except BackplaneError as error:
-                _log.warning("a heartbeat did not go through: %s", error)
+                outage.note(error)
                 self._liveness.missed()
                 continue
+            outage.end()
             self._liveness.beat(sent_at)
             if self._liveness.may_judge():
                 for partition, nodes in zip(self._partitions, expired, strict=True):

@@ -69,6 +69,8 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Commands waiting for one connection; the next one is refused at once."""
     command_queue_bytes: int = 64 * 1024 * 1024
     """Bytes of such commands together; the next one is refused at once."""
+    start_timeout_s: float = 0.0
+    """How long a node waits for Redis when it starts; 0: until it is there."""
     reconnect_max_delay_s: float = 2.0
     """Upper end of the jittered pause before the next try to connect."""
 

@@ -53,6 +53,7 @@ class Parts:
             traces,
             instruments,
             node_id=self.node_id,
+            is_absent=self._is_absent,
             on_rotated=self._on_rotated,
             on_gone=self._on_gone,
         )
@@ -74,12 +75,11 @@ class Parts:
         self.membership = Membership(
             options,
             keys,
-            writes,
+            shards,
             instruments,
             traces=traces,
             continuity=continuity,
-            reestablish=self._reestablish,
-            enter=self._enter,
+            registered=self,
         )
         runner = Runner(options, node_id=node_id, rejoin=self.membership.rejoin)
         self.interest = Interest(options, keys, runner, writes, node_id=node_id)
@@ -211,16 +211,21 @@ class Parts:
     def _is_member(self) -> bool:
         return self._is_running and not self.membership.is_rejoining
 
-    async def _enter(self, lost: bool) -> None:  # noqa: FBT001 - the callback's only argument
+    async def enter(self, shard: Shard, *, lost: bool) -> None:
+        """See `membership.Registered`."""
         self.tails.drop(None)
-        for shard, inbox in zip(self.shards, self.inboxes, strict=True):
-            own = {
-                partition: self.keys.node(partition, self.node_id()).inbox
-                for partition in shard.partitions
-            }
-            await inbox.switch(own, lost=lost)
+        own = {
+            partition: self.keys.node(partition, self.node_id()).inbox
+            for partition in shard.partitions
+        }
+        await self.inboxes[self.shards.index(shard)].switch(own, lost=lost)
 
-    async def _reestablish(self, partitions: Collection[int]) -> None:
+    async def leave(self, shard: Shard) -> None:
+        """See `membership.Registered`."""
+        await self.inboxes[self.shards.index(shard)].close()
+
+    async def reestablish(self, partitions: Collection[int]) -> None:
+        """See `membership.Registered`."""
         await self.interest.reestablish(partitions)
         await self.presence.reestablish(partitions)
         await self.sessions.reestablish(partitions)
@@ -235,6 +240,9 @@ class Parts:
         # Who is told while its interest is not registered would miss what comes next.
         if self.inboxes and not self.membership.is_rejoining:
             by_partition(self.shards, self.inboxes)[partition].doubt(partition)
+
+    def _is_absent(self, partition: int) -> bool:
+        return self.membership.is_absent(partition)
 
     def _on_gone(self) -> None:
         self.membership.suspect()

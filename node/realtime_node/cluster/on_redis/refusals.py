@@ -55,6 +55,11 @@ def not_joined() -> BackplaneUnavailableError:
     return BackplaneUnavailableError("this node is not part of the cluster: nothing was sent")
 
 
+def barred(why: str) -> BackplaneUnavailableError:
+    """This node is no member where the command goes."""
+    return BackplaneUnavailableError(f"this partition cannot be used, nothing was sent: {why}")
+
+
 def queue_full(commands: int, size: int) -> BackplaneUnavailableError:
     """The bound of the queue is reached; `size` in bytes."""
     return BackplaneUnavailableError(

@@ -63,10 +63,32 @@ class Shard:
             suffix=self.suffix,
         )
 
-    async def start(self) -> None:
-        """Connect for the first time; raises what hinders it, one of ours or of redis-py."""
-        await self.writes.start()
-        await self.reads.start()
+    async def connect(self) -> None:
+        """Connect, unless that was done; raises what hinders it, one of ours or of redis-py."""
+        await self.writes.connect()
+        await self.reads.connect()
+
+    def serve(self) -> None:
+        """Execute commands from now on, and connect what is not connected."""
+        self.writes.serve()
+        self.reads.serve()
+
+    def bar(self, why: str) -> None:
+        """Refuse commands: this node is not registered in these partitions."""
+        self.writes.bar(why)
+        self.reads.bar(why)
+
+    def admit(self) -> None:
+        """Execute commands again."""
+        self.writes.admit()
+        self.reads.admit()
+
+    @property
+    def name(self) -> str:
+        """How an operator is told of it."""
+        if not self.suffix:
+            return "Redis"
+        return f"partition {self.partitions[0]} of the Redis Cluster"
 
     async def close(self) -> None:
         """Fail what waits and close the connections."""
