@@ -85,6 +85,7 @@ def redis_options(
             else None
         ),
         cluster_nodes=redis.cluster_nodes,
+        start_timeout_s=redis.start_timeout.total_seconds(),
         prefix=redis.prefix,
         partitions=redis.partitions,
         reconnects_per_s=reconnects_per_s,

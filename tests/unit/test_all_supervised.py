@@ -14,8 +14,6 @@ OPEN: Final = "open: what it raises is not supervised yet"
 EXCEPTIONS: Final = {
     "supervision.py, supervise: create_task": "this is what supervises",
     # --- awaited by who started them: what they raise is raised there
-    "cluster/on_redis/backplane.py, RedisBackplane._connect: TaskGroup": "a start that fails whole",
-    "cluster/on_redis/backplane.py, RedisBackplane._connect: create_task": "of that group",
     "dev/child.py, end: create_task": "awaited, raised there",
     "dev/child.py, end: create_task #2": "waits for an event, then is cancelled",
     "dev/supervisor.py, _all: TaskGroup": "the first error ends the cluster, by intent",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote, unquote
 
@@ -14,7 +15,7 @@ from realtime_node.config.addresses import (
     Sentinels,
     hosts_and_ports,
 )
-from realtime_node.config.section import Contradiction, Form, Section
+from realtime_node.config.section import Contradiction, Duration, Form, Section
 from realtime_node.config.tls import ClientTls
 
 PREFIX_PATTERN: Final = r"^[A-Za-z0-9_.:-]{1,64}$"
@@ -61,6 +62,10 @@ class RedisSettings(Section):
     """Some nodes of one Redis Cluster, which know the others; port 6379 unless said otherwise.
     `address` then only tells TLS, by `rediss://`. Centrifugo takes each item of the list for a
     cluster of its own."""
+
+    start_timeout: Duration = timedelta()
+    """How long a node that starts waits for Redis. It is not ready meanwhile, and says why; then it
+    exits, for whatever has started it to decide. 0: it waits until Redis is there."""
 
     prefix: KeyPrefix = "realtime"
     """First part of every key, so that several clusters can share one Redis."""
