@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from realtime_node.cluster.backplane import EntryKind
 from realtime_node.errors import BackplaneUnavailableError, TokenError, TokenExpiredError
@@ -265,6 +265,48 @@ async def test_subscription_expires_with_its_token(node: FakeNode) -> None:
     assert client.pushes("unsubscribe") == [{"code": 2501, "reason": "expired"}]
     assert client.session.subscriptions.keys() == {"b"}
     assert (await client.ask(sub_refresh={"channel": "a", "token": "a"}))["error"]["code"] == 103
+
+
+@pytest.mark.parametrize("is_expired", [True, False], ids=["token expired", "end has come"])
+async def test_a_late_refresh_of_a_subscription_lets_the_client_come_back(
+    node: FakeNode, *, is_expired: bool
+) -> None:
+    """Close 3006: by an error SDKs drop the subscription, and never ask for a token again."""
+    client = await node.connected(node.trust("ann"))
+    now = int(node.services.wall_clock())
+    claims = SubscriptionClaims(channel="a", user="ann", expire_at=now + 60)
+    node.tokens.subscriptions["first"] = claims
+    await client.ask(subscribe={"channel": "a", "token": "first"})
+    ended = structs.replace(claims, expire_at=now)
+    node.tokens.subscriptions["late"] = TokenExpiredError("expired") if is_expired else ended
+    client.say(sub_refresh={"channel": "a", "token": "late"})
+    await settle()
+    assert client.link.closes == [(3006, "subscription expired")]
+
+
+async def test_a_subscription_that_is_over_is_not_made(node: FakeNode) -> None:
+    """It would be taken away at once, and asked for again and again."""
+    client = await node.connected(node.trust("ann"))
+    now = int(node.services.wall_clock())
+    node.tokens.subscriptions["over"] = SubscriptionClaims(
+        channel="a", user="ann", expire_at=now - 5
+    )
+    reply = await client.ask(subscribe={"channel": "a", "token": "over"})
+    assert reply["error"] == {"code": 110, "message": "expired"}
+    assert client.session.subscriptions == {}
+
+
+async def test_a_refresh_of_a_subscription_makes_other_info_known(node: FakeNode) -> None:
+    """Its new token's `info` counts at once, in presence as well."""
+    client = await node.connected(node.trust("ann"))
+    for token, info in (("one", b"1"), ("two", b"2")):
+        node.tokens.subscriptions[token] = SubscriptionClaims(
+            channel="seen:a", user="ann", info=info
+        )
+    await client.ask(subscribe={"channel": "seen:a", "token": "one"})
+    assert "sub_refresh" in await client.ask(sub_refresh={"channel": "seen:a", "token": "two"})
+    (present,) = node.presence.present["seen:a"].values()
+    assert present.chan_info == Raw(b"2")
 
 
 async def test_subscription_that_is_being_made_does_not_expire(node: FakeNode) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from realtime_node.cluster.backplane import WITHOUT_HISTORY, DisconnectUser
 from realtime_node.config import ChannelSettings
 from realtime_node.errors import BackendError
 from realtime_node.session.lifecycle import NEVER
@@ -431,6 +432,63 @@ async def test_an_expiring_subscription_is_asked_about(answer: Any, is_over: boo
     assert ("team:a" not in client.session.subscriptions) is is_over
     if not is_over:
         assert client.session.subscriptions["team:a"].expires_at > ends
+
+
+async def test_what_the_backend_prolongs_outlives_the_connection() -> None:
+    """The record of a session has the newest ends and info, as after a client's own refresh."""
+    node = _node(refresh=True, sessions=True)
+    now = UNIX_START + node.clock()
+    node.team.answers["/connect"] = {"result": {"user": "ann", "expire_at": int(now + 5)}}
+    node.team.answers["/subscribe"] = {"result": {"expire_at": int(now + 5)}}
+    client = await _connected(node, data={"session": "new"})
+    await client.ask(subscribe={"channel": "team:a"})
+    node.team.answers["/refresh"] = {"result": {"expire_at": int(now + 900), "info": {"v": 2}}}
+    node.team.answers["/sub_refresh"] = {"result": {"expire_at": int(now + 800), "info": {"v": 3}}}
+    await node.keeper.drain()
+    node.sessions.calls.clear()
+    node.pass_time(6)
+    await settle()
+    await node.keeper.drain()
+    assert ("write", "") in node.sessions.calls
+    assert client.session.resumption is not None
+    grant = client.session.resumption.grants["team:a"]
+    assert (grant.expires_at, grant.chan_info) == (int(now + 800), b'{"v": 3}')
+
+
+async def test_a_call_that_disconnects_counts_while_the_backend_is_asked() -> None:
+    """Who the client is was not known yet when the call came; it is not let in behind it."""
+    node = _node()
+    node.team.gate.clear()
+    client = node.client()
+    client.say(connect={})
+    await settle()
+    await node.backplane.control(DisconnectUser(user="bob", code=3503, reason="other"))
+    await node.backplane.control(DisconnectUser(user="ann", code=3503, reason="force disconnect"))
+    await node.backplane.deliver()
+    node.team.gate.set()
+    await settle()
+    assert client.link.closes == [(3503, "force disconnect")]
+    assert node.registry.num_clients == 0
+    assert (await _connected(node)).link.closes == []
+
+
+async def test_a_publish_goes_by_the_settings_of_its_end() -> None:
+    """The backend took its time; the history is not what it was when the client asked."""
+    node = _node()
+    client = await _connected(node)
+    node.team.gate.clear()
+    client.say(publish={"channel": "kept:a", "data": 1})
+    await settle()
+    namespaces = [
+        {**each, "history_size": 0, "history_ttl": "0s"} if each["name"] == "kept" else each
+        for each in CHANNEL["namespaces"]
+    ]
+    rules = ChannelSettings.model_validate({**CHANNEL, "namespaces": namespaces})
+    node.services.rules.change(rules)
+    node.team.gate.set()
+    await settle()
+    page = await node.backplane.history("kept:a", WITHOUT_HISTORY, limit=-1)
+    assert page.publications == []
 
 
 # --- kept verdicts -------------------------------------------------------------------------------

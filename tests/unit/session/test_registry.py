@@ -15,6 +15,8 @@ from realtime_node.cluster.backplane import (
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol import codes
 from realtime_node.protocol.messages import StreamPosition
+from realtime_node.session.session import MAX_WAITING_FOR_API
+from realtime_node.telemetry.metrics import total
 from tests.support.failure_counts import counted_failures
 from tests.support.fakes import FakeClient, FakeNode, publication, settle
 
@@ -309,3 +311,18 @@ async def test_a_node_that_is_always_late_still_judges(node: FakeNode) -> None:
     node.clock.advance(60)
     node.registry.wake_due()
     assert client.link.closes == [(3012, "no pong")]
+
+
+async def test_calls_for_one_client_are_bounded(crowd: Crowd) -> None:
+    """A client whose store is slow is closed instead of collecting what calls ask for."""
+    node, client = crowd.node, crowd.clients["bob"]
+    with node.backplane.hold("subscribe"):
+        await crowd.apply(SubscribeUser(user="bob", channel="a"))
+        await settle()
+        for _ in range(MAX_WAITING_FOR_API + 1):
+            assert not client.link.closes
+            await crowd.apply(UnsubscribeUser(user="bob", channel="b"))
+    await settle()
+    assert client.link.closes == [(3013, "too many requests")]
+    assert total(node.metrics.session.api_work_overflows) == 1
+    assert crowd.closed().keys() == {"bob"}
