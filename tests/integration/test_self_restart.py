@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -14,6 +15,7 @@ import pytest
 from realtime_node import engine
 from realtime_node.app import Node
 from realtime_node.config import Settings
+from realtime_node.config.settings import ShutdownSettings
 from realtime_node.drain import restarter
 from tests.support.conditions import NEVER_S, eventually
 from tests.support.wire_client import WireClient
@@ -113,13 +115,16 @@ async def test_a_node_that_fails_by_its_own_fault_ends_itself(
     broken, *others = team.nodes
     client = await team.client(0)
     break_a_loop(broken, monkeypatch)
-    await eventually(lambda: not broken.status().ready)
-    status, text = await get(f"{team.urls[0]}/readyz")
-    assert status == 503
-    assert "deadlines has failed" in text
-    assert "ValueError: a bug" in text
-    (failing,) = broken.status().failing
-    assert (failing.loop, failing.is_own_fault) == ("deadlines", True)
+    with monkeypatch.context() as patience:
+        stays = ShutdownSettings(failing_after=timedelta())
+        patience.setattr(broken._restarter, "_settings", lambda: stays)
+        await eventually(lambda: not broken.status().ready)
+        status, text = await get(f"{team.urls[0]}/readyz")
+        assert status == 503
+        assert "deadlines has failed" in text
+        assert "ValueError: a bug" in text
+        (failing,) = broken.status().failing
+        assert (failing.loop, failing.is_own_fault) == ("deadlines", True)
     await asyncio.wait_for(broken.wait_emptied(), NEVER_S)
     assert broken.failure.startswith("deadlines has failed for")
     assert (await client.next())["close"]["code"] == 3001
