@@ -1,9 +1,11 @@
 """One operator acts, the others stand by: a Lease of coordination.k8s.io says which.
 
-`judge` decides from the lease as it was read; who waits measures by its own clock since when the
-lease has not changed, so clocks of different machines need not agree. The holder renews it three
-times in its duration and stops acting when it could not for two thirds of it, before another one
-may begin. kopf knows no such thing: two of its operators of equal priority stop each other.
+`judge` decides from the lease as it was read; a standby measures by its own clock since when the
+lease has not changed, so clocks of different machines need not agree. The holder renews it six
+times in its duration and begins no call when it could not for two thirds of it. A call that was
+begun before ends before the lease does (`left_s`): another replica cannot act while it hangs.
+Each renewal has a deadline too, so that one that hangs leaves time for a second. kopf knows no such
+thing: two of its operators of equal priority stop each other.
 """
 
 from __future__ import annotations
@@ -23,6 +25,13 @@ logger = logging.getLogger(__name__)
 
 API_VERSION: Final = "coordination.k8s.io/v1"
 KIND: Final = "Lease"
+
+HELD_SHARE: Final = 2 / 3
+"""Share of the duration, from the beginning of the last renewal, in which calls are begun."""
+PERIOD_SHARE: Final = 1 / 6
+"""Share of the duration from one renewal to the next."""
+DEADLINE_SHARE: Final = 1 / 3
+"""Share of the duration that one renewal may take: two fit into the time that a lease is held."""
 
 
 class Verdict(Enum):
@@ -80,31 +89,36 @@ class Lease:
         self._monotonic = monotonic
         self._on_beat = on_beat
         self._observed: Observed | None = None
-        self._held_until = float("-inf")
+        self._renewed_at = float("-inf")
+        """When the last renewal that worked was begun."""
 
     def is_held(self) -> bool:
-        """Whether nobody else can be acting now."""
-        return self._monotonic() < self._held_until
+        """Whether calls may be begun: no other replica acts before they end."""
+        return self._monotonic() < self._renewed_at + self._duration_s * HELD_SHARE
+
+    def left_s(self) -> float:
+        """After how many seconds another replica may act: every call has to be over by then."""
+        return self._renewed_at + self._duration_s - self._monotonic()
 
     async def acquire(self) -> None:
         """Stand by until the lease is ours."""
-        while not await self.attempt():  # noqa: ASYNC110 - nobody tells that a lease has ended
-            await asyncio.sleep(self._duration_s / 6)
+        while not (await self.attempt() and self.is_held()):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(self._duration_s * PERIOD_SHARE)
         logger.info("holding the lease %s/%s as %s", *self._place, self._identity)
 
     async def keep(self) -> None:
         """Renew the lease for ever. Raises `LeaseLostError` when that does not work any more."""
         while True:
-            await asyncio.sleep(self._duration_s / 3)
-            await self.attempt()
             if not self.is_held():
                 raise LeaseLostError("the lease could not be renewed in time")
+            await asyncio.sleep(self._duration_s * PERIOD_SHARE)
+            await self.attempt()
 
     async def release(self) -> None:
         """Let the next one begin at once. That it cannot be told is no harm: it waits."""
         if not self.is_held():
             return
-        self._held_until = float("-inf")
+        self._renewed_at = float("-inf")
         try:
             lease = await self._kube.read(API_VERSION, KIND, *self._place)
             if lease and lease["spec"].get("holderIdentity") == self._identity:
@@ -117,25 +131,30 @@ class Lease:
         """Have the lease, if that is possible now."""
         self._on_beat()
         begun = self._monotonic()
+        over_at = begun + self._duration_s * DEADLINE_SHARE
+        kube = self._kube.bounded(lambda: over_at - self._monotonic())
         try:
-            lease = await self._kube.read(API_VERSION, KIND, *self._place)
+            lease = await kube.read(API_VERSION, KIND, *self._place)
             self._observe(lease)
             verdict, reason = judge(self._observed, self._identity, self._monotonic())
             logger.debug("lease: %s, %s", verdict.name, reason)
             if verdict is Verdict.WAIT:
-                self._held_until = float("-inf")
+                self._renewed_at = float("-inf")
                 return False
-            written = await self._write(lease, verdict)
+            written = await self._write(kube, lease, verdict)
         except ApiServerError as error:
             logger.warning("the lease cannot be had: %s", error)
             return False
         if written is None:  # another one was faster
             return False
         self._observe(written)
-        self._held_until = begun + self._duration_s * 2 / 3
+        self._renewed_at = begun
         return True
 
-    async def _write(self, lease: dict[str, Any] | None, verdict: Verdict) -> dict[str, Any] | None:
+    async def _write(
+        self, kube: KubeClient, lease: dict[str, Any] | None, verdict: Verdict
+    ) -> dict[str, Any] | None:
+        """Write the lease; None if it has changed since it was read."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         before = lease["spec"] if lease else {}
         spec = {
@@ -148,10 +167,10 @@ class Lease:
             spec["acquireTime"] = now
             spec["leaseTransitions"] = before.get("leaseTransitions", 0) + (lease is not None)
         if lease is not None:
-            return await self._kube.replace({**lease, "spec": spec})
+            return await kube.replace({**lease, "spec": spec})
         namespace, name = self._place
         metadata = {"namespace": namespace, "name": name}
-        return await self._kube.create(
+        return await kube.create(
             {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
         )
 

@@ -5,7 +5,7 @@ Only who has the admin key is listened to; the key is in the cluster's Secret.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import aiohttp
@@ -29,22 +29,35 @@ Order = CordonNode | DrainNode | AbortDrain | ShedNode | SetBudget
 class DrainClient:
     """Tells nodes what to do, by the IP address of their Pods."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, port: int) -> None:
-        """Speak through `session` to the nodes' internal port."""
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        port: int,
+        left_s: Callable[[], float] = lambda: TIMEOUT_S,
+    ) -> None:
+        """Speak through `session` to the nodes' internal port.
+
+        An order takes no longer than `left_s` says at its beginning, and never than `TIMEOUT_S`.
+        """
         self._session = session
         self._port = port
+        self._left_s = left_s
 
     async def tell(self, order: Order, admin_key: str) -> None:
         """Give one node an order; it may come twice. Raises `NodeUnreachableError`."""
         path, body = request_of(order)
         host = f"[{order.ip}]" if ":" in order.ip else order.ip
         url = f"http://{host}:{self._port}{path}"
+        timeout_s = min(TIMEOUT_S, self._left_s())
+        if timeout_s <= 0:
+            raise NodeUnreachableError(f"{order.name}: {path}: no time is left for it")
         try:
             async with self._session.post(
                 url,
                 json=body,
                 headers={"Authorization": f"Bearer {admin_key}"},
-                timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
+                timeout=aiohttp.ClientTimeout(total=timeout_s),
                 allow_redirects=False,
             ) as response:
                 text = await response.text(errors="replace")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
 import aiohttp
@@ -65,9 +65,15 @@ _PLACES: Final[Mapping[tuple[str, str], str]] = {
 class KubeClient:
     """A connection to one API server."""
 
-    def __init__(self, api: client.ApiClient) -> None:
-        """Speak through `api`, which knows address and credentials."""
+    def __init__(
+        self, api: client.ApiClient, left_s: Callable[[], float] = lambda: TIMEOUT_S
+    ) -> None:
+        """Speak through `api`, which knows address and credentials.
+
+        A call takes no longer than `left_s` says at its beginning, and never than `TIMEOUT_S`.
+        """
         self._api = api
+        self._left_s = left_s
 
     @classmethod
     async def connect(cls) -> Self:
@@ -88,6 +94,10 @@ class KubeClient:
                 f"no API server is known: {error} Set KUBECONFIG to a file that names one"
             ) from None
         return cls(client.ApiClient(configuration))
+
+    def bounded(self, left_s: Callable[[], float]) -> KubeClient:
+        """A client of the same connections whose calls are over within what `left_s` says."""
+        return KubeClient(self._api, left_s)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -203,8 +213,11 @@ class KubeClient:
         query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
         while True:
             answer = await self._call("GET", place, query)
-            items += answer["items"]
-            following = answer["metadata"].get("continue")
+            try:
+                items += answer["items"]
+                following = answer["metadata"].get("continue")
+            except (KeyError, TypeError, AttributeError) as error:
+                raise ApiServerError(f"GET {place}", message="the answer is no list") from error
             if not following:
                 return items
             query["continue"] = following
@@ -227,6 +240,11 @@ class KubeClient:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> Object:
+        timeout_s = min(TIMEOUT_S, self._left_s())
+        if timeout_s <= 0:
+            raise ApiServerError(f"{method} {path}", message="no time is left for it")
+        if method != "GET":  # the server gives up by then as well, and writes nothing later
+            query = {**(query or {}), "timeout": f"{timeout_s:.1f}s"}
         try:
             method, url, headers, data, _ = await self._api.param_serialize(
                 method,
@@ -237,18 +255,22 @@ class KubeClient:
                 auth_settings=["BearerToken"],
             )
             response = await self._api.call_api(
-                method, url, headers, data, _request_timeout=TIMEOUT_S
+                method, url, headers, data, _request_timeout=timeout_s
             )
             text: bytes = await response.read()  # type: ignore[no-untyped-call]
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (
+            aiohttp.ClientError,
+            config.ConfigException,  # the file with the token is being replaced
+            TimeoutError,
+            OSError,
+        ) as error:
             raise ApiServerError(f"{method} {path}", message=repr(error)) from error
         if response.status >= 400:  # noqa: PLR2004 - HTTP
             reason, message = _said(text)
             raise ApiServerError(
                 f"{method} {path}", status=response.status, reason=reason, message=message
             )
-        answer: Object = json.loads(text)
-        return answer
+        return _read_answer(f"{method} {path}", text)
 
 
 def _place(api_version: str, kind: str, namespace: str) -> str:
@@ -274,6 +296,17 @@ def _is_another(error: ApiServerError) -> bool:
     """
     is_uid = error.status == INVALID and "metadata.uid" in error.message
     return error.status == CONFLICT or is_uid
+
+
+def _read_answer(what: str, text: bytes) -> Object:
+    """The object in an answer. Raises `ApiServerError` if something else has answered."""
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise ApiServerError(what, message=f"the answer is no object: {text[:100]!r}")
+    return answer
 
 
 def _said(text: bytes) -> tuple[str, str]:
