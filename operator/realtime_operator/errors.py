@@ -47,5 +47,9 @@ class NodeUnreachableError(OperatorError):
     """A node did not answer in time, or answered something that is no answer."""
 
 
+class WatchEndedError(OperatorError):
+    """kopf's watches ended although nobody asked them to."""
+
+
 class LeaseLostError(OperatorError):
     """Another replica may hold the lease by now: nothing may be written any more."""

@@ -7,8 +7,9 @@ each put a finalizer on the resource, and nobody could delete it after the opera
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from functools import wraps
+from typing import Any, Final, ParamSpec
 
 import kopf
 
@@ -17,6 +18,21 @@ from realtime_operator.crd.realtime_cluster import GROUP, PLURAL, VERSION
 from realtime_operator.reconcile import Keepers
 
 registry: Final = kopf.OperatorRegistry()
+
+P = ParamSpec("P")
+
+
+def guarded(handler: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
+    """Count what a handler of an event raises: kopf would only log it."""
+
+    @wraps(handler)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        memo: Any = kwargs["memo"]
+        with memo.supervisor.guard("handler of an event"):
+            await handler(*args, **kwargs)
+
+    return call
+
 
 _OURS: Final[Mapping[str, Any]] = {CLUSTER: kopf.PRESENT, MANAGED_BY: FIELD_MANAGER}
 
@@ -32,6 +48,8 @@ _WATCHED: Final = (
 @kopf.on.startup(registry=registry)
 def configure(settings: kopf.OperatorSettings, **_: object) -> None:
     """Make watches notice that they are dead, and keep kopf's own traces out of the resources."""
+    # kopf would kill the process some minutes after its end; it is run again instead.
+    settings.process.ultimate_exiting_timeout = None
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10
@@ -53,6 +71,7 @@ def login(**kwargs: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401 - kopf h
 
 
 @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+@guarded
 async def cluster_changed(
     *,
     type: str | None,  # noqa: A002 - as kopf names it
@@ -69,12 +88,13 @@ async def cluster_changed(
     now_is = (meta.get("generation"), meta.get("deletionTimestamp"), meta.get("finalizers"))
     if type == "MODIFIED" and memo.get("seen") == now_is:
         return
-    memo["seen"] = now_is
     keepers: Keepers = memo.keepers
     keepers.look_after(namespace or "", name)
+    memo["seen"] = now_is
 
 
 @kopf.on.event("v1", "pods", labels={CLUSTER: kopf.PRESENT}, registry=registry)
+@guarded
 async def pod_changed(
     *, labels: Mapping[str, str], namespace: str | None, memo: kopf.Memo, **_: object
 ) -> None:
@@ -85,6 +105,7 @@ async def pod_changed(
 @kopf.on.event("v1", "services", labels=_OURS, registry=registry)
 @kopf.on.event("v1", "configmaps", labels=_OURS, registry=registry)
 @kopf.on.event("networking.k8s.io", "v1", "networkpolicies", labels=_OURS, registry=registry)
+@guarded
 async def child_changed(
     *, labels: Mapping[str, str], namespace: str | None, memo: kopf.Memo, **_: object
 ) -> None:
@@ -93,6 +114,7 @@ async def child_changed(
 
 
 @kopf.on.event("policy", "v1", "poddisruptionbudgets", labels=_OURS, registry=registry)
+@guarded
 async def budget_changed(
     *,
     type: str | None,  # noqa: A002 - as kopf names it
@@ -109,5 +131,5 @@ async def budget_changed(
     now_is = (meta.get("generation"), dict(labels), meta.get("ownerReferences"))
     if type == "MODIFIED" and memo.get("seen") == now_is:
         return
-    memo["seen"] = now_is
     memo.keepers.wake(namespace or "", labels[CLUSTER], children=True)
+    memo["seen"] = now_is

@@ -1,8 +1,11 @@
 """What Kubernetes and Prometheus ask the operator.
 
-`/healthz` fails when a loop has not come round for long: the lease's, or a cluster's. A standby is
-healthy and ready, so that an upgrade does not wait for a lease that the old Pod holds. `/readyz`
-turns true with the first look at the lease, and `/metrics` tells the instruments.
+`/healthz` fails when a loop has not come round for long (the lease's, or a cluster's), and when one
+that all clusters need has failed for longer: Kubernetes starts the operator again. `/readyz` turns
+true with the first look at the lease, and tells each loop that fails for long. One cluster's loop
+makes the operator unready, so that people see it, and ends nobody else's. A standby is healthy and
+ready, so that an upgrade does not wait for a lease that the old Pod holds. `/metrics` tells the
+instruments.
 """
 
 from __future__ import annotations
@@ -13,11 +16,17 @@ from typing import Final
 
 from aiohttp import web
 
+from realtime_operator.supervision import Supervisor
 from realtime_operator.telemetry.metrics import CONTENT_TYPE, Metrics
 
 STALE_AFTER_S: Final = 120.0
 """Longer than any step of a round may take: every call has a timeout of its own. A round beats with
 each of its actions, so one that has many of them is no sign of being stuck."""
+UNREADY_AFTER_S: Final = 120.0
+"""A loop that has failed for so long makes the operator unready."""
+UNHEALTHY_AFTER_S: Final = 300.0
+"""One that all clusters need (it has no subject) makes it unhealthy then: a new process may fare
+better, and may not, so it comes after the alerts."""
 
 
 class Heartbeats:
@@ -51,10 +60,17 @@ class HealthServer:
     """Serves the three paths."""
 
     def __init__(
-        self, heartbeats: Heartbeats, metrics: Metrics, *, address: str, port: int
+        self,
+        heartbeats: Heartbeats,
+        metrics: Metrics,
+        supervisor: Supervisor,
+        *,
+        address: str,
+        port: int,
     ) -> None:
         """Serve on `address`, empty for all of them, and `port`, 0 for a free one."""
         self._heartbeats = heartbeats
+        self._supervisor = supervisor
         self._metrics = metrics
         self._place = (address or None, port)
         self._runner: web.AppRunner | None = None
@@ -82,14 +98,26 @@ class HealthServer:
             await self._runner.cleanup()
 
     async def _healthz(self, _request: web.Request) -> web.Response:
-        if stale := self._heartbeats.stale():
-            return web.Response(status=503, text=f"stuck: {', '.join(stale)}\n")
-        return web.Response(text="ok\n")
+        wrong = [f"stuck: {loop}" for loop in self._heartbeats.stale()]
+        wrong += [
+            str(each)
+            for each in self._supervisor.failing()
+            if each.failing_s >= UNHEALTHY_AFTER_S and not each.subject
+        ]
+        return _answer(wrong)
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        if self._heartbeats.have_begun:
-            return web.Response(text="ok\n")
-        return web.Response(status=503, text="starting\n")
+        if not self._heartbeats.have_begun:
+            return _answer(["starting"])
+        failing = self._supervisor.failing()
+        return _answer([str(each) for each in failing if each.failing_s >= UNREADY_AFTER_S])
 
     async def _expose(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.expose(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _answer(wrong: list[str]) -> web.Response:
+    """503 with what is wrong, a line each; 200 if nothing is."""
+    if wrong:
+        return web.Response(status=503, text="\n".join(wrong) + "\n")
+    return web.Response(text="ok\n")

@@ -3,18 +3,20 @@
 `Keepers.wake` is all that handlers call: an event only says that something may be different, never
 what to do. A round follows every event, one a second at most, and comes by itself after the time
 that the last decision asked for. A round that fails is told, counted and tried again, later each
-time.
+time; one that raises what nobody expected costs its cluster a pause, and no other cluster anything.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum, auto
+from functools import partial
 from typing import Final, NamedTuple
 
 from realtime_operator.apply.events import EventTeller
@@ -28,6 +30,7 @@ from realtime_operator.decide.status import worth_writing
 from realtime_operator.errors import LeaseLostError, OperatorError
 from realtime_operator.health import Heartbeats
 from realtime_operator.observe.observer import Observer
+from realtime_operator.supervision import Supervisor
 from realtime_operator.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -83,28 +86,30 @@ class Keeper:
         self._woken.set()
 
     async def run(self) -> None:
-        """Look after the cluster until it is gone. Raises `LeaseLostError`."""
+        """Look after the cluster until it is gone. Raises `LeaseLostError`, and what is a bug."""
         failures = 0
-        try:
-            while True:
-                self._beat()
-                self._woken.clear()
-                with self._parts.metrics.round_seconds.time():
-                    outcome = await self._guarded_round()
-                if outcome is Outcome.GONE:
-                    if self._woken.is_set():
-                        continue  # another one of its name may be there by now
-                    return
-                if isinstance(outcome, Outcome):
-                    wait_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(failures, 10))
-                    failures += 1
-                else:
-                    wait_s, failures = outcome, 0
-                await asyncio.sleep(BETWEEN_ROUNDS_S)
-                await self._wait(wait_s - BETWEEN_ROUNDS_S)
-        finally:
-            self._parts.heartbeats.ended("/".join(self._place))
-            self._parts.metrics.forget(*self._place)
+        while True:
+            self._beat()
+            self._woken.clear()
+            with self._parts.metrics.round_seconds.time():
+                outcome = await self._counted_round()
+            if outcome is Outcome.GONE:
+                if self._woken.is_set():
+                    continue  # another one of its name may be there by now
+                return
+            if isinstance(outcome, Outcome):
+                longest_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(failures, 10))
+                wait_s = random.uniform(longest_s / 2, longest_s)  # noqa: S311 - jitter
+                failures += 1
+            else:
+                wait_s, failures = outcome, 0
+            await asyncio.sleep(BETWEEN_ROUNDS_S)
+            await self._wait(wait_s - BETWEEN_ROUNDS_S)
+
+    def ended(self) -> None:
+        """Forget what health and metrics say of the cluster: nobody looks after it any more."""
+        self._parts.heartbeats.ended("/".join(self._place))
+        self._parts.metrics.forget(*self._place)
 
     async def round(self) -> float | Outcome:
         """Look, decide and act once; return after how many seconds to look again, or GONE."""
@@ -129,22 +134,20 @@ class Keeper:
     def _beat(self) -> None:
         self._parts.heartbeats.beat("/".join(self._place))
 
-    async def _guarded_round(self) -> float | Outcome:
-        """A round that may fail: a lost lease ends everything, anything else is tried again."""
-        rounds = self._parts.metrics.rounds
+    async def _counted_round(self) -> float | Outcome:
+        """A round that may fail as is expected. Raises `LeaseLostError`, and what is a bug."""
+        result = "failed"
         try:
             outcome = await self.round()
+            result = "done"
         except LeaseLostError:
             raise
         except OperatorError as error:
             logger.warning("%s/%s: %s", *self._place, error)
-        except Exception:
-            logger.exception("%s/%s: a round has failed", *self._place)
-        else:
-            rounds.labels(*self._place, "done").inc()
-            return outcome
-        rounds.labels(*self._place, "failed").inc()
-        return Outcome.FAILED
+            outcome = Outcome.FAILED
+        finally:
+            self._parts.metrics.rounds.labels(*self._place, result).inc()
+        return outcome
 
     async def _wait(self, seconds: float) -> None:
         try:
@@ -203,10 +206,16 @@ def _is_scaled(snapshot: Snapshot, plan: Plan) -> bool:
 class Keepers:
     """All clusters that are looked after: as many tasks as there are RealtimeClusters."""
 
-    def __init__(self, make: Callable[[str, str], Keeper], on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        make: Callable[[str, str], Keeper],
+        on_lost: Callable[[], None],
+        supervisor: Supervisor,
+    ) -> None:
         """`make` makes a keeper for a namespace and a name; `on_lost` hears of a lost lease."""
         self._make = make
         self._on_lost = on_lost
+        self._supervisor = supervisor
         self._running: dict[tuple[str, str], tuple[Keeper, asyncio.Task[None]]] = {}
 
     def __len__(self) -> int:
@@ -221,9 +230,15 @@ class Keepers:
             running[0].wake()
             return
         keeper = self._make(namespace, name)
-        task = asyncio.create_task(keeper.run(), name=f"keeper of {namespace}/{name}")
+        task = self._supervisor.supervise(
+            keeper.run,
+            name="reconcile",
+            subject=f"{namespace}/{name}",
+            ends_with=(LeaseLostError,),
+        )
         self._running[place] = (keeper, task)
-        task.add_done_callback(lambda ended: self._ended(place, ended))
+        ended = partial(self._ended, place)
+        task.add_done_callback(self._supervisor.guarded(ended, where="end of a cluster"))
 
     def wake(self, namespace: str, name: str, *, children: bool = False) -> None:
         """Something of a cluster has changed. If there is no such cluster nothing happens."""
@@ -238,13 +253,9 @@ class Keepers:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _ended(self, place: tuple[str, str], task: asyncio.Task[None]) -> None:
+        is_lost = not task.cancelled() and task.exception() is not None
+        if is_lost:
+            self._on_lost()
         if place in self._running and self._running[place][1] is task:
-            del self._running[place]
-        if task.cancelled():
-            return
-        error = task.exception()
-        if isinstance(error, LeaseLostError):
-            self._on_lost()
-        elif error is not None:
-            logger.error("%s/%s is not looked after any more", *place, exc_info=error)
-            self._on_lost()
+            keeper, _ = self._running.pop(place)
+            keeper.ended()

@@ -6,16 +6,21 @@ import asyncio
 import base64
 import gzip
 import json
+import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import kopf
 import pytest
 from msgspec import structs
 
+from realtime_operator import health
+from realtime_operator.app import run
 from realtime_operator.apply.admin_key import AdminKeys
 from realtime_operator.apply.drain_client import DrainClient, Order
 from realtime_operator.apply.events import EventTeller
@@ -60,9 +65,12 @@ from realtime_operator.lease import Lease
 from realtime_operator.observe import node_metrics
 from realtime_operator.observe.node_metrics import LONGEST_S, StatusReader
 from realtime_operator.observe.observer import Machines, Observer
-from realtime_operator.reconcile import Keeper, Parts
+from realtime_operator.reconcile import Keeper, Keepers, Parts
+from realtime_operator.settings import OperatorSettings
+from realtime_operator.supervision import Supervisor
 from realtime_operator.telemetry.metrics import Metrics
-from tests.support.conditions import NEVER_S
+from tests.support.conditions import NEVER_S, eventually
+from tests.support.failure_counts import is_cancelled_elsewhere
 from tests.support.fake_api_server import FakeApiServer
 from tests.support.fake_node import KEY, FakeNode
 from tests.support.simulated_cluster import OWNER, make_spec
@@ -147,7 +155,7 @@ def make_executor(
 ) -> Executor:
     """An executor that may write, or not."""
     nodes = DrainClient(session, port=port)
-    return Executor(kube, nodes, Metrics(), may_write=lambda: may_write)
+    return Executor(kube, nodes, Metrics(), Supervisor(Metrics()), may_write=lambda: may_write)
 
 
 def make_snapshot(**spec: Any) -> Snapshot:
@@ -173,7 +181,9 @@ async def test_nodes_are_asked_at_once_and_bad_answers_are_missing(
     other.status = {"num_clients": "many"}
     pods = [make_pod(node) for node in (good, hung, odd, other)]
     pods += [make_pod(good, name="no address", ip=""), make_pod(good, name="away", ip="127.0.0.99")]
-    reports = await StatusReader(session, port=good.port).read_all(pods, SCRAPE)
+    reports = await StatusReader(session, Supervisor(Metrics()), port=good.port).read_all(
+        pods, SCRAPE
+    )
     assert list(reports) == [good.ip]
     assert reports[good.ip].boot_id == f"boot of {good.ip}"
 
@@ -186,9 +196,9 @@ async def test_who_is_gone_is_asked_last(
     hung.is_hung = True
     lost = [make_pod(hung, name=f"lost-{n}", is_ready=n % 2 == 0) for n in range(2 * AT_ONCE)]
     lost = [structs.replace(pod, deleted_until=9.0) if pod.is_ready else pod for pod in lost]
-    how = ScrapeSpec.model_construct(interval_seconds=0.4, timeout_seconds=0.3)
+    how = ScrapeSpec.model_construct(interval_seconds=1.2, timeout_seconds=1.0)
     pods = [*lost, make_pod(good, is_ready=True)]
-    reports = await StatusReader(session, port=good.port).read_all(pods, how)
+    reports = await StatusReader(session, Supervisor(Metrics()), port=good.port).read_all(pods, how)
     assert list(reports) == [good.ip]
 
 
@@ -204,7 +214,9 @@ async def test_a_look_is_bounded_however_rarely_nodes_are_asked(
     hung.is_hung = True
     how = ScrapeSpec(interval_seconds=300, timeout_seconds=60)
     async with asyncio.timeout(NEVER_S):
-        assert not await StatusReader(session, port=hung.port).read_all([make_pod(hung)], how)
+        assert not await StatusReader(session, Supervisor(Metrics()), port=hung.port).read_all(
+            [make_pod(hung)], how
+        )
 
 
 async def test_an_answer_may_come_in_parts(
@@ -213,7 +225,9 @@ async def test_an_answer_may_come_in_parts(
     """A status that the network cuts in two is read whole."""
     node = await start_node()
     node.pauses_s = 0.1
-    reports = await StatusReader(session, port=node.port).read_all([make_pod(node)], SCRAPE)
+    reports = await StatusReader(session, Supervisor(Metrics()), port=node.port).read_all(
+        [make_pod(node)], SCRAPE
+    )
     assert reports[node.ip].boot_id == f"boot of {node.ip}"
 
 
@@ -450,12 +464,12 @@ async def test_a_round_with_nothing_to_do_needs_the_lease_too(
     """Neither status nor Events of a paused cluster are written by who may have lost it."""
     resource = api.objects[CLUSTER]
     api.put(CLUSTER, {**resource, "spec": {**resource["spec"], "paused": True}})
-    reader = StatusReader(session, port=1)
+    reader = StatusReader(session, Supervisor(Metrics()), port=1)
     metrics = Metrics()
     parts = Parts(
         observer=Observer(kube, reader, Machines(kube), operator_namespace="operators"),
         executor=make_executor(kube, session, may_write=False),
-        events=EventTeller(kube, instance="a"),
+        events=EventTeller(kube, Supervisor(Metrics()), instance="a"),
         kube=kube,
         metrics=metrics,
         heartbeats=Heartbeats(),
@@ -505,8 +519,8 @@ async def test_an_admin_key_is_made_where_none_is_named(
 async def test_events_are_told_once(api: FakeApiServer, kube: KubeClient) -> None:
     """Neither the same operator nor another one tells the same thing twice."""
     events = (Event("DrainStarted", "chat-0: …", "drain-1"),)
-    first = EventTeller(kube, instance="a")
-    for teller in (first, first, EventTeller(kube, instance="b")):
+    first = EventTeller(kube, Supervisor(Metrics()), instance="a")
+    for teller in (first, first, EventTeller(kube, Supervisor(Metrics()), instance="b")):
         await teller.tell(OWNER, events, 1_800_000_000.0)
     told = api.of_kind("events")
     assert [each["reason"] for each in told] == ["DrainStarted"]
@@ -535,7 +549,7 @@ async def test_a_look_brings_everything_together(
         api.put(f"{TEAM}/pods/{name}", {**manifest, "status": {"podIP": ip}})
     api.put(f"{TEAM}/configmaps/chat-rev", config_map(OWNER, make_spec(), "rev"))
     api.put("/api/v1/nodes/a", {"spec": {"unschedulable": True}})
-    reader = StatusReader(session, port=node.port)
+    reader = StatusReader(session, Supervisor(Metrics()), port=node.port)
     observer = Observer(kube, reader, Machines(kube), operator_namespace="operators")
     snapshot = await observer.look("team", "chat")
     assert snapshot
@@ -558,7 +572,7 @@ async def test_rates_are_found_from_one_look_to_the_next(
     clock = iter([1000.0, 1010.0, 1020.0, 1030.0])
     observer = Observer(
         kube,
-        StatusReader(session, port=node.port),
+        StatusReader(session, Supervisor(Metrics()), port=node.port),
         Machines(kube),
         operator_namespace="operators",
         wall_clock=lambda: next(clock),
@@ -595,10 +609,13 @@ async def test_a_number_is_written_down_before_it_is_acted_upon(
     metrics = Metrics()
     parts = Parts(
         observer=Observer(
-            kube, StatusReader(session, port=1), Machines(kube), operator_namespace="operators"
+            kube,
+            StatusReader(session, Supervisor(Metrics()), port=1),
+            Machines(kube),
+            operator_namespace="operators",
         ),
         executor=make_executor(kube, session),
-        events=EventTeller(kube, instance="a"),
+        events=EventTeller(kube, Supervisor(Metrics()), instance="a"),
         kube=kube,
         metrics=metrics,
         heartbeats=Heartbeats(),
@@ -625,7 +642,7 @@ async def test_a_policy_that_is_not_wanted_goes_if_it_is_ours(
     executor = make_executor(kube, session)
     await executor.carry_out(make_snapshot(), (ours,))
     api.put(f"{policies}/theirs", {"metadata": {"labels": names.cluster_labels("chat")}})
-    reader = StatusReader(session, port=1)
+    reader = StatusReader(session, Supervisor(Metrics()), port=1)
     observer = Observer(kube, reader, Machines(kube), operator_namespace="operators")
     wanted = await observer.look("team", "chat")
     assert wanted
@@ -647,7 +664,7 @@ async def test_a_look_without_the_right_to_see_machines(
     api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
 ) -> None:
     """Where the operator may not list Kubernetes nodes it goes without; other errors count."""
-    reader = StatusReader(session, port=1)
+    reader = StatusReader(session, Supervisor(Metrics()), port=1)
     api.failing = {("GET", "/nodes"): 403}
     observer = Observer(kube, reader, Machines(kube), operator_namespace="operators")
     snapshot = await observer.look("team", "chat")
@@ -662,7 +679,7 @@ async def test_a_spec_that_cannot_be_understood(
     api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
 ) -> None:
     """It is an error of the operator's own kind; a status of another version is none."""
-    reader = StatusReader(session, port=1)
+    reader = StatusReader(session, Supervisor(Metrics()), port=1)
     observer = Observer(kube, reader, Machines(kube), operator_namespace="operators")
     api.put(CLUSTER, {**api.objects[CLUSTER], "status": {"conditions": "none"}})
     assert await observer.look("team", "chat")
@@ -735,15 +752,59 @@ async def test_a_lease_that_cannot_be_renewed_is_lost(
     monkeypatch.setattr("realtime_operator.lease.asyncio.sleep", turn_the_clock)
     with pytest.raises(LeaseLostError):
         await lease.keep()
-    assert tries == [5.0, 5.0]
+    assert tries == [2.5] * 4
     await lease.release()
+
+
+async def test_no_call_outlasts_the_lease(
+    api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
+) -> None:
+    """A call has what is left until another replica may act, and none is begun after that."""
+    clock = Clock()
+    lease = make_lease(kube, "me", clock)
+    await lease.acquire()
+    bounded = kube.bounded(lease.left_s)
+    api.hung = True
+    clock.now += 14.9
+    began = time.monotonic()
+    with pytest.raises(ApiServerError, match="no answer"):
+        await bounded.create(creation("chat-0").manifest)
+    assert time.monotonic() - began < 9  # KubeClient.TIMEOUT_S is 10
+    api.hung = False
+    clock.now += 0.1
+    api.calls.clear()
+    with pytest.raises(ApiServerError, match="no time is left"):
+        await bounded.create(creation("chat-1").manifest)
+    nodes = DrainClient(session, port=1, left_s=lease.left_s)
+    with pytest.raises(NodeUnreachableError, match="no time is left"):
+        await nodes.tell(AbortDrain("chat-0", "127.0.0.1", "why"), KEY)
+    assert not api.calls
+
+
+async def test_a_renewal_that_hangs_leaves_time_for_another(
+    api: FakeApiServer, kube: KubeClient
+) -> None:
+    """It has a third of the duration, and a lease that came too late is not taken for held."""
+    clock = Clock()
+    lease = Lease(
+        kube, namespace="operators", name="operator", identity="me", duration_s=1, monotonic=clock
+    )
+    api.hung = True
+    async with asyncio.timeout(9):  # less than a call may take otherwise
+        assert not await lease.attempt()
+    api.hung = False
+    await lease.acquire()
+    clock.now += 0.5
+    assert lease.is_held()
+    assert lease.left_s() == pytest.approx(0.5)
 
 
 async def test_health_tells_a_stuck_loop(session: aiohttp.ClientSession) -> None:
     """Healthy while every loop comes round, ready since the first has; an ended one is fine."""
     clock = Clock()
     heartbeats = Heartbeats(clock)
-    server = HealthServer(heartbeats, Metrics(), address="127.0.0.1", port=0)
+    supervisor = Supervisor(Metrics(), monotonic=clock)
+    server = HealthServer(heartbeats, Metrics(), supervisor, address="127.0.0.1", port=0)
     port = await server.start()
 
     async def status(path: str) -> int:
@@ -767,7 +828,9 @@ async def test_health_tells_a_stuck_loop(session: aiohttp.ClientSession) -> None
 
 async def test_health_decompresses_nothing() -> None:
     """A body of a megabyte that would become 200 is thrown away as it is."""
-    server = HealthServer(Heartbeats(), Metrics(), address="127.0.0.1", port=0)
+    server = HealthServer(
+        Heartbeats(), Metrics(), Supervisor(Metrics()), address="127.0.0.1", port=0
+    )
     port = await server.start()
     bomb = gzip.compress(b" " * (200 << 20), compresslevel=6)
     head = "{} /healthz HTTP/1.1\r\nHost: operator\r\n{}\r\n"
@@ -785,6 +848,248 @@ async def test_health_decompresses_nothing() -> None:
     finally:
         writer.close()
         await server.stop()
+
+
+@pytest.mark.parametrize("subject", ["team/chat", ""])
+async def test_health_tells_a_loop_that_fails_for_long(
+    subject: str, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First `/readyz`; `/healthz` follows only for a loop that all clusters need."""
+    clock = Clock()
+    heartbeats = Heartbeats(clock)
+    supervisor = Supervisor(Metrics(), monotonic=clock, uniform=lambda _low, _high: 0.0)
+    server = HealthServer(heartbeats, Metrics(), supervisor, address="127.0.0.1", port=0)
+    port = await server.start()
+
+    async def answer(path: str) -> tuple[int, str]:
+        async with session.get(f"http://127.0.0.1:{port}{path}") as response:
+            return response.status, await response.text()
+
+    async def run() -> None:
+        raise ValueError("a bug")
+
+    heartbeats.beat("lease")
+    loop = supervisor.supervise(run, name="watch", subject=subject)
+    try:
+        await eventually(supervisor.failing)
+        assert (await answer("/readyz"))[0] == 200
+        clock.now += health.UNREADY_AFTER_S
+        monkeypatch.setattr(health, "STALE_AFTER_S", 10_000.0)
+        status, text = await answer("/readyz")
+        assert status == 503
+        assert "watch" in text
+        assert "ValueError: a bug" in text
+        assert (await answer("/healthz"))[0] == 200
+        clock.now += health.UNHEALTHY_AFTER_S
+        assert (await answer("/healthz"))[0] == (200 if subject else 503)
+    finally:
+        loop.cancel()
+        await asyncio.wait([loop])
+        await server.stop()
+
+
+# --- what nobody expected -----------------------------------------------------------------------
+
+
+async def has_a_bug() -> None:
+    """Raise what no code expects."""
+    raise ValueError("a bug")
+
+
+FAULTS = {"a bug": has_a_bug, "a cancellation nobody asked for": is_cancelled_elsewhere}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_an_action_that_raises_does_not_stop_the_others(  # noqa: PLR0913, PLR0917 - fixtures
+    fault: str,
+    api: FakeApiServer,
+    kube: KubeClient,
+    start_node: Callable[[], Awaitable[FakeNode]],
+    session: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is counted, and a node whose state was not written is not told."""
+    node, other = await start_node(), await start_node()
+
+    async def patch_pod(*_: object) -> None:
+        await FAULTS[fault]()
+
+    monkeypatch.setattr(kube, "patch_pod", patch_pod)
+    metrics = Metrics()
+    executor = Executor(
+        kube,
+        DrainClient(session, port=node.port),
+        metrics,
+        Supervisor(metrics),
+        may_write=lambda: True,
+    )
+    actions = (
+        PatchPod(node.ip, "u", {"a": "b"}),
+        CordonNode(node.ip, node.ip, "why"),
+        CordonNode(other.ip, other.ip, "why"),
+        creation("chat-0"),
+    )
+    await executor.carry_out(make_snapshot(), actions)
+    assert (len(node.told), len(other.told)) == (0, 1)
+    assert f"{TEAM}/pods/chat-0" in api.objects
+    assert b'callback_errors_total{where="action"} 1.0' in metrics.expose()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_what_one_node_answers_hides_no_other(
+    fault: str,
+    start_node: Callable[[], Awaitable[FakeNode]],
+    session: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An exception that nobody expected costs that node's answer."""
+    good, bad = await start_node(), await start_node()
+    reader = StatusReader(session, Supervisor(Metrics()), port=good.port)
+    read = reader._read
+
+    async def read_or_fail(pod: Pod, *rest: Any) -> Any:
+        if pod.name == bad.ip:
+            await FAULTS[fault]()
+        return await read(pod, *rest)
+
+    monkeypatch.setattr(reader, "_read", read_or_fail)
+    assert list(await reader.read_all([make_pod(bad), make_pod(good)], SCRAPE)) == [good.ip]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_an_event_that_cannot_be_told_stops_no_other(
+    fault: str, api: FakeApiServer, kube: KubeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events decide nothing: the status is written after them whatever they raise."""
+    create = kube.create
+
+    async def create_or_fail(manifest: Any) -> Any:
+        if manifest["reason"] == "Bad":
+            await FAULTS[fault]()
+        return await create(manifest)
+
+    monkeypatch.setattr(kube, "create", create_or_fail)
+    teller = EventTeller(kube, Supervisor(Metrics()), instance="a")
+    await teller.tell(OWNER, (Event("Bad", "m", "k"), Event("Good", "m", "k")), 0.0)
+    assert [each["reason"] for each in api.of_kind("events")] == ["Good"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_round_that_raises_costs_its_cluster_a_pause(
+    fault: str, kube: KubeClient, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another cluster's rounds go on, and so do its own when the cause is gone."""
+    metrics = Metrics()
+    supervisor = Supervisor(metrics, uniform=lambda _low, _high: 0.0)
+    monkeypatch.setattr("realtime_operator.reconcile.BETWEEN_ROUNDS_S", 0.0)
+    rounds: Counter[str] = Counter()
+
+    def make(namespace: str, name: str) -> Keeper:
+        parts = Parts(
+            observer=Observer(
+                kube,
+                StatusReader(session, supervisor, port=1),
+                Machines(kube),
+                operator_namespace="operators",
+            ),
+            executor=make_executor(kube, session),
+            events=EventTeller(kube, supervisor, instance="a"),
+            kube=kube,
+            metrics=metrics,
+            heartbeats=Heartbeats(),
+        )
+        keeper = Keeper(namespace, name, parts)
+
+        async def look() -> float:
+            rounds[name] += 1
+            if name == "bad" and rounds[name] <= 3:
+                await FAULTS[fault]()
+            return 0.001
+
+        monkeypatch.setattr(keeper, "round", look)
+        return keeper
+
+    lost: list[None] = []
+    keepers = Keepers(make, lambda: lost.append(None), supervisor)
+    keepers.look_after("team", "bad")
+    keepers.look_after("team", "good")
+    await eventually(lambda: rounds["bad"] > 5 and rounds["good"] > 5)
+    assert not lost
+    assert len(keepers) == 2
+    assert b'loop_restarts_total{loop="reconcile"} 3.0' in metrics.expose()
+    await keepers.stop()
+    await eventually(lambda: not len(keepers))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_the_lease_is_renewed_after_a_bug(
+    fault: str, api: FakeApiServer, kube: KubeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A renewal that raises is tried again while the lease is held; one that is lost ends it."""
+    clock = Clock()
+    lease = make_lease(kube, "me", clock)
+    supervisor = Supervisor(Metrics(), uniform=lambda _low, _high: 0.0)
+    tries: list[None] = []
+    attempt = lease.attempt
+
+    async def attempt_or_fail() -> bool:
+        tries.append(None)
+        if len(tries) % 3:
+            await FAULTS[fault]()
+        return await attempt()
+
+    monkeypatch.setattr(lease, "attempt", attempt_or_fail)
+    monkeypatch.setattr("realtime_operator.lease.PERIOD_SHARE", 0.0)
+    await asyncio.wait_for(supervisor.supervise(lease.acquire, name="lease"), NEVER_S)
+    assert lease.is_held()
+    keep = supervisor.supervise(lease.keep, name="lease", ends_with=(LeaseLostError,))
+    await eventually(lambda: len(tries) > 9)
+    clock.now += 10
+    api.failing = {("GET", "/operator"): 500}
+    with pytest.raises(LeaseLostError):
+        await asyncio.wait_for(keep, NEVER_S)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, "an end"])
+@pytest.mark.usefixtures("kube")  # for KUBECONFIG
+async def test_the_operator_outlives_its_watches(
+    fault: str, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ends kopf, it is run again, and all clusters are looked after; a signal ends all."""
+    starts: list[None] = []
+    monkeypatch.setattr("realtime_operator.supervision.FIRST_PAUSE_S", 0.0)
+
+    async def spawn_tasks(*, memo: kopf.Memo, **_: object) -> list[asyncio.Task[Any]]:
+        memo.keepers.look_after("team", "chat")
+        return []
+
+    async def run_tasks(_: object, *, ignored: Collection[asyncio.Task[Any]]) -> None:
+        starts.append(None)
+        if len(starts) == 2:
+            await asyncio.Event().wait()
+        names = {task.get_name() for task in asyncio.all_tasks() if task in ignored}
+        assert {"lease", "watch", "reconcile of team/chat"} <= names  # kopf leaves them alone
+        if fault in FAULTS:
+            await FAULTS[fault]()
+
+    monkeypatch.setattr("realtime_operator.app.kopf.spawn_tasks", spawn_tasks)
+    monkeypatch.setattr("realtime_operator.app.kopf.run_tasks", run_tasks)
+    settings = OperatorSettings(http_address="127.0.0.1", http_port=0, namespace="operators")
+    running = asyncio.create_task(run(settings, ["team"]))
+    await eventually(lambda: running.done() or "status" in api.objects[CLUSTER])
+    signal.raise_signal(signal.SIGTERM)
+    await asyncio.wait_for(running, NEVER_S)
+    assert len(starts) == 2
+
+
+@pytest.mark.parametrize("said", ["<html>", "[]", "null", '{"items": 5}', "{}"])
+async def test_an_answer_that_is_no_list_is_an_error_of_the_api_server(
+    said: str, api: FakeApiServer, kube: KubeClient
+) -> None:
+    """A proxy in between may answer anything: rounds expect that, and it is no bug."""
+    api.garbled = said
+    with pytest.raises(ApiServerError):
+        await kube.list_pods(OWNER)
 
 
 async def test_an_admin_key_that_is_missing_is_told(api: FakeApiServer, kube: KubeClient) -> None:

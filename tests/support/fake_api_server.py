@@ -47,6 +47,10 @@ class FakeApiServer:
         self.calls: list[tuple[str, str]] = []
         self.failing: dict[tuple[str, str], int] = {}
         """Method and ending of a path to the status that such calls are answered with."""
+        self.hung = False
+        """Whether no call is answered."""
+        self.garbled = ""
+        """What every call is answered with, as if by something else; empty: as it should be."""
         self.url = ""
         self._versions = itertools.count(1)
         self._watches: dict[asyncio.Queue[Object | None], tuple[str, str]] = {}
@@ -106,6 +110,10 @@ class FakeApiServer:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         path = request.path.removesuffix("/status")
         self.calls.append((request.method, request.path))
+        if self.hung:
+            await asyncio.Event().wait()
+        if self.garbled:
+            return web.Response(text=self.garbled, content_type="application/json")
         for (method, ending), status in self.failing.items():
             if request.method == method and request.path.endswith(ending):
                 return _refusal(status, "as the test wants it")

@@ -18,6 +18,7 @@ from realtime_operator.build.names import API_VERSION, FIELD_MANAGER, Owner
 from realtime_operator.crd.realtime_cluster import KIND
 from realtime_operator.decide.events import Event
 from realtime_operator.errors import ApiServerError
+from realtime_operator.supervision import Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +29,10 @@ REMEMBERED: Final = 500
 class EventTeller:
     """Tells the events of one cluster."""
 
-    def __init__(self, kube: KubeClient, *, instance: str) -> None:
+    def __init__(self, kube: KubeClient, supervisor: Supervisor, *, instance: str) -> None:
         """Tell them through `kube`, as this replica."""
         self._kube = kube
+        self._supervisor = supervisor
         self._instance = instance
         self._told: OrderedDict[str, None] = OrderedDict()
 
@@ -48,18 +50,22 @@ class EventTeller:
         """
         for event in events:
             beat()
-            name = event_name(owner, event)
-            if name in self._told:
-                continue
-            try:
-                await self._kube.create(manifest(owner, event, name, now, self._instance))
-            except ApiServerError as error:
-                logger.warning("event %s: %s", event.reason, error)
-                continue
-            logger.info("%s/%s: %s: %s", owner.namespace, owner.name, event.reason, event.message)
-            self._told[name] = None
-            while len(self._told) > REMEMBERED:
-                self._told.popitem(last=False)
+            with self._supervisor.guard("event"):
+                await self._tell(owner, event, now)
+
+    async def _tell(self, owner: Owner, event: Event, now: float) -> None:
+        name = event_name(owner, event)
+        if name in self._told:
+            return
+        try:
+            await self._kube.create(manifest(owner, event, name, now, self._instance))
+        except ApiServerError as error:
+            logger.warning("event %s: %s", event.reason, error)
+            return
+        logger.info("%s/%s: %s: %s", owner.namespace, owner.name, event.reason, event.message)
+        self._told[name] = None
+        while len(self._told) > REMEMBERED:
+            self._told.popitem(last=False)
 
 
 def event_name(owner: Owner, event: Event) -> str:

@@ -4,9 +4,10 @@ Those are given to many nodes at once (`orders`), each after all that the plan h
 before it: the state is written before the node is told, and if it could not be written the node is
 not.
 
-An action that fails is counted and logged, and the others go on: the next round sees what is there
-and asks again. Only a lost lease ends the round, before the next write. Objects that have not
-changed are not applied again within a minute, unless somebody has touched one of them.
+An action that fails, or raises what nobody expected, is counted and logged, and the others go on:
+the next round sees what is there and asks again. Only a lost lease ends the round,
+before the next write. Objects that have not changed are not applied again within a minute, unless
+somebody has touched one of them.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from realtime_operator.decide.actions import (
 )
 from realtime_operator.decide.snapshot import Snapshot
 from realtime_operator.errors import ApiServerError, LeaseLostError, OperatorError
+from realtime_operator.supervision import Supervisor
 from realtime_operator.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -77,16 +79,18 @@ class _Round:
 class Executor:
     """Carries out the plans of one cluster."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it acts through
         self,
         kube: KubeClient,
         nodes: DrainClient,
         metrics: Metrics,
+        supervisor: Supervisor,
         *,
         may_write: Callable[[], bool],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Act through these, while `may_write` says that the lease is held."""
+        self._supervisor = supervisor
         self._kube = kube
         self._nodes = nodes
         self._metrics = metrics
@@ -132,19 +136,25 @@ class Executor:
     async def _attempt(self, this: _Round, action: Action) -> None:
         """Try an action, and note how it went. Raises `LeaseLostError` before it."""
         self.demand_lease()
-        kind = type(action).__name__
+        kind, is_done = type(action).__name__, False
+        with self._supervisor.guard("action"):
+            is_done = await self._is_done(this, action)
+        self._metrics.actions.labels(kind, "done" if is_done else "failed").inc()
+        if not is_done and isinstance(action, PatchPod):
+            this.unwritten.add(action.name)
+        this.beat()
+
+    async def _is_done(self, this: _Round, action: Action) -> bool:
+        """Do an action; tell whether that worked, and say so where it did not."""
         try:
             await self._do(this, action)
         except OperatorError as error:
-            self._metrics.actions.labels(kind, "failed").inc()
+            kind = type(action).__name__
             logger.warning("%s/%s: %s: %s", *this.snapshot.owner[1::-1], kind, error)
             if refusal := _refusal(action, error):
                 this.refusals[refusal] = None
-            if isinstance(action, PatchPod):
-                this.unwritten.add(action.name)
-        else:
-            self._metrics.actions.labels(kind, "done").inc()
-        this.beat()
+            return False
+        return True
 
     async def _do(self, this: _Round, action: Action) -> None:
         owner = this.snapshot.owner

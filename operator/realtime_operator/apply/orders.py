@@ -38,7 +38,7 @@ class Orders:
             await task
 
     async def finish(self) -> None:
-        """Wait for all of them. Raises what `give` raised."""
+        """Wait for all of them. Raises what `give` raised: nothing but what ends the round."""
         await asyncio.gather(*self._last.values())
 
     async def cancel(self) -> None:

@@ -17,6 +17,7 @@ import aiohttp
 from realtime_operator.crd.scaling import ScrapeSpec
 from realtime_operator.decide.snapshot import Pod
 from realtime_operator.observe.node_status import ReportedStatus
+from realtime_operator.supervision import Supervisor
 
 AT_ONCE: Final = 64
 """Nodes that are asked at the same time."""
@@ -30,9 +31,12 @@ LARGEST_ANSWER: Final = 65_536
 class StatusReader:
     """Reads `/status` of nodes."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, port: int) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, supervisor: Supervisor, *, port: int
+    ) -> None:
         """Ask through `session`, on the nodes' internal port."""
         self._session = session
+        self._supervisor = supervisor
         self._port = port
 
     async def read_all(self, pods: Iterable[Pod], how: ScrapeSpec) -> Mapping[str, ReportedStatus]:
@@ -42,9 +46,17 @@ class StatusReader:
         gate = asyncio.Semaphore(AT_ONCE)
         over_at = asyncio.get_running_loop().time() + min(how.interval_seconds, LONGEST_S)
         answers = await asyncio.gather(
-            *(self._read(pod, gate, how.timeout_seconds, over_at) for pod in asked)
+            *(self._try(pod, gate, how.timeout_seconds, over_at) for pod in asked)
         )
         return {pod.name: said for pod, said in zip(asked, answers, strict=True) if said}
+
+    async def _try(
+        self, pod: Pod, gate: asyncio.Semaphore, timeout_s: float, over_at: float
+    ) -> ReportedStatus | None:
+        """Read one node's answer; what nobody expected of it costs that node's answer alone."""
+        with self._supervisor.guard("status of a node"):
+            return await self._read(pod, gate, timeout_s, over_at)
+        return None
 
     async def _read(
         self, pod: Pod, gate: asyncio.Semaphore, timeout_s: float, over_at: float

@@ -22,6 +22,18 @@ class Metrics:
             "1 while this replica holds the lease.",
             registry=self._registry,
         )
+        self.loop_restarts = Counter(
+            "realtime_operator_loop_restarts",
+            "Loops that raised an unexpected exception and were run again.",
+            ("loop",),
+            registry=self._registry,
+        )
+        self.callback_errors = Counter(
+            "realtime_operator_callback_errors",
+            "Callbacks and single steps that raised an unexpected exception.",
+            ("where",),
+            registry=self._registry,
+        )
         self.rounds = Counter(
             "realtime_operator_rounds",
             "Rounds of clusters, by how they ended.",

@@ -8,6 +8,8 @@ import kopf
 
 from realtime_operator.build import names
 from realtime_operator.handlers import budget_changed, cluster_changed
+from realtime_operator.supervision import Supervisor
+from realtime_operator.telemetry.metrics import Metrics
 
 LABELS = {names.CLUSTER: "chat"}
 
@@ -31,7 +33,7 @@ class FakeKeepers:
 async def test_a_disruption_budget_whose_status_changes_is_as_it_was() -> None:
     """Only a change of what it asks for, of its labels or owners, or its deletion, is one."""
     keepers = FakeKeepers()
-    memo = kopf.Memo(keepers=keepers)
+    memo = kopf.Memo(keepers=keepers, supervisor=Supervisor(Metrics()))
     handler: Any = budget_changed  # kopf types all that it could be called with
 
     async def event(kind: str | None, generation: int, **labels: str) -> int:
@@ -54,7 +56,7 @@ async def test_a_disruption_budget_whose_status_changes_is_as_it_was() -> None:
 async def test_a_status_that_the_operator_has_written_is_no_news() -> None:
     """Or every write would have a round of its own, and a large cluster one a second."""
     keepers = FakeKeepers()
-    memo = kopf.Memo(keepers=keepers)
+    memo = kopf.Memo(keepers=keepers, supervisor=Supervisor(Metrics()))
     handler: Any = cluster_changed
 
     async def event(kind: str | None, generation: int, **meta: Any) -> int:
