@@ -40,8 +40,8 @@ PROTOCOL_CALLBACKS: Final = frozenset(
         "connection_lost",
     }
 )
-"""The event loop calls these methods of a protocol: all of one should be in `with guard(…)`, or in
-a `try` that takes every `Exception`."""
+"""The event loop calls these methods of a protocol: all that one does should be in `with guard(…)`,
+or in a `try` that takes every `Exception`."""
 GUARDS: Final = frozenset({"guard", "guarded"})
 
 
@@ -133,15 +133,16 @@ def _is_guarded(value: ast.expr | None) -> bool:
 
 def _is_contained(method: ast.FunctionDef) -> bool:
     """Tell whether nothing that a method does can raise out of it."""
-    steps = [step for step in method.body if not _does_nothing(step)]
-    if not steps:
-        return True
-    if len(steps) > 1:
-        return False
-    (step,) = steps
+    return all(_cannot_raise(step) for step in method.body)
+
+
+def _cannot_raise(step: ast.stmt) -> bool:
     if isinstance(step, ast.With):
         return any(_is_guard(item.context_expr) for item in step.items)
-    return isinstance(step, ast.Try) and any(_takes_all(handler) for handler in step.handlers)
+    if isinstance(step, ast.Try):
+        is_all_inside = not step.orelse and not step.finalbody
+        return is_all_inside and any(_takes_all(handler) for handler in step.handlers)
+    return _does_nothing(step)
 
 
 def _is_guard(value: ast.expr) -> bool:

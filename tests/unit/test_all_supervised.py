@@ -10,7 +10,6 @@ import pytest
 import realtime_node
 from tests.support.unsupervised import unsupervised_calls
 
-OPEN: Final = "open: what it raises is not supervised yet"
 EXCEPTIONS: Final = {
     "supervision.py, supervise: create_task": "this is what supervises",
     # --- awaited by who started them: what they raise is raised there
@@ -22,8 +21,6 @@ EXCEPTIONS: Final = {
     "dev/supervisor.py, _until: create_task #2": "the first error ends the cluster, by intent",
     # --- what they raise is taken inside, by what knows more to do than to count it
     "session/session.py, Session.enqueue: create_task": "`_take_turns` closes that client",
-    # --- open
-    "server/websocket.py, WebSocketConnection: connection_lost": OPEN,
 }
 """What may go without `supervision`, and why. A row that is not needed any more fails the test."""
 
@@ -33,7 +30,7 @@ def test_every_task_and_callback_of_the_node_is_supervised() -> None:
     found = unsupervised_calls(Path(realtime_node.__file__).parent)
     unnamed = [row for row in found if row not in EXCEPTIONS]
     assert not unnamed, "use supervision.supervise, guarded or guard"
-    stale = [row for row, why in EXCEPTIONS.items() if row not in found and why != OPEN]
+    stale = [row for row in EXCEPTIONS if row not in found]
     assert not stale, "these are supervised now: take them off the list"
 
 
@@ -59,7 +56,13 @@ def test_the_search_finds_what_is_not_supervised(call: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "body", ["self.take(data)", "with guard('a'): self.take(data)\n        self.flush()"]
+    "body",
+    [
+        "self.take(data)",
+        "with guard('a'): self.take(data)\n        self.flush()",
+        "try: self.take(data)\n        except ValueError: pass",
+        "try: self.take(data)\n        except Exception: pass\n        finally: self.flush()",
+    ],
 )
 def test_the_search_finds_protocol_callbacks_that_may_raise(body: str, tmp_path: Path) -> None:
     """A guard around a part of a callback is none."""

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from realtime_node import failures
 from realtime_node.admission.admit import Refusal, Verdict
 from realtime_node.admission.door import Door
 from realtime_node.proxy.headers import Kept, TooManyHeadersError
@@ -127,7 +128,22 @@ class WebSocketEndpoint:
     def _open(
         self, transport: asyncio.Transport, answer: Accepted, early: bytes, *, kept: Kept
     ) -> None:
-        """Upgrade a connection; `early` is what the client sent behind its request."""
+        """Upgrade a connection; `early` is what the client sent behind its request.
+
+        aiohttp has let go of it: if this fails, nobody else would ever end it.
+        """
+        try:
+            self._upgrade(transport, answer, early, kept)
+        except OSError as error:
+            logger.debug("a client is gone before its upgrade: %s", error)
+            transport.abort()
+        except Exception as error:  # noqa: BLE001 - it is noted
+            failures.current().callback_failed("upgrade", error)
+            transport.abort()
+
+    def _upgrade(
+        self, transport: asyncio.Transport, answer: Accepted, early: bytes, kept: Kept
+    ) -> None:
         bound_buffers(transport, self.terms.buffers)
         transport.write(answer.response)
         connection = WebSocketConnection(
@@ -138,10 +154,10 @@ class WebSocketEndpoint:
             wire=answer.wire,
             kept=kept,
         )
+        transport.set_protocol(connection)
         self._connections.add(connection)
         self._num_compressed += connection.is_compressed
         self._nobody.clear()
-        transport.set_protocol(connection)
         if early:
             connection.data_received(early)
 

@@ -107,13 +107,24 @@ class WebSocketConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything."""
         del exc
+        # Each for itself: a connection that the endpoint goes on counting would keep the node from
+        # its end, and what a session holds is others' too.
+        with guard("websocket"):
+            self._session.ended()
+        with guard("websocket"):
+            self._outbound.lost()
+        with guard("websocket"):
+            self._on_lost(self)
+        with guard("websocket"):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Part what leads back to here: parser, session and outbound are freed now, by that.
+
+        The collector would come by late: it is told to in a node (`cli.GC_THRESHOLDS`).
+        """
         if self._close_timer is not None:
             self._close_timer.cancel()
-        self._session.ended()
-        self._outbound.lost()
-        self._on_lost(self)
-        # Parser, session and outbound each lead back to here. Parted, they are freed now, and not
-        # when the collector comes by, which it does rarely in a node (`cli.GC_THRESHOLDS`).
         self._ws.parser.close()
         del self._ws, self._session, self._outbound
 

@@ -19,6 +19,7 @@ from realtime_node.protocol.deflate import UNCOMPRESSED, Wire, deflate
 from realtime_node.protocol.messages import Push
 from realtime_node.server import websocket
 from realtime_node.server.websocket import WebSocketConnection
+from realtime_node.session.session import Session
 from realtime_node.telemetry.metrics import total
 from tests.support.conditions import eventually
 from tests.support.failure_counts import counted_failures
@@ -410,6 +411,20 @@ async def test_a_bug_in_congestion_is_counted(
         browser.connection.pause_writing()
         browser.connection.resume_writing()
     assert counts.errors == {"websocket": 2}
+
+
+@pytest.mark.parametrize(("owner", "method"), [(Session, "ended"), (Outbound, "lost")])
+async def test_a_bug_in_the_end_of_a_connection_leaves_nothing_open(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch, owner: type[object], method: str
+) -> None:
+    """Whatever raises, the endpoint learns that the connection is gone, and its parts are freed."""
+    with counted_failures() as counts, monkeypatch.context() as patch:
+        patch.setattr(owner, method, _fails)
+        browser.connection.connection_lost(None)
+    assert browser.lost == [browser.connection]
+    assert not hasattr(browser.connection, "_session")
+    assert counts.errors == {"websocket": 1}
+    browser.session.ended()
 
 
 def _fails(*_: object) -> None:
