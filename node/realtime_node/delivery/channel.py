@@ -13,16 +13,16 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 from realtime_node.delivery.batching import Audience, Waiting, take_batch
 from realtime_node.delivery.fanout import Fanout
 from realtime_node.delivery.flow import PLAIN, Flow
-from realtime_node.delivery.joining import Joiner
-from realtime_node.delivery.losses import LossFanout
+from realtime_node.delivery.joining import Joiner, Kept
 from realtime_node.delivery.outbound import Pressure
 from realtime_node.delivery.subscribers import Members, Run, Send, Subscriber
 from realtime_node.delivery.values import Values
+from realtime_node.delivery.walk import Walk
 from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
 from realtime_node.protocol.messages import StreamPosition
 
@@ -50,6 +50,7 @@ class Channel:
         "is_queued",
         "join_leave_members",
         "joiners",
+        "kept_messages",
         "loose",
         "losses",
         "members",
@@ -59,6 +60,7 @@ class Channel:
         "revision",
         "sequence",
         "superseded",
+        "unanswered",
         "waiters",
         "waiting",
     )
@@ -72,6 +74,10 @@ class Channel:
         """Members that are not to be written to before they have drained."""
         self.join_leave_members: set[Subscriber] = set()
         self.joiners: dict[Subscriber, Joiner] = {}
+        self.unanswered = 0
+        """How many of them await their answers."""
+        self.kept_messages: Kept | None = None
+        """What they may need; None: nobody does."""
         self.loose: set[Subscriber] = set()
         """Members and joiners that were promised no position."""
         self.waiting: deque[Waiting] | Values = Values() if flow.conflates else deque()
@@ -90,7 +96,7 @@ class Channel:
         """Before this time the interval between two frames is not over."""
         self.due: float | None = None
         """When its time comes, while it stands in the agenda."""
-        self.fanout: Fanout | LossFanout | None = None
+        self.fanout: Fanout | Walk[Any] | None = None
         self.is_queued = False
         self.offset: int | None = None
         self.epoch = ""
@@ -100,6 +106,38 @@ class Channel:
         """Changes with the members and the ways to write to them."""
         self._snapshot: Members | None = None
         self._reads_compressed = False
+
+    @property
+    def kept(self) -> Kept:
+        """What is kept for those who await their answers."""
+        if self.kept_messages is None:
+            self.kept_messages = Kept()
+        return self.kept_messages
+
+    def begin_join(self, subscriber: Subscriber, *, wants_join_leave: bool) -> Joiner:
+        """Let a subscriber await its answer, in the place of what it was."""
+        self._forget_joiner(subscriber)
+        joiner = Joiner(self, subscriber, wants_join_leave=wants_join_leave)
+        self.joiners[subscriber] = joiner
+        self.unanswered += 1
+        return joiner
+
+    def answer(self, joiner: Joiner, top: StreamPosition) -> list[Waiting]:
+        """Give a joiner its position; return what was kept for it."""
+        kept = joiner.answer(top)
+        self._end_wait()
+        return kept
+
+    def _forget_joiner(self, subscriber: Subscriber) -> bool:
+        joiner = self.joiners.pop(subscriber, None)
+        if joiner is not None and joiner.position is None:
+            self._end_wait()
+        return joiner is not None
+
+    def _end_wait(self) -> None:
+        self.unanswered -= 1
+        if not self.unanswered:
+            self.kept_messages = None
 
     def add_member(self, subscriber: Subscriber, *, wants_join_leave: bool) -> None:
         """Let a subscriber share the frames from the next one on."""
@@ -115,7 +153,7 @@ class Channel:
         self.loose.discard(subscriber)
         self.congested.discard(subscriber)
         subscriber.outbound.forget(self.name)
-        was_joining = self.joiners.pop(subscriber, None) is not None
+        was_joining = self._forget_joiner(subscriber)
         was_member = self.members.pop(subscriber, None) is not None
         if was_member:
             self._changed()
@@ -192,6 +230,14 @@ class Channel:
                 self.offset, self.epoch = message.offset, message.epoch
                 return
 
+    def note_loss(self) -> bool:
+        """End every position given out, or about to be; return whether anybody has to be told."""
+        self.losses += 1
+        self.offset = None
+        if len(self.loose) < len(self.members) + len(self.joiners):
+            self.has_untold_loss = True
+        return self.has_untold_loss
+
     def drop_waiting(self) -> None:
         """Let go of everything that waits."""
         self.waiting.clear()
@@ -242,11 +288,16 @@ class Channel:
     def with_a_position(self) -> Sequence[Subscriber]:
         """Return who has to be told of a loss: those who follow the stream, members and joiners.
 
-        Who began to join behind the loss misses nothing.
+        Who began to join behind the loss misses nothing, and who awaits its answer has been told
+        nothing yet: its subscribe fails.
         """
         loose = self.loose
         members = [each for each in self.members if each not in loose] if loose else [*self.members]
-        return members + [joiner.subscriber for joiner in self.joiners.values() if joiner.saw_loss]
+        return members + [
+            joiner.subscriber
+            for joiner in self.joiners.values()
+            if joiner.saw_loss and joiner.position is not None
+        ]
 
     def wait_delivered(self, sequence: int) -> asyncio.Future[None] | None:
         """Return what completes once an inbox entry was written; None: there is nothing to await.
@@ -285,11 +336,6 @@ class Channel:
             if joiner.position is not None and joiner.epoch
         ]
         return min(answered, key=lambda position: position.offset, default=None)
-
-    @property
-    def is_loose(self) -> bool:
-        """Whether nobody was promised a position."""
-        return len(self.loose) >= len(self.members) + len(self.joiners)
 
     @property
     def is_deserted(self) -> bool:

@@ -4,6 +4,8 @@
                      │ no                                          ├──▶ a slice of it
                      └──▶ batch ──▶ joiners ──▶ one `Fanout` ──────┘
 
+A few joiners are served at once, a crowd of them in slices, before the members.
+
 A channel has one fan-out at a time, so every member sees one order, and nothing that came behind a
 loss is written to anybody who follows the stream and has not been told of it.
 """
@@ -14,6 +16,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, Final
 
 from realtime_node import failures
 from realtime_node.delivery.batching import Audience, Batch, Waiting, newest
@@ -25,10 +28,16 @@ from realtime_node.delivery.losses import LossFanout
 from realtime_node.delivery.shared_batches import BatchOf, SharedBatches
 from realtime_node.delivery.slow_clients import SlowClients
 from realtime_node.delivery.subscribers import NOBODY, Subscriber
+from realtime_node.delivery.walk import Walk
 from realtime_node.protocol.codec import Codec
 from realtime_node.telemetry.metrics import DeliveryMetrics
 
 logger = logging.getLogger(__name__)
+
+MOST_JOINERS_AT_ONCE: Final = 100
+"""Beyond, they are a crowd, and served in slices."""
+WRITES_PER_JOINER: Final = 8
+"""What it takes to give one joiner its part of a batch, or to tell it of a hole, in writes."""
 
 
 class Dispatcher:
@@ -57,15 +66,19 @@ class Dispatcher:
         # Framing costs about a write, so a pass over many small channels ends in time as well.
         written = 1 + fanout.write_slice(budget)
         if fanout.is_finished:
-            channel.fanout = None
-            if isinstance(fanout, LossFanout):
-                self._on_left(channel)
-            else:
-                channel.failures = 0
-            channel.release_waiters()
+            channel.fanout = fanout.following
+            if channel.fanout is None:
+                self._end_fanout(channel, fanout)
         return written + self._framer.spent_writes - spent_before
 
-    def _begin_fanout(self, channel: Channel) -> Fanout | LossFanout:
+    def _end_fanout(self, channel: Channel, fanout: Fanout | Walk[Any]) -> None:
+        if isinstance(fanout, LossFanout):
+            self._on_left(channel)
+        else:
+            channel.failures = 0
+        channel.release_waiters()
+
+    def _begin_fanout(self, channel: Channel) -> Fanout | Walk[Any]:
         """Take a channel's next batch, serve its joiners, and frame it for its members.
 
         If there is a loss to be told, or the batch shows one, that comes first.
@@ -88,19 +101,19 @@ class Dispatcher:
         audience = batch[0].audience
         members = channel.audience(audience)
         batch_of = SharedBatches(self._batch)
+        fanout = None
+        if for_members and members.subscribers:
+            shared = batch_of(channel, self._worth_sending(channel, for_members))
+            self._metrics.frames_built.inc()
+            self._metrics.deliveries.inc(len(members.sends) * len(shared.messages))
+            fanout = Fanout(channel, shared, members, self._slow, now)
+        first: Fanout | Walk[Any] | None = fanout
         if audience is Audience.EVERYONE and channel.joiners:
-            for joiner in list(channel.joiners.values()):
-                if joiner.position is None:
-                    joiner.keep(batch)
-                else:
-                    self._serve_joiner(channel, joiner, batch, batch_of)
-        if not for_members or not members.subscribers:
-            return Fanout(channel, self._batch(channel, ()), NOBODY, self._slow, now)
-        shared = batch_of(channel, self._worth_sending(channel, for_members))
-        self._metrics.frames_built.inc()
-        self._metrics.deliveries.inc(len(members.sends) * len(shared.messages))
-        fanout = channel.fanout = Fanout(channel, shared, members, self._slow, now)
-        return fanout
+            first = self._serve_joiners(channel, batch, batch_of, fanout)
+        if first is None:
+            first = Fanout(channel, self._batch(channel, ()), NOBODY, self._slow, now)
+        channel.fanout = first
+        return first
 
     def _worth_sending(self, channel: Channel, messages: Sequence[Waiting]) -> Sequence[Waiting]:
         """Leave out values that are no longer the newest, where the channel wants no others."""
@@ -120,6 +133,33 @@ class Dispatcher:
     def serve_joiner(self, channel: Channel, joiner: Joiner, kept: Sequence[Waiting]) -> None:
         """Give a joiner that was just answered what was kept for it."""
         self._serve_joiner(channel, joiner, kept, self._batch)
+
+    def _serve_joiners(
+        self,
+        channel: Channel,
+        batch: Sequence[Waiting],
+        batch_of: BatchOf,
+        fanout: Fanout | None,
+    ) -> Fanout | Walk[Any] | None:
+        """Keep a batch for joiners that await their answers, and give it to the others.
+
+        Returns what is to be done next: a walk over a crowd, or the fan-out that follows it.
+        """
+        if channel.kept_messages is not None:
+            channel.kept_messages.add(batch)
+        if channel.unanswered == len(channel.joiners):
+            return fanout
+        joiners = [each for each in channel.joiners.values() if each.position is not None]
+
+        def serve(joiner: Joiner) -> None:
+            if channel.joiners.get(joiner.subscriber) is joiner:
+                self._serve_joiner(channel, joiner, batch, batch_of)
+
+        if len(joiners) > MOST_JOINERS_AT_ONCE:
+            return Walk(joiners, serve, writes_each=WRITES_PER_JOINER, following=fanout)
+        for joiner in joiners:
+            serve(joiner)
+        return fanout
 
     def _serve_joiner(
         self,
@@ -159,10 +199,6 @@ class Dispatcher:
         return fanout
 
     def _tell_loss(self, channel: Channel, subscriber: Subscriber) -> None:
-        joiner = channel.joiners.get(subscriber)
-        if joiner is not None and joiner.position is None:
-            joiner.give_up_keeping()  # its subscribe fails; it was told nothing yet
-            return
         try:
             self.end_position(channel, subscriber)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is noted

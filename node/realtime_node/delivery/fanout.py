@@ -99,6 +99,9 @@ class Fanout:
         "_slow",
     )
 
+    following: Final = None
+    """What comes behind it: nothing of this batch."""
+
     def __init__(
         self, present: Present, batch: Batch, members: Members, slow: SlowClients, now: float
     ) -> None:

@@ -96,8 +96,7 @@ class Hub:
         channel = self._channels.get(name)
         if channel is None:
             channel = self._channels[name] = Channel(name, self._flow_of(name))
-        joiner = Joiner(channel, subscriber, wants_join_leave=wants_join_leave)
-        channel.joiners[subscriber] = joiner
+        joiner = channel.begin_join(subscriber, wants_join_leave=wants_join_leave)
         if not follows_stream:
             channel.loose.add(subscriber)
         return joiner
@@ -111,8 +110,7 @@ class Hub:
         channel = self._channels[name]
         if joiner.is_incomplete and self._dispatcher.end_position(channel, joiner.subscriber):
             return
-        joiner.answer(top)
-        kept, joiner.kept = joiner.kept, []
+        kept = channel.answer(joiner, top)
         if top.epoch and channel.offset is None and not channel.loose:
             channel.offset = position_after(top.offset, top.epoch, kept)
             channel.epoch = top.epoch
@@ -237,11 +235,8 @@ class Hub:
 
     def _lose(self, channel: Channel) -> None:
         """End every position that was given out in a channel, or is about to be."""
-        channel.losses += 1
-        channel.offset = None
-        if not channel.is_loose:
-            channel.has_untold_loss = True
-            self._rounds.hasten(channel)
+        if channel.note_loss():
+            self._rounds.enqueue(channel)
 
     # --- Delivery ------------------------------------------------------------------------------
 
@@ -262,7 +257,7 @@ class Hub:
         if fanout is not None:
             dropped += fanout.num_messages
         self._recount(channel)
-        self._lose(channel)
+        channel.note_loss()
         channel.release_waiters()
         self._metrics.entries_failed.inc(dropped)
 

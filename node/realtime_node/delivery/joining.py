@@ -4,7 +4,8 @@ A subscriber learns its position from the backplane's answer, while publications
 through the inbox, and either may be ahead of the other. So a subscription begins as a `Joiner`,
 registered before the question is asked:
 
-- without an answer it keeps whatever is delivered meanwhile, since it may lie beyond its position;
+- without an answer it needs whatever is delivered meanwhile, since it may lie beyond its position;
+  the channel keeps it, once for all who wait;
 - the answer gives it a position. From then on it takes from each batch what follows its position.
 
 As soon as its position is the channel's, it becomes a member and shares every frame. If the node
@@ -14,6 +15,7 @@ told to recover.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -22,41 +24,72 @@ from realtime_node.delivery.subscribers import Subscriber
 from realtime_node.protocol.messages import StreamPosition
 
 MAX_KEPT_MESSAGES: Final = 1024
-"""Kept for one joiner while its answer is awaited; beyond, its subscribe fails and is repeated."""
+"""Kept in a channel while answers are awaited; who needs more has its subscribe fail, and repeats
+it."""
 
 
-class Lossy(Protocol):
-    """What messages may be lost of: a channel."""
+class Kept:
+    """The last messages of a channel, for those who await their answers."""
+
+    __slots__ = ("_messages", "total")
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._messages: deque[Waiting] = deque(maxlen=MAX_KEPT_MESSAGES)
+        self.total = 0
+        """Messages that were kept, those included that are not any more."""
+
+    def add(self, batch: Sequence[Waiting]) -> None:
+        """Keep a batch that may lie beyond positions still to come."""
+        self._messages.extend(batch)
+        self.total += len(batch)
+
+    def has_all_since(self, total: int) -> bool:
+        """Whether everything is still there that came behind the first `total`."""
+        return self.total - total <= len(self._messages)
+
+    def since(self, total: int) -> list[Waiting]:
+        """Return what came behind the first `total`, or what is left of it."""
+        count = self.total - total
+        return list(self._messages)[-count:] if count else []
+
+
+class Awaited(Protocol):
+    """What a joiner joins: a channel."""
 
     @property
     def losses(self) -> int:
         """How often it lost messages."""
+
+    @property
+    def kept(self) -> Kept:
+        """What it keeps for those who await their answers."""
 
 
 class Joiner:
     """A subscriber between its question to the backplane and its first shared frame."""
 
     __slots__ = (
+        "_began_at",
         "_channel",
-        "_gave_up_keeping",
+        "_kept",
         "_losses",
         "epoch",
-        "kept",
         "position",
         "subscriber",
         "wants_join_leave",
     )
 
-    def __init__(self, channel: Lossy, subscriber: Subscriber, *, wants_join_leave: bool) -> None:
+    def __init__(self, channel: Awaited, subscriber: Subscriber, *, wants_join_leave: bool) -> None:
         """Start without an answer: everything delivered from now on is kept."""
         self._channel = channel
         self._losses = channel.losses
+        self._kept = channel.kept
+        self._began_at = self._kept.total
         self.subscriber = subscriber
         self.wants_join_leave = wants_join_leave
         self.position: int | None = None
         self.epoch = ""
-        self.kept: list[Waiting] = []
-        self._gave_up_keeping = False
 
     @property
     def saw_loss(self) -> bool:
@@ -66,24 +99,17 @@ class Joiner:
     @property
     def is_incomplete(self) -> bool:
         """Whether something that was delivered meanwhile is missing in what was kept."""
-        return self._gave_up_keeping or self.saw_loss
+        return self.saw_loss or not self._kept.has_all_since(self._began_at)
 
-    def keep(self, batch: Sequence[Waiting]) -> None:
-        """Keep a batch that may lie beyond the position still to come."""
-        if len(self.kept) + len(batch) > MAX_KEPT_MESSAGES:
-            self.give_up_keeping()
-        if not self.is_incomplete:
-            self.kept.extend(batch)
+    def answer(self, top: StreamPosition) -> list[Waiting]:
+        """Take the position that the subscriber was told; return what was kept for it.
 
-    def give_up_keeping(self) -> None:
-        """Note that not everything delivered meanwhile could be kept."""
-        self._gave_up_keeping = True
-        self.kept.clear()
-
-    def answer(self, top: StreamPosition) -> None:
-        """Take the position that the subscriber was told."""
+        That is nothing if it would be incomplete.
+        """
+        kept = [] if self.is_incomplete else self._kept.since(self._began_at)
         self.position = top.offset
         self.epoch = top.epoch
+        return kept
 
 
 def beyond(batch: Sequence[Waiting], offset: int, epoch: str) -> list[Waiting]:

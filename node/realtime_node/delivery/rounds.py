@@ -71,11 +71,16 @@ class Rounds:
                 self._set_alarm()
 
     def hasten(self, channel: Channel) -> None:
-        """Look again when a channel is due that more waits in, or that is to tell of a loss."""
-        if not channel.is_queued or (
-            channel.due is not None and channel.due_at < channel.due - RESOLUTION_S
-        ):
-            self.plan(channel)  # a place in the agenda is void by that
+        """Look again when a channel is due that waits for its time, now that more waits in it."""
+        if channel.due is not None and channel.due_at < channel.due - RESOLUTION_S:
+            self.plan(channel)  # its place in the agenda is void by that
+
+    def enqueue(self, channel: Channel) -> None:
+        """Queue a channel whatever it waits for."""
+        if channel.due is not None or not channel.is_queued:
+            channel.due = None  # a place in the agenda is void by that
+            channel.is_queued = True
+            self._ready.append(channel)
 
     def hurry(self) -> None:
         """Let nobody wait for the clock until `relax`."""

@@ -13,13 +13,13 @@ from realtime_node.delivery.flow import Flow, Policy, SlowRule
 from realtime_node.delivery.frames import Framer
 from realtime_node.delivery.joining import (
     MAX_KEPT_MESSAGES,
-    Joiner,
     beyond,
     continues,
     position_after,
 )
 from realtime_node.delivery.outbound import Outbound
 from realtime_node.protocol.deflate import UNCOMPRESSED, Wire
+from realtime_node.protocol.messages import StreamPosition
 from realtime_node.telemetry.metrics import Metrics, total
 from tests.support.fakes import (
     FakeSlowClients,
@@ -118,24 +118,42 @@ def test_known_messages_are_cut_whatever_stands_behind_them() -> None:
 # --- joiners ----------------------------------------------------------------------------------
 
 
-def test_joiner_keeps_what_comes_before_its_answer() -> None:
-    """What is delivered before the answer is kept in order."""
-    joiner = Joiner(Channel("a"), Member(), wants_join_leave=False)
-    joiner.keep([message(1)])
-    joiner.keep([message(2), message(3)])
-    assert [each.offset for each in joiner.kept] == [1, 2, 3]
+def test_joiners_get_what_came_before_their_answers() -> None:
+    """What is delivered before an answer is kept once for all, and each gets what came for it."""
+    channel = Channel("a")
+    early = channel.begin_join(Member(), wants_join_leave=False)
+    channel.kept.add([message(1)])
+    late = channel.begin_join(Member(), wants_join_leave=False)
+    channel.kept.add([message(2), message(3)])
+    top = StreamPosition(offset=0, epoch="e")
+    assert [each.offset for each in channel.answer(late, top)] == [2, 3]
+    assert [each.offset for each in channel.answer(early, top)] == [1, 2, 3]
+    assert channel.kept_messages is None
+
+
+def test_nothing_is_kept_once_nobody_awaits_an_answer() -> None:
+    """Also when the last gives up, or begins anew."""
+    channel, member = Channel("a"), Member()
+    channel.begin_join(member, wants_join_leave=False)
+    channel.kept.add([message(1)])
+    again = channel.begin_join(member, wants_join_leave=False)
+    assert (channel.unanswered, again.is_incomplete) == (1, False)
+    channel.remove(member)
+    assert (channel.unanswered, channel.kept_messages) == (0, None)
+
+
+def test_joiner_for_which_too_much_came_gets_nothing() -> None:
+    """Beyond the bound its subscribe fails; a later joiner is none the worse."""
+    channel = Channel("a")
+    joiner = channel.begin_join(Member(), wants_join_leave=False)
+    channel.kept.add([message(1)] * MAX_KEPT_MESSAGES)
     assert not joiner.is_incomplete
-
-
-def test_joiner_that_would_keep_too_much_keeps_nothing() -> None:
-    """Beyond the bound everything is let go, for good, and the joiner knows it."""
-    joiner = Joiner(Channel("a"), Member(), wants_join_leave=False)
-    joiner.keep([message(1)] * MAX_KEPT_MESSAGES)
-    assert len(joiner.kept) == MAX_KEPT_MESSAGES
-    joiner.keep([message(2)])
-    assert joiner.is_incomplete
-    joiner.keep([message(3)])
-    assert joiner.kept == []
+    late = channel.begin_join(Member(), wants_join_leave=False)
+    channel.kept.add([message(2)])
+    assert (joiner.is_incomplete, late.is_incomplete) == (True, False)
+    top = StreamPosition(offset=0, epoch="e")
+    assert channel.answer(joiner, top) == []
+    assert channel.answer(late, top) == [message(2)]
 
 
 # --- fan-out ----------------------------------------------------------------------------------
@@ -325,8 +343,7 @@ def test_joins_go_to_those_who_asked_for_them() -> None:
 def test_channel_is_deserted_when_the_last_subscriber_goes() -> None:
     """Members and joiners keep a channel; nobody else does."""
     channel, (member,) = channel_of(1)
-    joiner = Joiner(Channel("a"), Member(), wants_join_leave=False)
-    channel.joiners[joiner.subscriber] = joiner
+    joiner = channel.begin_join(Member(), wants_join_leave=False)
     channel.remove(member)
     assert not channel.is_deserted
     channel.remove(joiner.subscriber)

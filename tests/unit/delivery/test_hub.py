@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from itertools import pairwise
 
 import pytest
 
@@ -440,6 +441,34 @@ async def test_slow_joiner_does_not_stop_its_channel(watched: Watched) -> None:
     assert slow.ends == [Reason.CLIENT_BYTES]
     await watched.receive(*published(3))
     assert member.offsets == [1, 2, 3]
+
+
+async def test_a_crowd_of_joiners_is_served_in_slices_before_the_members(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each gets what follows its position; who leaves and is back meanwhile gets nothing old."""
+    monkeypatch.setattr(rounds_module, "WRITES_PER_PASS", 80)
+    member, restless = (watched.listener(top=at(0)) for _ in range(2))
+    crowd = [watched.listener(top=at(1 + number % 2)) for number in range(300)]
+    asking = Listener(watched.hub, follows_stream=True)
+    joiner = asking.ask()
+    await watched.hub.receive(published(1, 2, 3))
+    served = [0]
+    while served[-1] < len(crowd):
+        await asyncio.sleep(0)
+        served.append(sum(bool(each.frames) for each in crowd))
+        if joiner.position is None:
+            watched.hub.finish_join("a", joiner, at(2))
+            restless.leave()
+            restless.join(at(3))
+    assert max(later - earlier for earlier, later in pairwise(served)) <= 10
+    await watched.receive(*published(4))
+    await settle(200)
+    assert member.offsets == [1, 2, 3, 4]
+    assert restless.offsets == [4]
+    assert asking.offsets == [3, 4]
+    assert [each.offsets for each in crowd] == [[2, 3, 4], [3, 4]] * 150
+    assert not any(each.losses for each in [member, restless, asking, *crowd])
 
 
 async def test_closed_joiner_does_not_stop_its_channel(watched: Watched) -> None:

@@ -64,9 +64,8 @@ async def publish(hub: Hub, *offsets: int) -> None:
     await hub.receive([entry("a", each, sequence=each, offset=each, epoch="e") for each in offsets])
 
 
-@pytest.mark.parametrize(
-    ("cause", "are_joining"), [("lost", False), ("lost", True), ("hole", False)]
-)
+@pytest.mark.parametrize("cause", ["lost", "hole"])
+@pytest.mark.parametrize("are_joining", [False, True])
 async def test_a_loss_is_told_to_many_in_bounded_steps(
     hub: Hub, metrics: Metrics, cause: str, *, are_joining: bool
 ) -> None:
