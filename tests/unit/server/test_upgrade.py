@@ -40,6 +40,7 @@ async def test_an_upgrade_that_fails_ends_its_connection(
     def fails(*_: object, **__: object) -> None:
         raise error
 
+    monkeypatch.setattr(upgrade, "bound_buffers", lambda *_: None)
     monkeypatch.setattr(upgrade, at, fails)
     transport = FakeTransport()
     with counted_failures() as counts:
