@@ -21,6 +21,7 @@ from realtime_node.server.api_messages import (
     UnsubscribeRequest,
 )
 from realtime_node.server.api_payloads import json_of
+from realtime_node.session.expiring import has_ended
 from realtime_node.session.resuming import Ending, ending_of
 
 MAX_REASON_BYTES: Final = 123
@@ -34,7 +35,7 @@ async def subscribe(cluster: Cluster, request: SubscribeRequest) -> EmptyResult:
     110 if it would have ended by now.
     """
     _demand_somebody(request)
-    if 0 < request.expire_at <= cluster.wall_clock():
+    if has_ended(request.expire_at, cluster.wall_clock()):
         raise ReplyError(*codes.EXPIRED)
     cluster.rules.rule(request.channel)
     wish = SubscribeUser(

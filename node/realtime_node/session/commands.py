@@ -52,7 +52,7 @@ from realtime_node.session.continuing import (
     granted,
     keep_grant,
 )
-from realtime_node.session.expiring import refreshes, watch_subscriptions
+from realtime_node.session.expiring import has_ended, refreshes, watch_subscriptions
 from realtime_node.session.outcome import Execute, Outcome
 from realtime_node.session.permissions import Verdict
 from realtime_node.session.subscribing import open_subscription, remaining_seconds
@@ -155,13 +155,17 @@ def _subscription_claims(session: Session, channel: str, token: str) -> Subscrip
         raise Disconnect(*codes.INVALID_TOKEN, detail="a token of another user")
     if claims.client and claims.client != session.client_id:
         raise Disconnect(*codes.INVALID_TOKEN, detail="a token of another client")
-    if 0 < claims.expire_at <= services.wall_clock():
+    if has_ended(claims.expire_at, services.wall_clock()):
         raise ReplyError(*codes.EXPIRED)
     return claims
 
 
 async def sub_refresh(session: Session, command_id: int, request: SubRefreshRequest) -> Outcome:
-    """Prolong a subscription with a new token."""
+    """Prolong a subscription with a new token.
+
+    Raises `Disconnect` 3006, from which SDKs come back, for a token that has expired or whose
+    subscription has ended.
+    """
     channel = _named(request.channel, "sub_refresh")
     if channel in session.subscriptions and refreshes(session, channel):
         raise Disconnect(*codes.BAD_REQUEST, detail="the node refreshes this subscription")

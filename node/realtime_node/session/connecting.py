@@ -6,7 +6,6 @@ returning client brings along, and tells the ping contract. `commands` lists bot
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
@@ -31,13 +30,15 @@ from realtime_node.protocol.messages import (
 )
 from realtime_node.session import permissions, proxied
 from realtime_node.session.claims import ANONYMOUS
-from realtime_node.session.continuing import change_info
-from realtime_node.session.expiring import set_expiry
+from realtime_node.session.continuing import change_channel_info, change_info
+from realtime_node.session.expiring import has_ended, set_expiry
+from realtime_node.session.lifecycle import NEVER
 from realtime_node.session.outcome import Outcome
 from realtime_node.session.proxied import Admission
 from realtime_node.session.resuming import NOTHING_KEPT, Ending, Kept, told, without_wish
 from realtime_node.session.subscribing import Opened, open_subscription, remaining_seconds
 from realtime_node.session.subscription import Grant, decide_subscription, raw_or_unset
+from realtime_node.session.together import finish_all
 
 if TYPE_CHECKING:
     from realtime_node.session.claims import ConnectionClaims
@@ -75,11 +76,12 @@ async def connect(session: Session, command_id: int, request: ConnectRequest) ->
     if limit and claims.user and services.registry.connections_of(claims.user) >= limit:
         raise Disconnect(*codes.CONNECTION_LIMIT)
     session.kept = services.proxies.keep_connected(session.kept)
-    info, expires_at = _identity(admission, kept, request.token)
+    info, expires_at = _identity(admission, kept, request.token, services.wall_clock())
     session.identify(claims.user, info)
-    session.token_channels = None if admission.is_proxied else claims.server_side_grants().keys()
+    granted = claims.server_side_grants()
+    session.token_channels = None if admission.is_proxied else frozenset(granted)
     wished = {} if admission.is_proxied else _wished_grants(session, request)
-    grants = wished | claims.server_side_grants()
+    grants = wished | granted
     if len(grants) > settings.channel_limit:
         raise Disconnect(*codes.CHANNEL_LIMIT)
     _add_kept(session, grants, kept.server_side)
@@ -103,8 +105,9 @@ async def connect(session: Session, command_id: int, request: ConnectRequest) ->
         services.keeper.connected(session, kept)
 
     async def then() -> None:
-        for each in opened:
-            await each.start()
+        # Every channel is delivered to from here on; only then is anything waited for.
+        joining = [each for each in opened if each.deliver()]
+        await finish_all(each.announce() for each in joining)
 
     return Outcome(Reply(id=command_id, connect=result), then if opened else None)
 
@@ -117,10 +120,7 @@ async def _admission(session: Session, request: ConnectRequest) -> Admission:
         admission = await proxied.connection(session, request, _asked_with(session, request))
         if admission is not None:
             return admission
-    claims = _connection_claims(session, request.token)
-    if session.services.settings.insecure:
-        claims = structs.replace(claims, expire_at=0)
-    return Admission(claims)
+    return Admission(_connection_claims(session, request.token))
 
 
 def _asked_with(session: Session, request: ConnectRequest) -> Raw | UnsetType:
@@ -130,12 +130,12 @@ def _asked_with(session: Session, request: ConnectRequest) -> Raw | UnsetType:
 
 
 def _connection_claims(session: Session, token: str) -> ConnectionClaims:
-    """Return who connects.
+    """Return who connects; nothing that a token opens ends in insecure mode.
 
-    Raises `ReplyError` 109 for an expired token and 110 for one whose connection would have ended
-    by now (a client that was let in for a moment would come back at once, again and again),
-    `Disconnect` 3500 for an invalid one, 3501 for a
-    missing one, and 3507 for an anonymous one where those are not allowed.
+    Raises `ReplyError` 109 for an expired token, and 110 for one that may be used and opens what
+    has ended: success would reset the client's back-off before a close that is certain. Raises
+    `Disconnect` 3500 for an invalid token, 3501 for a missing one, and 3507 for an anonymous one
+    where those are not allowed.
     """
     services = session.services
     settings = services.settings
@@ -149,10 +149,12 @@ def _connection_claims(session: Session, token: str) -> ConnectionClaims:
         raise ReplyError(*codes.TOKEN_EXPIRED) from error
     except TokenError as error:
         raise Disconnect(*codes.INVALID_TOKEN, detail=str(error)) from error
-    if 0 < claims.expire_at <= services.wall_clock() and not settings.insecure:
-        raise ReplyError(*codes.EXPIRED)
     if not claims.user and settings.disallow_anonymous_connection_tokens:
         raise Disconnect(*codes.PERMISSION_DENIED_CLOSE, detail="anonymous connection token")
+    if settings.insecure:
+        return structs.replace(claims, expire_at=0)
+    if has_ended(claims.expire_at, services.wall_clock()):
+        raise ReplyError(*codes.EXPIRED)
     return claims
 
 
@@ -162,13 +164,16 @@ def _data(admission: Admission, kept: Kept) -> Raw | UnsetType:
     return told(data, kept.session, resumed=kept.resumed) if kept.session else data
 
 
-def _identity(admission: Admission, kept: Kept, token: str) -> tuple[bytes | None, float]:
+def _identity(
+    admission: Admission, kept: Kept, token: str, now: float
+) -> tuple[bytes | None, float]:
     """Return `conn_info` and end of a connection.
 
-    A token, or the team's backend, says who its user is now; else a session knows what it was.
+    A token, or the team's backend, says who its user is now; else a session knows what it was,
+    until that ends.
     """
     claims = admission.claims
-    if token or admission.is_proxied:
+    if token or admission.is_proxied or has_ended(kept.expires_at, now):
         return claims.info, claims.expire_at
     return claims.info or kept.conn_info, claims.expire_at or kept.expires_at
 
@@ -221,17 +226,16 @@ async def _open_all(
 
     They are asked for together, so that many cost the store one pipeline and the client one wait.
     """
-    results = await asyncio.gather(
-        *(_open_server_side(session, channel, grant, request) for channel, grant in grants.items()),
-        return_exceptions=True,
+    opening = (
+        _open_server_side(session, channel, grant, request) for channel, grant in grants.items()
     )
-    opened = [each for each in results if isinstance(each, Opened)]
-    for failure in results:
-        if isinstance(failure, BaseException):
-            for each in opened:
-                session.forget(each.channel, Ending.LOST)
-            raise failure
-    return opened
+    try:
+        return await finish_all(opening)
+    except Exception:
+        # Those that could not be made have left nothing, and there were none before.
+        for channel in list(session.subscriptions):
+            session.forget(channel, Ending.LOST)
+        raise
 
 
 async def _open_server_side(
@@ -250,9 +254,14 @@ async def _open_server_side(
 
 
 async def refresh(session: Session, command_id: int, request: RefreshRequest) -> Outcome:
-    """Prolong a connection with a new token of the same user."""
+    """Prolong a connection with a new token of the same user.
+
+    A client that was told to refresh does so, even if changed settings have the team's backend
+    asked from now on. Raises `ReplyError` 110 for a token that opens what has ended; `Disconnect`
+    3005, from which SDKs come back, for one that has expired.
+    """
     services = session.services
-    if services.proxies.refreshes:
+    if services.proxies.refreshes and session.deadlines.expiry is NEVER:
         raise Disconnect(*codes.BAD_REQUEST, detail="the node refreshes connections")
     if not request.token:
         raise Disconnect(*codes.BAD_REQUEST, detail="refresh without token")
@@ -265,17 +274,24 @@ async def refresh(session: Session, command_id: int, request: RefreshRequest) ->
         raise Disconnect(*codes.CONNECTION_EXPIRED) from error
     if claims.user != session.user:
         raise Disconnect(*codes.INVALID_TOKEN, detail="a token of another user")
-    channels = claims.server_side_grants().keys()
-    if session.token_channels is not None and channels != session.token_channels:
+    granted = claims.server_side_grants()
+    if session.token_channels is not None and granted.keys() != session.token_channels:
         # The client comes back with the new token, and is subscribed to what that grants.
         raise Disconnect(*codes.INSUFFICIENT_STATE, detail="the new token grants other channels")
     await change_info(session, raw_or_unset(claims.info))
-    set_expiry(session, 0 if services.settings.insecure else claims.expire_at)
+    await finish_all(
+        change_channel_info(session, channel, held, raw_or_unset(grant.chan_info))
+        for channel, grant in granted.items()
+        # A token that only names a channel says nothing of what its client is known by there.
+        if grant != _WISHED and (held := session.subscriptions.get(channel)) and held.server_side
+    )
+    set_expiry(session, claims.expire_at)
     services.keeper.touch(session)
+    ends = 0 if services.proxies.refreshes else session.expires_at
     result = RefreshResult(
         client=session.client_id,
         version=services.version,
-        expires=bool(session.expires_at),
-        ttl=remaining_seconds(session.expires_at, services.wall_clock()),
+        expires=bool(ends),
+        ttl=remaining_seconds(ends, services.wall_clock()),
     )
     return Outcome(Reply(id=command_id, refresh=result))

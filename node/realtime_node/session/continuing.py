@@ -5,7 +5,6 @@ For a client that asked for no session all of it does nothing.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from msgspec import UNSET, Raw, UnsetType
 from realtime_node.cluster.presence import NO_STAY, Stay
 from realtime_node.errors import Disconnect
 from realtime_node.protocol import codes
+from realtime_node.session.together import finish_all
 
 if TYPE_CHECKING:
     from realtime_node.config import ChannelOptions
@@ -115,11 +115,9 @@ async def _enter_again(session: Session, channels: Sequence[str]) -> None:
         for channel in channels
         if (held := session.subscriptions.get(channel)) is not None and held.is_present
     ]
-    await asyncio.gather(
-        *(
-            services.presence.add(channel, session.info(channel), held.stay)
-            for channel, held in present
-        )
+    await finish_all(
+        services.presence.add(channel, session.info(channel), held.stay)
+        for channel, held in present
     )
 
 

@@ -13,13 +13,22 @@ if TYPE_CHECKING:
     from realtime_node.session.session import Session
 
 
+def has_ended(expires_at: float, now: float) -> bool:
+    """Whether an end has come; both in Unix seconds, 0: it never ends."""
+    return expires_at != 0 and expires_at <= now
+
+
 def set_expiry(session: Session, expires_at: float) -> None:
     """Expire at this Unix time unless refreshed before; 0: never."""
     session.expires_at = expires_at
+    deadlines = session.deadlines
+    # Changed settings may have moved the refresh from the client to this node, or back.
     if session.services.proxies.refreshes:
-        session.deadlines.refresh = _deadline(session, expires_at, is_refreshed=True)
+        deadlines.refresh = _deadline(session, expires_at, is_refreshed=True)
+        deadlines.expiry = NEVER
     else:
-        session.deadlines.expiry = _deadline(session, expires_at)
+        deadlines.expiry = _deadline(session, expires_at)
+        deadlines.refresh = NEVER
     session.services.registry.reschedule(session)
 
 

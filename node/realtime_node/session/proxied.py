@@ -23,6 +23,7 @@ from realtime_node.proxy.answers import PublishVerdict
 from realtime_node.proxy.headers import Kept, TooManyHeadersError
 from realtime_node.proxy.holding import Hold
 from realtime_node.session.claims import ConnectionClaims, ServerSideSubscription
+from realtime_node.session.expiring import has_ended
 from realtime_node.session.subscribing import demand_room
 from realtime_node.session.subscription import Grant
 
@@ -63,8 +64,7 @@ async def connection(
     )
     if verdict is None:
         return None
-    now = session.services.wall_clock()
-    if verdict.expire_at and verdict.expire_at <= now:
+    if has_ended(verdict.expire_at, session.services.wall_clock()):
         _release(hold)
         raise ReplyError(*codes.EXPIRED)
     claims = ConnectionClaims(
@@ -88,7 +88,7 @@ async def subscription_grant(
     verdict, hold = await session.services.proxies.subscribe(
         options.subscribe_proxy_name, session.caller(), channel, request.data
     )
-    if verdict.expire_at and verdict.expire_at <= session.services.wall_clock():
+    if has_ended(verdict.expire_at, session.services.wall_clock()):
         _release(hold)
         raise ReplyError(*codes.EXPIRED)
     return Grant(

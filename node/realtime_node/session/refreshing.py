@@ -21,7 +21,12 @@ from realtime_node.session.continuing import (
     keep_grant,
     prolong_grant,
 )
-from realtime_node.session.expiring import refreshes, set_expiry, watch_subscriptions
+from realtime_node.session.expiring import (
+    has_ended,
+    refreshes,
+    set_expiry,
+    watch_subscriptions,
+)
 from realtime_node.session.subscription import Subscription, raw_or_unset
 
 if TYPE_CHECKING:
@@ -73,7 +78,7 @@ async def _refresh(session: Session) -> None:
     except BackendError as error:
         logger.debug("client %s: not refreshed, goes on for now: %s", session.client_id, error)
         return
-    if verdict.expired or 0 < verdict.expire_at <= services.wall_clock():
+    if verdict.expired or has_ended(verdict.expire_at, services.wall_clock()):
         session.close(codes.CONNECTION_EXPIRED)
         return
     if verdict.info is not None:
@@ -97,7 +102,7 @@ async def _refresh_subscription(session: Session, channel: str, held: Subscripti
         return
     if session.subscriptions.get(channel) is not held:
         return
-    if verdict.expired or 0 < verdict.expire_at <= services.wall_clock():
+    if verdict.expired or has_ended(verdict.expire_at, services.wall_clock()):
         session.end_subscription(channel, codes.UNSUBSCRIBED_EXPIRED)
         return
     if verdict.info is not None:

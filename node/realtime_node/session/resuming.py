@@ -16,6 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from realtime_node.cluster.session_store import Claimed, KeptGrant, Owner, SessionState, Verdict
 from realtime_node.protocol.codes import CloseCode
+from realtime_node.session.expiring import has_ended
 from realtime_node.session.subscription import Grant
 
 NEW: Final = ""
@@ -167,7 +168,7 @@ def _living(grants: Mapping[str, KeptGrant], now: float) -> dict[str, Grant]:
 
 
 def _lives(expires_at: float, now: float) -> bool:
-    return not expires_at or expires_at > now
+    return not has_ended(expires_at, now)
 
 
 def state_of(

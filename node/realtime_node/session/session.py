@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -97,7 +96,7 @@ class Session:
         self.expires_at: float = 0
         self.state = State.OPENED
         self.subscriptions: dict[str, Subscription] = {}
-        self.token_channels: AbstractSet[str] | None = None
+        self.token_channels: frozenset[str] | None = None
         """The server-side subscriptions that its token brought; None: no token decides on them."""
         self.deadlines = lifecycle.opened(services.limits, services.monotonic())
         self.wheel_bucket: int | None = None

@@ -53,24 +53,29 @@ class Opened:
     result: SubscribeResult
 
     async def start(self) -> None:
-        """Deliver what follows the position; call it right after the client was told `result`."""
+        """Deliver and announce; call it right after the client was told `result`."""
+        if self.deliver():
+            await self.announce()
+
+    def deliver(self) -> bool:
+        """Deliver what follows the position; return whether the channel is to hear of a join."""
         if self.session.subscriptions.get(self.channel) is not self.subscription:
-            return  # the session ended while the reply was on its way
+            return False  # the session ended while the reply was on its way
         self.subscription.is_active = True
-        services = self.session.services
-        services.hub.finish_join(self.channel, self.joiner, self.top)
+        self.session.services.hub.finish_join(self.channel, self.joiner, self.top)
         if self.subscription.expires_at:
             watch_subscriptions(self.session)
-        if (
-            self.subscription.announces
-            and not self.subscription.was_present
-            and self.channel in self.session.subscriptions
-        ):
-            info = self.session.info(self.channel)
-            try:
-                await services.backplane.announce(self.channel, EntryKind.JOIN, info)
-            except BackplaneError as error:
-                logger.warning("a join of %s is not announced: %s", self.channel, error)
+        return self.subscription.announces and not self.subscription.was_present
+
+    async def announce(self) -> None:
+        """Tell the channel that this client came, if it is still there."""
+        if self.session.subscriptions.get(self.channel) is not self.subscription:
+            return  # what was delivered to it ended it
+        info = self.session.info(self.channel)
+        try:
+            await self.session.services.backplane.announce(self.channel, EntryKind.JOIN, info)
+        except BackplaneError as error:
+            logger.warning("a join of %s is not announced: %s", self.channel, error)
 
 
 def demand_room(session: Session, channel: str) -> None:

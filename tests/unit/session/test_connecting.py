@@ -221,6 +221,25 @@ async def test_a_refresh_with_other_info_makes_it_known_at_once(node: FakeNode) 
     assert client.session.info().conn_info == Raw(b'{"name":"Anna"}')
 
 
+async def test_a_refresh_with_other_info_of_a_channel_makes_it_known_at_once(
+    node: FakeNode,
+) -> None:
+    """The token says what its client is known by in a channel; one that it only names is left."""
+
+    def sub(info: bytes) -> dict[str, ServerSideSubscription]:
+        return {"seen:b": ServerSideSubscription(info=info)}
+
+    client = await node.connected(node.trust("ann", channels=("seen:a",), subs=sub(b"1")))
+    client.session.subscriptions["seen:a"].chan_info = Raw(b"7")
+    await client.ask(refresh={"token": node.trust("ann", channels=("seen:a",), subs=sub(b"2"))})
+    assert [client.session.info(name).chan_info for name in ("seen:a", "seen:b")] == [
+        Raw(b"7"),
+        Raw(b"2"),
+    ]
+    (present,) = node.presence.present["seen:b"].values()
+    assert present.chan_info == Raw(b"2")
+
+
 async def test_other_info_waits_while_the_store_is_away(node: FakeNode) -> None:
     """The refresh fails as a whole, and the client tries it again."""
     client = await node.connected(node.trust("ann", info=b"1"))
@@ -251,17 +270,25 @@ async def test_server_side_subscriptions_are_made_together(node: FakeNode) -> No
     channels = tuple(f"seen:{number}" for number in range(20))
     client = node.client()
     client.say(connect={"token": node.trust("ann", channels=channels)})
-    with node.backplane.hold("subscribe"):
+    with node.presence.hold("add"), node.backplane.hold("subscribe"):
         await settle()
-        assert node.backplane.calls.count(("subscribe", "seen:0")) == 1
         assert [call for call in node.backplane.calls if call[0] == "subscribe"] == [
             ("subscribe", channel) for channel in channels
         ]
         assert node.registry.num_clients == 0
-    await settle()
-    (reply,) = [each for each in client.unread() if "id" in each]
-    assert tuple(reply["connect"]["subs"]) == channels
-    assert node.registry.num_clients == 1
+    with node.presence.hold("add"):
+        await settle()
+        assert [call for call in node.presence.calls if call[0] == "add"] == [
+            ("add", channel) for channel in channels
+        ]
+    with node.backplane.hold("announce JOIN"):
+        await settle()
+        (reply,) = [each for each in client.unread() if "id" in each]
+        assert tuple(reply["connect"]["subs"]) == channels
+        assert node.registry.num_clients == 1
+        assert [call for call in node.backplane.calls if call[0] == "announce JOIN"] == [
+            ("announce JOIN", channel) for channel in channels
+        ]
 
 
 async def test_anonymous_tokens_can_be_disallowed(make_node: MakeNode) -> None:

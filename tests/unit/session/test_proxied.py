@@ -321,6 +321,24 @@ async def test_a_call_is_the_backends_to_answer() -> None:
     assert (await client.ask(rpc={"method": "nowhere:x"}))["error"]["code"] == 104
 
 
+async def test_clients_that_were_told_to_refresh_may_when_the_backend_takes_over() -> None:
+    """Changed settings have the backend asked: a token is taken once more, and no client ended."""
+    before, after = _node(), _node(refresh=True)
+    client = before.client()
+    end = int(before.services.wall_clock()) + 60
+    reply = await client.ask(connect={"token": before.trust("bob", expire_at=end)})
+    assert reply["connect"]["expires"] is True
+    before.services.proxies = after.proxies
+    reply = await client.ask(refresh={"token": before.trust("bob", expire_at=end + 600)})
+    assert "expires" not in reply["refresh"]
+    after.team.answers["/refresh"] = {"result": {}}
+    for _ in range(110):
+        before.pass_time(6)
+        await _pong(client)
+    assert client.link.closes == []
+    assert len(after.team.asked("/refresh")) == 1
+
+
 async def test_codes_that_the_backend_chooses_share_a_label() -> None:
     """It may answer with any of four thousand million codes: none becomes a series of its own."""
     node = _node()
