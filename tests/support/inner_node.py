@@ -31,8 +31,8 @@ class InnerNode:
         open_to_all = {"http_api": {"insecure": True}}
         node = Node(Settings.model_validate({**listens, **open_to_all, **settings}))
         async with AsyncExitStack() as stack:
-            (url,) = await node.start()
             stack.push_async_callback(node.stop)
+            (url,) = await node.start()
             yield cls(node, url, stack)
 
     async def client(self, *channels: str) -> WireClient:

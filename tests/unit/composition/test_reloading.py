@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
@@ -144,8 +145,9 @@ async def test_a_bug_of_ours_does_not_end_the_watch(
     await eventually(lambda: world.limit == 3)
 
 
+@pytest.mark.parametrize("error", [ValueError("a bug"), asyncio.CancelledError()], ids=repr)
 async def test_the_watch_outlives_what_it_did_not_expect(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     """A look that fails is counted by its loop, and a later change is still seen."""
     stamp, looks = world.source.stamp, 0
@@ -153,7 +155,7 @@ async def test_the_watch_outlives_what_it_did_not_expect(
     def fails() -> None:
         nonlocal looks
         looks += 1
-        raise ValueError("a bug")
+        raise error
 
     monkeypatch.setattr(world.source, "stamp", fails)
     await eventually(lambda: looks)

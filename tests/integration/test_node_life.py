@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from realtime_node.app import Node
 from realtime_node.config import Settings
+from realtime_node.drain import restarter
 from realtime_node.errors import BackplaneUnavailableError, ConfigError
-from tests.support.conditions import NEVER_S
+from tests.support.conditions import NEVER_S, eventually
+from tests.support.inner_node import InnerNode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.wire_client import WireClient
 
 SETTINGS = {
     "http_server": {"address": "127.0.0.1", "port": 0, "internal_port": 0},
@@ -165,3 +170,58 @@ async def test_a_node_leaves_the_collector_of_its_process_alone(node: Node) -> N
     await node.start()
     assert (gc.get_threshold(), gc.get_freeze_count()) == before
     await node.stop()
+
+
+# --- loops ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), asyncio.CancelledError()], ids=repr)
+@pytest.mark.parametrize(
+    ("loop", "owner", "method"),
+    [
+        ("deadlines", "_registry", "wake_due"),
+        ("in-memory-inbox", "_hub", "receive"),
+        ("self-restart", "_restarter", "look"),
+        ("drain", "_drainer", "_do"),
+    ],
+)
+async def test_a_loop_that_raises_goes_on(
+    monkeypatch: pytest.MonkeyPatch, loop: str, owner: str, method: str, error: BaseException
+) -> None:
+    """A bug, and a cancellation that nobody asked for, cost one round; messages are delivered."""
+    monkeypatch.setattr(restarter, "LOOK_EVERY_S", 0.01)
+    settings = {"client": {"insecure": True}, "shutdown": {"timeout": "1s"}}
+    async with InnerNode.running(settings) as inner:
+        client = await inner.client("news")
+        target = getattr(inner.node, owner)
+        right, calls = getattr(target, method), 0
+
+        def raises_once(*given: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                raise error
+            return right(*given)
+
+        monkeypatch.setattr(target, method, raises_once)
+        inner.node._drainer.shed(0, 1.0)  # which lets the drain look
+        await inner.publish("news", 1)
+        await eventually(lambda: calls == 1)
+        assert inner.count("loop_restarts_total", f'loop="{loop}"') == 1
+        assert [failing.loop for failing in inner.node.status().failing] == [loop]
+        assert inner.node.status().ready
+        inner.node._drainer.shed(0, 1.0)
+        await eventually(lambda: calls > 1)
+        client.inbox.clear()
+        await deliver(inner, client)
+
+
+async def deliver(inner: InnerNode, client: WireClient) -> None:
+    """Publish until something arrives; a client that was told of a loss comes back."""
+    for number in count(1000):
+        await inner.publish("news", number)
+        if await client.has(1, within_s=0.1):
+            push = client.inbox.popleft().get("push", {})
+            if "pub" in push:
+                return
+            await client.call({"id": number, "subscribe": {"channel": "news"}})
