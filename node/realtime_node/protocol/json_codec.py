@@ -5,22 +5,19 @@ enters the system, here and in `clean_json`: it is valid UTF-8 (a browser closes
 a text frame that is not, and the publisher would so disconnect all subscribers) and it holds no
 raw newline (which would split the frame's messages).
 
-Half of a surrogate pair, which JavaScript writes as an escape when a text was cut within an emoji,
-is JSON that the parsers of some languages refuse, msgspec's too. It becomes U+FFFD, as Go's does:
-the cut text is delivered, and its author is not disconnected for it.
+What serializers of other languages write, and msgspec would refuse, is taken: see `decoding`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Final
 
 import msgspec
 from msgspec import Raw
 
 from realtime_node.errors import Disconnect
 from realtime_node.protocol import codes
+from realtime_node.protocol.decoding import MessageDecoder, with_whole_characters
 from realtime_node.protocol.messages import Command, Push, Reply
 
 
@@ -28,7 +25,7 @@ class _PushEnvelope(msgspec.Struct):
     push: Push
 
 
-_command_decoder = msgspec.json.Decoder(Command)
+_command_decoder = MessageDecoder(Command)
 _encoder = msgspec.json.Encoder()
 
 
@@ -43,7 +40,7 @@ class JsonCodec:
         """Decode every line of a frame; blank lines around commands are allowed."""
         try:
             str(payload, "utf-8")
-            lines = _with_whole_characters(payload).split(b"\n")
+            lines = payload.split(b"\n")
             commands = [_command_decoder.decode(line) for line in lines if line.strip()]
         except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError) as error:
             raise Disconnect(*codes.BAD_REQUEST, detail=f"malformed command: {error}") from error
@@ -68,21 +65,6 @@ class JsonCodec:
         return b"\n".join(messages)
 
 
-_ESCAPES: Final = re.compile(
-    rb"""\\(?:
-        u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}  # a pair
-        | (?P<half> u[dD][89a-fA-F][0-9a-fA-F]{2} )
-        | . )""",
-    re.VERBOSE | re.DOTALL,
-)
-
-
-def _with_whole_characters(data: bytes) -> bytes:
-    if b"\\ud" not in data and b"\\uD" not in data:
-        return data
-    return _ESCAPES.sub(lambda escape: rb"\ufffd" if escape["half"] else escape[0], data)
-
-
 def clean_json(data: bytes) -> bytes:
     """Return `data` fit to be copied into frames: one line of valid JSON in valid UTF-8.
 
@@ -90,7 +72,7 @@ def clean_json(data: bytes) -> bytes:
     """
     try:
         str(data, "utf-8")
-        data = _with_whole_characters(data)
+        data = with_whole_characters(data)
         msgspec.json.decode(data, type=msgspec.Raw)
         if b"\n" in data or b"\r" in data:
             return msgspec.json.format(data, indent=-1)

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from realtime_node.errors import BackendError, Disconnect, ReplyError
+from realtime_node.protocol.decoding import with_whole_characters
 from realtime_node.protocol.json_codec import clean_json
 from realtime_node.proxy.messages import (
     Answer,
@@ -111,7 +112,7 @@ def read(body: bytes, decoder: msgspec.json.Decoder[Answer[R]]) -> R | None:
     Raises `Disconnect` or `ReplyError` as the backend says, `BackendError` for what is no answer.
     """
     try:
-        answer = decoder.decode(body)
+        answer = decoder.decode(with_whole_characters(body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _malformed(str(error)) from None
     demand(Meaning(answer.error, answer.disconnect))

@@ -20,6 +20,7 @@ from realtime_node.drain.drainer import Drainer
 from realtime_node.drain.plan import UNLIMITED, Order
 from realtime_node.drain.status import DrainStatus, Shed
 from realtime_node.errors import BackplaneError
+from realtime_node.protocol.decoding import MessageDecoder
 from realtime_node.server.bodies import read_body
 from realtime_node.server.health import BudgetStatus
 from realtime_node.server.shared_key import SharedKey
@@ -166,7 +167,7 @@ async def _body(request: web.Request, kind: type[_Body], example: str) -> _Body:
     if body is None:
         raise _Refused(413, f"the body has more than {LONGEST_BODY} bytes: send {example}")
     try:
-        return msgspec.json.decode(body, type=kind)
+        return MessageDecoder(kind).decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _Refused(400, f"malformed request: {error}. Send JSON like {example}") from None
 

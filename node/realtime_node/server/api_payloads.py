@@ -16,13 +16,22 @@ from realtime_node.server.api_messages import Payload
 
 def data_of(payload: Payload) -> Raw:
     """Return what is to be published; raises `ReplyError` 107 if it is missing or no JSON."""
-    data = json_of(payload.data, payload.b64data)
+    data = _given(payload.data, payload.b64data)
     if data is None:
         raise ReplyError(codes.BAD_COMMAND.code, "bad request: data is required")
     return Raw(data)
 
 
 def json_of(raw: Raw | UnsetType, encoded: str) -> bytes | None:
+    """Return JSON that may be left out, given as it is or in base64; null is as good as none.
+
+    Raises `ReplyError` 107: clients of the JSON protocol can be sent nothing else.
+    """
+    data = _given(raw, encoded)
+    return None if data == b"null" else data
+
+
+def _given(raw: Raw | UnsetType, encoded: str) -> bytes | None:
     """Return JSON given as it is or in base64.
 
     Raises `ReplyError` 107: clients of the JSON protocol can be sent nothing else.

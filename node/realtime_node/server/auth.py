@@ -23,6 +23,7 @@ from msgspec import Raw
 
 from realtime_node.config import ClientSettings, TokenSettings
 from realtime_node.errors import ConfigError, TokenError, TokenExpiredError
+from realtime_node.protocol.decoding import with_whole_characters
 from realtime_node.protocol.json_codec import clean_json
 from realtime_node.session.claims import (
     ConnectionClaims,
@@ -155,7 +156,7 @@ class _Trust:
         """The payload of a token by this issuer, for this audience, at whatever time."""
         text = self._signed(token)
         try:
-            payload = msgspec.json.decode(text, type=kind)
+            payload = msgspec.json.decode(with_whole_characters(text), type=kind)
         except msgspec.ValidationError as error:
             raise TokenError(f"malformed claim: {error}") from None
         except (ValueError, RecursionError):

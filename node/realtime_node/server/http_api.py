@@ -15,6 +15,7 @@ from aiohttp import web
 
 from realtime_node.errors import BackplaneError, ReplyError
 from realtime_node.protocol import codes
+from realtime_node.protocol.decoding import MessageDecoder
 from realtime_node.server.api_batch import batch
 from realtime_node.server.api_cluster import Cluster
 from realtime_node.server.api_messages import BatchRequest
@@ -43,10 +44,10 @@ class HttpApi:
         self._metrics = metrics
         self.key = key
         self.insecure = insecure
-        self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
-            name: msgspec.json.Decoder(request) for name, (request, _) in METHODS.items()
+        self._decoders: dict[str, MessageDecoder[Any]] = {
+            name: MessageDecoder(request) for name, (request, _) in METHODS.items()
         }
-        self._batch_decoder = msgspec.json.Decoder(BatchRequest)
+        self._batch_decoder = MessageDecoder(BatchRequest)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes for an application."""
@@ -102,9 +103,7 @@ class HttpApi:
         self._metrics.seconds.observe(perf_counter() - started)
 
 
-async def _arguments(
-    request: web.Request, decoder: msgspec.json.Decoder[Any]
-) -> Any | web.Response:  # noqa: ANN401 - the decoder knows
+async def _arguments(request: web.Request, decoder: MessageDecoder[Any]) -> Any | web.Response:  # noqa: ANN401 - the decoder knows
     """Return what a body says, or the refusal of one that no method can take."""
     body = await read_body(request, MAX_BODY)
     if body is None:

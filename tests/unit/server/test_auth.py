@@ -101,6 +101,16 @@ def test_null_is_as_good_as_nothing() -> None:
     assert (claims.user, claims.client, claims.expire_at, claims.info) == ("", "", 0, None)
 
 
+def test_half_a_character_is_replaced() -> None:
+    """A name that was cut within an emoji opens a connection all the same."""
+    for claims in ({"sub": "Ann \ud83d"}, {"sub": "Ann \ud83d", "info": {"name": "Ann \ud83d"}}):
+        read = verifier().verify_connection_token(connection_token(**claims), now=NOW)
+        assert read.user == "Ann \ufffd"
+        assert read.info in {None, rb'{"name": "Ann \ufffd"}'}
+    token = make_subscription_token(SECRET, "ann", "chat:\ud83d")
+    assert verifier().verify_subscription_token(token, now=NOW).channel == "chat:\ufffd"
+
+
 def test_claims_without_meaning_here_are_ignored() -> None:
     """A token may carry what concerns others, as JWTs do."""
     token = connection_token(sub="ann", iat="yesterday", jti=5, roles=["admin"])

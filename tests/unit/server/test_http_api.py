@@ -427,6 +427,39 @@ async def test_presence_lists_and_counts(api: Api) -> None:
     assert stats == {"num_clients": 2, "num_users": 1}
 
 
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [
+        ("publish", '{"channel":"kept:a","data":1,"b64data":null,"tags":null,"skip_history":null}'),
+        ("broadcast", '{"channels":["kept:a"],"data":1,"idempotency_key":null}'),
+        ("subscribe", '{"user":"ann","channel":"kept:a","info":null,"b64info":null,"data":null}'),
+        ("unsubscribe", '{"user":"ann","channel":null,"client":null,"session":null}'),
+        ("disconnect", '{"user":"ann","whitelist":null,"disconnect":{"code":3000,"reason":null}}'),
+        ("history", '{"channel":"kept:a","limit":null,"since":null,"reverse":null}'),
+        (
+            "batch",
+            '{"commands":[{"publish":{"channel":"a","data":1,"tags":null}}],"parallel":null}',
+        ),
+        ("publish", '{"channel":"kept:a","data":{"text":"Ann \\ud83d"},"tags":{"a":"\\ud83d"}}'),
+        ("disconnect", '{"user":"Ann \\ud83d"}'),
+    ],
+)
+async def test_what_serializers_of_other_languages_write_is_taken(
+    api: Api, method: str, body: str
+) -> None:
+    """`null` for what was not set, and a text that was cut within an emoji."""
+    status, text = await api.raw(method, body)
+    assert (status, "error" in json.loads(text)) == (200, False), text
+
+
+async def test_null_is_no_info_of_a_subscription(api: Api) -> None:
+    """Others would be shown it."""
+    await api.raw("subscribe", '{"user":"ann","channel":"kept:a","info":null,"data":null}')
+    (wish,) = api.backplane.controls
+    assert isinstance(wish, SubscribeUser)
+    assert (wish.chan_info, wish.data) == (None, None)
+
+
 async def test_info_lists_the_nodes(api: Api) -> None:
     """Every node with its numbers."""
     api.backplane.infos = [NodeInfo(uid="u", name="n", version="v", num_clients=3)]
