@@ -77,7 +77,7 @@ def returned(fleet: Fleet, wants: Wants, rollout: Rollout) -> Mapping[str, str]:
         and wants[pod.name].reason != DrainReason.REFUSES
         and pod.name not in back
     ]
-    if missing > 0:
+    if missing > 0 and not rollout.is_held:
         reason = f"{len(fleet.accepting)} nodes accept clients, {least} have to"
         for pod in victims_first(fleet.snapshot, useful, fleet.revision)[-missing:]:
             back[pod.name] = reason

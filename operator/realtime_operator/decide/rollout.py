@@ -9,6 +9,10 @@ the floor of accepting nodes permits, and drained one after another.
 
 If the new nodes fail, what was not drained goes back to work at once: an old node that serves is
 better than a new one that does not. A broken image is never ready, and so costs nobody anything.
+
+A revision is not blamed for what its nodes do not cause. After an outage of the API server, say,
+Kubernetes calls all machines, and so all nodes, not ready until their kubelets are heard again. The
+rollout is held then: nothing is cordoned, drained or taken back.
 """
 
 from __future__ import annotations
@@ -25,6 +29,10 @@ on letting in whoever comes: load balancers slower than was thought have followe
 DEAF_QUIET_S: Final = 60.0
 """For how long nobody may have come to it."""
 
+DOUBTED_S: Final = 30.0
+"""For so long a new node that Kubernetes calls not ready, and that says itself that it serves, does
+not count as failed: kubelets are heard again one after another."""
+
 
 class Rollout(NamedTuple):
     """What a rollout permits in this round, and why not more."""
@@ -36,6 +44,8 @@ class Rollout(NamedTuple):
     is_withdrawn: bool
     """Whether old nodes that were not drained go back to work."""
     reason: str
+    is_held: bool = False
+    """Whether it waits for Kubernetes to call nodes ready again that have not failed."""
 
 
 def plan_rollout(fleet: Fleet) -> Rollout:
@@ -46,6 +56,11 @@ def plan_rollout(fleet: Fleet) -> Rollout:
     ready = len(fleet.new_accepting)
     if ready < needed:
         reason = f"{ready} of the {needed} new nodes that are needed accept clients"
+        if excuse := _excuse(fleet, needed):
+            reason += f": {excuse}"
+            return Rollout(
+                may_cordon=False, may_drain=False, is_withdrawn=False, reason=reason, is_held=True
+            )
         return Rollout(may_cordon=False, may_drain=False, is_withdrawn=True, reason=reason)
     if not fleet.goes_for_one_reconnect:
         reason = f"{ready} new nodes accept clients"
@@ -69,6 +84,34 @@ def needed_to_go_on(fleet: Fleet) -> int:
     ]
     may_lack = fleet.spec.disruption_budget.max_unavailable
     return min(fleet.floor, max(1, len(served) - may_lack))
+
+
+def _excuse(fleet: Fleet, needed: int) -> str:
+    """Why it is not the new revision's doing that its nodes are not ready; empty if it may be."""
+    new = [
+        pod
+        for pod in fleet.live
+        if pod.revision == fleet.revision
+        and pod.active_since is not None
+        and not fleet.is_leaving(pod)
+    ]
+    unready = [pod for pod in new if not pod.is_ready and not pod.problem]
+    if len(fleet.new_accepting) + len(unready) < needed:
+        return ""  # others have failed
+    served = [pod for pod in fleet.old if pod.active_since is not None]
+    if served and not any(pod.is_ready for pod in served):
+        return "Kubernetes calls no node of either revision ready"
+    doubted = [pod for pod in unready if _serves_by_its_word(fleet, pod)]
+    if len(fleet.new_accepting) + len(doubted) < needed:
+        return ""
+    return "the others say that they serve, and Kubernetes has just called them not ready"
+
+
+def _serves_by_its_word(fleet: Fleet, pod: Pod) -> bool:
+    """Whether a node that is not ready says that it serves, and may be ready again soon."""
+    is_new = fleet.now < pod.ready_changed_at + DOUBTED_S
+    status = pod.status
+    return is_new and status is not None and status.accepting and status.backplane_available
 
 
 def _has_begun(fleet: Fleet) -> bool:

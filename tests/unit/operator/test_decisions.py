@@ -30,7 +30,7 @@ from realtime_operator.decide.drain import FORCING_GRACE_S
 from realtime_operator.decide.fleet import Fleet
 from realtime_operator.decide.moves import NODE_PATIENCE_S
 from realtime_operator.decide.replicas import victims_first
-from realtime_operator.decide.rollout import DEAF_QUIET_S, DEAF_SHUT_S, plan_rollout
+from realtime_operator.decide.rollout import DEAF_QUIET_S, DEAF_SHUT_S, DOUBTED_S, plan_rollout
 from realtime_operator.decide.snapshot import (
     DrainReason,
     KubernetesNode,
@@ -312,6 +312,42 @@ def test_more_nodes_that_are_wanted_in_a_rollout_do_not_withdraw_it() -> None:
     failed = [replace(pod, is_ready=False, status=None) for pod in new[:2]]
     snapshot = make_snapshot(old, *failed, new[2], *added, spec={"replicas": 6})
     assert plan_rollout(Fleet(snapshot, NOW)).is_withdrawn
+
+
+def test_a_rollout_is_held_while_kubernetes_calls_all_nodes_not_ready() -> None:
+    """After an outage of the API server, say: the new revision is not blamed for it."""
+    unready: dict[str, Any] = {"is_ready": False, "ready_changed_at": NOW - 300}
+    old = leaving("old-0", NodeState.CORDONED, clients=5, revision=OLD, **unready)
+    draining = leaving("old-1", NodeState.DRAINING, clients=5, revision=OLD, **unready)
+    new = [make_pod(f"new-{n}", **unready) for n in range(2)]
+    snapshot = make_snapshot(old, draining, *new, spec=TWO)
+    rollout = plan_rollout(Fleet(snapshot, NOW))
+    assert rollout.is_held
+    assert "of either revision" in rollout.reason
+    plan = planned(snapshot)
+    assert not of(plan, AbortDrain)
+    assert not of(plan, DrainNode)
+    assert not of(plan, PatchPod)
+    # As soon as one is ready again there is somewhere to go back to.
+    back = replace(old, is_ready=True)
+    assert of(planned(make_snapshot(back, draining, *new, spec=TWO)), AbortDrain)
+    # New ones whose containers do not run have failed by themselves.
+    broken = [replace(pod, problem="CrashLoopBackOff", status=None) for pod in new]
+    snapshot = make_snapshot(old, draining, *broken, spec=TWO)
+    assert plan_rollout(Fleet(snapshot, NOW)).is_withdrawn
+
+
+def test_new_nodes_that_say_they_serve_are_given_a_moment_to_be_ready_again() -> None:
+    """Machines are heard again one after another; what stays not ready has failed."""
+    old = leaving("old-0", NodeState.CORDONED, clients=5, revision=OLD)
+    lately: dict[str, Any] = {"is_ready": False, "ready_changed_at": NOW - DOUBTED_S + 1}
+    new = [make_pod(f"new-{n}", **lately) for n in range(2)]
+    snapshot = make_snapshot(old, *new, spec=TWO)
+    assert plan_rollout(Fleet(snapshot, NOW)).is_held
+    assert not of(planned(snapshot), AbortDrain)
+    assert plan_rollout(Fleet(snapshot, NOW + 1)).is_withdrawn
+    silent = [replace(pod, status=None) for pod in new]
+    assert plan_rollout(Fleet(make_snapshot(old, *silent, spec=TWO), NOW)).is_withdrawn
 
 
 def test_nodes_that_drain_together_share_the_budget_and_are_given_the_time_for_it() -> None:
