@@ -1,7 +1,8 @@
 """What the operator sees of one cluster in one moment; everything is decided on this alone.
 
-Times are seconds since the epoch, as Kubernetes tells them to the second. What a node says may be
-missing: `status` is then None, and every rule says what that means for it.
+Times are seconds since the epoch by the operator's own clock (`observe.sightings` puts there what
+other machines tell), so that their differences are durations. What a node says may be missing:
+`status` is then None, and every rule says what that means for it.
 
 What is made anew for each Pod in each round is a msgspec `Struct`: a frozen dataclass takes ten
 times as long to make, and there may be a thousand Pods.
@@ -200,6 +201,8 @@ class Pod(Struct, frozen=True):
     """Why its container does not run, in Kubernetes' words."""
     deleted_until: float | None = None
     """If it is being deleted: when its grace ends."""
+    deletion_grace_s: float = 0.0
+    """The grace that it was deleted with."""
     is_accepting: bool = False
     """Whether it is labelled for the public Service."""
     active_since: float | None = None

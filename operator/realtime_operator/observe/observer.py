@@ -24,6 +24,7 @@ from realtime_operator.decide.snapshot import KubernetesNode, Snapshot
 from realtime_operator.errors import ApiServerError, SpecError
 from realtime_operator.observe.node_metrics import StatusReader
 from realtime_operator.observe.pods import read_kubernetes_node, read_pod, seconds
+from realtime_operator.observe.sightings import Sightings
 from realtime_operator.observe.watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class Observer:
         self._wall_clock = wall_clock
         self.watch = Watch()
         """What was found out in earlier rounds; hears of each decision."""
+        self._sightings = Sightings()
 
     async def look(self, namespace: str, name: str) -> Snapshot | None:
         """Everything there is of a cluster; None if it is gone.
@@ -102,7 +104,11 @@ class Observer:
             policies = await self._kube.list_network_policies(owner)
         deleted = metadata.get("deletionTimestamp")
         reports = await self._nodes.read_all(pods, spec.autoscaling.metrics)
-        completed, watched = self.watch.look(pods, reports, spec, self._wall_clock())
+        now = self._wall_clock()
+        pods, deleted_at = self._sightings.look(
+            pods, owner.uid, seconds(deleted) if deleted else None, now
+        )
+        completed, watched = self.watch.look(pods, reports, spec, now)
         return Snapshot(
             owner=owner,
             generation=metadata["generation"],
@@ -110,7 +116,7 @@ class Observer:
             status=status,
             pods=completed,
             kubernetes_nodes=machines,
-            deleted_at=seconds(deleted) if deleted else None,
+            deleted_at=deleted_at,
             has_finalizer=FINALIZER in metadata.get("finalizers", ()),
             settings_revisions=frozenset(_settings_revisions(owner, config_maps)),
             policies={

@@ -46,6 +46,7 @@ def read_pod(manifest: Object, cluster_uid: str) -> Pod | None:
         has_failed=status.get("phase") in ("Failed", "Succeeded"),
         problem=_problem(status),
         deleted_until=seconds(deleted) if deleted else None,
+        deletion_grace_s=float(metadata.get("deletionGracePeriodSeconds") or 0.0),
         is_accepting=labels.get(names.ACCEPTING) == "true",
         active_since=_number(active_since),
         reopened_at=_number(annotations.get(names.REOPENED_AT)) or 0.0,
