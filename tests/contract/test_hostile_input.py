@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from realtime_node.protocol import codes
-from tests.support.node_process import NodeProcess
+from tests.support.node_process import COMMAND, NodeProcess
 from tests.support.raw_websocket import (
     BINARY,
     CLOSE,
@@ -95,7 +95,7 @@ def hostile(usual: int) -> settings:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     """A node that is warm: it has had some of everything."""
-    process = NodeProcess(_SETTINGS, tmp_path_factory.mktemp("hostile"))
+    process = NodeProcess(_SETTINGS, tmp_path_factory.mktemp("hostile"), command=COMMAND)
     asyncio.run(process.start())
     try:
         for n in range(300):

@@ -230,10 +230,9 @@ async def test_a_crowd_is_let_in_at_the_rate_and_in_order(tmp_path: Path) -> Non
         assert "realtime_handshake_wait_seconds_bucket" in metrics
 
 
-@pytest.mark.measures_time
 async def test_who_goes_away_while_waiting_costs_nothing(tmp_path: Path) -> None:
     """The places of those who left are taken by the next, at once, and no token was theirs."""
-    async with node(tmp_path, connects_per_second=10, burst=1, wait="9s") as door:
+    async with node(tmp_path, connects_per_second=1, burst=1, wait="100s") as door:
         first = await door.client()
         assert (await first.answer()).status == 101
         leaving = await door.crowd(60)
@@ -244,7 +243,7 @@ async def test_who_goes_away_while_waiting_costs_nothing(tmp_path: Path) -> None
             client.close()
         answer = await stays.answer()
         assert answer.status == 101
-        assert answer.at - began < 2  # it was behind sixty, six seconds
+        assert answer.at - began < 30  # it was behind sixty, a minute
         status = await door.until(lambda status: status["num_waiting"] == 0)
         assert status["accepted_total"] < 30
 

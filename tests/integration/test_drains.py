@@ -269,7 +269,7 @@ async def test_a_second_signal_hurries(world: World) -> None:
     began = time.monotonic()
     node.signal()
     assert await _ended(node) == 0
-    assert time.monotonic() - began <= 3
+    assert time.monotonic() - began <= 20  # of thirty, and of sixty
     assert world.crowd.codes() == {3001}
     assert busiest_second(world.crowd.times(), span_s=0.2) <= 60
 

@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 
 from tests.support.conditions import NEVER_S
-from tests.support.node_process import NodeProcess
+from tests.support.node_process import COMMAND, NodeProcess
 from tests.support.raw_websocket import Outcome, RawWebSocket
 
 if TYPE_CHECKING:
@@ -112,10 +112,11 @@ class Node:
 
 
 @pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[Node]:
-    """A running node by itself."""
+async def node(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Node]:
+    """A running node by itself; the parameter is the command that starts it."""
     async with AsyncExitStack() as stack:
-        process = await stack.enter_async_context(NodeProcess(_SETTINGS, tmp_path))
+        process = NodeProcess(_SETTINGS, tmp_path, command=getattr(request, "param", ()))
+        await stack.enter_async_context(process)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         node = Node(process, session)
         stack.callback(node.close)
@@ -252,6 +253,8 @@ async def test_a_strict_channel_closes_at_once(node: Node) -> None:
     assert back.seen == [number - 1]
 
 
+# A forked node shares memory with others, and a new one has its own.
+@pytest.mark.parametrize("node", [COMMAND], indirect=True, ids=["started anew"])
 async def test_memory_has_a_budget_and_nobody_healthy_pays_for_it(node: Node) -> None:
     """Many that choke on large frames take no more than the budget, and are cut off for it."""
     healthy = node.client("huge:a")

@@ -22,7 +22,7 @@ from realtime_node.cluster.in_memory.cluster import InMemoryCluster
 from realtime_node.cluster.on_redis.backplane import RedisBackplane
 from realtime_node.cluster.on_redis.options import RedisOptions
 from realtime_node.protocol.messages import Publication, StreamPosition
-from tests.support.conditions import eventually
+from tests.support.conditions import NEVER_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -187,7 +187,8 @@ class RedisCluster:
             release_linger_s=0.05,
             inbox_trim_interval_s=0.05,
             reconnect_max_delay_s=0.1,
-            command_timeout_s=2.0,
+            # A busy machine shall not look like an outage.
+            command_timeout_s=NEVER_S / 2,
             sweep_interval_s=60.0,
         )
         self.nodes: list[Node] = []

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NODE = str(Path(sys.executable).with_name("realtime-node"))
+COMMAND = (NODE, "serve", "--config")
+"""Starts our node anew, where a test is about the command or about memory."""
 
 _LOG_TAIL_BYTES = 4_000
 
@@ -145,6 +147,11 @@ class NodeProcess:
         """Return how much of the process's memory is in RAM."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def private_bytes(self) -> int:
+        """Return how much of that is no file's, and so the process's own."""
+        resident, of_files = Path(f"/proc/{self.pid}/statm").read_text().split()[1:3]
+        return (int(resident) - int(of_files)) * os.sysconf("SC_PAGE_SIZE")
 
     def log(self) -> str:
         """Return the end of what the server wrote."""

@@ -70,14 +70,17 @@ DELIBERATE: Final[list[Deliberate]] = [
         ABSENT,
         "/metrics tells more, to whom it concerns",
     ),
-    Deliberate(
-        "api-*",
-        "*",
-        "/answer/body/result/nodes/*/ready",
-        ABSENT,
-        True,
-        "nodes tell each other whether they are ready, and whoever asks too",
-    ),
+    *[
+        Deliberate(
+            "api-*",
+            "*",
+            "/answer/body/result/nodes/*/ready",
+            ABSENT,
+            is_ready,
+            "nodes tell each other whether they are ready, a new one with its second heartbeat",
+        )
+        for is_ready in (True, False)
+    ],
     # --- Frames and commands
     Deliberate(
         "frame-blank-line",

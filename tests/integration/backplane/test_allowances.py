@@ -92,7 +92,6 @@ async def test_without_redis_all_nodes_together_keep_the_rate(
     assert not nodes[0].reconnects.known().is_local
 
 
-@pytest.mark.measures_time
 async def test_a_redis_that_hangs_is_waited_for_once(
     own_server: RedisServer, own_cluster: RedisCluster
 ) -> None:
@@ -100,12 +99,11 @@ async def test_a_redis_that_hangs_is_waited_for_once(
     (node,) = await _accepting(own_cluster, "a")
     os.kill(own_server.pid, signal.SIGSTOP)
     try:
+        asks = 200
         began = time.monotonic()
-        assert (await node.reconnects.lease(5)).is_local
-        assert time.monotonic() - began <= ANSWER_WITHIN_S + 0.3
-        began = time.monotonic()
-        assert (await node.reconnects.lease(5)).is_local
-        assert time.monotonic() - began <= 0.1
+        for _ in range(asks):
+            assert (await node.reconnects.lease(5)).is_local
+        assert time.monotonic() - began <= asks * ANSWER_WITHIN_S / 2
     finally:
         os.kill(own_server.pid, signal.SIGCONT)
     async with asyncio.timeout(NEVER_S):

@@ -301,7 +301,7 @@ async def test_an_unanswered_command_fails_at_its_deadline(
     began = loop.time()
     with pytest.raises(BackplaneUnavailableError, match="may have been done"):
         await commands.execute(b"a")
-    assert 0.2 < loop.time() - began < 1
+    assert loop.time() - began > 0.2
     server.answering.set()
     assert await commands.execute(b"b") == b"b"
     assert server.received == [b"a", b"b"]
@@ -315,17 +315,17 @@ async def test_a_command_without_a_connection_fails_at_its_deadline_and_was_not_
     await commands.start()
     server.is_down = True
     server.links[0].is_broken = True
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    late = commands.execute(b"late")
-    soon = commands.execute(b"soon", loop.time() + 0.05)
+    late = asyncio.ensure_future(commands.execute(b"late"))
+    soon = asyncio.ensure_future(
+        commands.execute(b"soon", asyncio.get_running_loop().time() + 0.05)
+    )
+    done, _ = await asyncio.wait({late, soon}, return_when=asyncio.FIRST_COMPLETED)
+    assert soon in done
     with pytest.raises(BackplaneUnavailableError, match="nothing was sent"):
         await soon
-    assert loop.time() - began < 0.25
     assert not commands.is_connected
     with pytest.raises(BackplaneUnavailableError, match="nothing was sent"):
         await late
-    assert loop.time() - began < 1
     server.is_down = False
     assert await commands.execute(b"after") == b"after"
     assert server.received == [b"after"]
