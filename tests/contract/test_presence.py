@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from msgspec import UNSET, Raw
 
 from realtime_node.cluster.presence import Stay
+from realtime_node.errors import ReplyError
 from realtime_node.protocol.messages import ClientInfo
 from tests.support.backplanes import HISTORY
 
@@ -149,3 +151,64 @@ async def test_an_earlier_connection_changes_nothing(cluster: Cluster) -> None:
     assert await b.presence.remove("room", "c1", 2)
     assert not await b.presence.remove("room", "c1", 2)
     assert await a.presence.get("room") == {}
+
+
+async def test_stats_follow_every_change(cluster: Cluster) -> None:
+    """Whatever adds, replaces or removes a client, the numbers are those of the list."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+
+    async def agree(clients: int, users: int) -> None:
+        for node in (a, b):
+            present = await node.presence.get("room")
+            assert (len(present), len({info.user for info in present.values()})) == (clients, users)
+            assert await node.presence.stats("room") == (clients, users)
+
+    await a.presence.add("room", _info("c1", "ann"))
+    await a.presence.add("room", _info("c1", "ann"))
+    await a.presence.add("room", _info("c2", "ann"))
+    await agree(2, 1)
+    await a.presence.add("room", _info("c2", "ben"))
+    await agree(2, 2)
+    await b.presence.add("room", _info("c2", "ben"))
+    await a.presence.remove("room", "c2")
+    await agree(2, 2)
+    await a.presence.add("room", _info("c3", ""), Stay(2, 60_000))
+    await b.presence.add("room", _info("c3", ""), Stay(1, 60_000))
+    await agree(3, 3)
+    await b.presence.remove("room", "c3", 1)
+    await agree(3, 3)
+    await a.presence.remove("room", "c3", 2)
+    await a.presence.remove("room", "c1")
+    await agree(1, 1)
+    await b.presence.remove("room", "c2")
+    await agree(0, 0)
+    await a.presence.add("room", _info("c1", "ann"))
+    await agree(1, 1)
+
+
+async def test_stats_leave_out_the_clients_of_dead_nodes(cluster: Cluster) -> None:
+    """As the list does: from the end of the lease on, cleaned away or not, but for a grace."""
+    a, b = await cluster.node("a"), await cluster.node("b")
+    await a.presence.add("room", _info("c1", "ann"))
+    await b.presence.add("room", _info("c2", "ben"))
+    grace_ms = int((cluster.lease_s + 60) * 1000)
+    await b.presence.add("room", _info("c3", "ben"), Stay(1, grace_ms))
+    await b.kill()
+    assert await a.presence.stats("room") == (3, 2)
+    await cluster.pass_time(cluster.lease_s + 0.2)
+    for _ in range(4):
+        present = await a.presence.get("room")
+        assert set(present) == {"c1", "c3"}
+        assert await a.presence.stats("room") == (2, 2)
+        await cluster.pass_time(0.3)
+
+
+async def test_a_list_has_a_limit(cluster: Cluster) -> None:
+    """A channel with more clients is an error and no part of the list; they can be counted."""
+    a = await cluster.node("a")
+    for number in range(3):
+        await a.presence.add("room", _info(f"c{number}"))
+    assert len(await a.presence.get("room", limit=3)) == 3
+    with pytest.raises(ReplyError, match="106: limit exceeded"):
+        await a.presence.get("room", limit=2)
+    assert await a.presence.stats("room") == (3, 1)

@@ -32,7 +32,7 @@ from realtime_node.cluster.backplane import (
 from realtime_node.cluster.in_memory.cluster import InMemoryCluster, Member
 from realtime_node.cluster.in_memory.sessions import InMemorySessions
 from realtime_node.cluster.in_memory.verdicts import InMemoryVerdicts
-from realtime_node.cluster.presence import NO_STAY, Stay
+from realtime_node.cluster.presence import NO_STAY, Stay, too_many_present
 from realtime_node.cluster.session_store import Claimed, KeptGrant, Owner, SessionState
 from realtime_node.config import Settings
 from realtime_node.delivery.budget import Shared
@@ -463,10 +463,13 @@ class FakePresence(Answers):
         await self._answer("remove", channel)
         return is_ours
 
-    async def get(self, channel: str) -> dict[str, ClientInfo]:
+    async def get(self, channel: str, *, limit: int = 0) -> dict[str, ClientInfo]:
         """See `PresenceStore.get`."""
         await self._answer("get", channel)
-        return dict(self.present[channel])
+        present = dict(self.present[channel])
+        if limit and len(present) > limit:
+            raise too_many_present()
+        return present
 
     async def stats(self, channel: str) -> tuple[int, int]:
         """See `PresenceStore.stats`."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, Protocol
 
+from realtime_node.errors import ReplyError
+from realtime_node.protocol import codes
 from realtime_node.protocol.messages import ClientInfo
 
 
@@ -47,8 +49,16 @@ class PresenceStore(Protocol):
         Returns whether an entry of this node, and of no later connection than `token`, was there.
         """
 
-    async def get(self, channel: str) -> dict[str, ClientInfo]:
-        """All present clients by client id."""
+    async def get(self, channel: str, *, limit: int = 0) -> dict[str, ClientInfo]:
+        """All present clients by client id; of a large channel as they were within a second.
+
+        Raises `ReplyError` (limit exceeded) if they are more than `limit`; 0: there is none.
+        """
 
     async def stats(self, channel: str) -> tuple[int, int]:
-        """The number of clients and of different users."""
+        """The number of clients and of different users; costs the same in a channel of any size."""
+
+
+def too_many_present() -> ReplyError:
+    """Say that a channel has too many clients to list them."""
+    return ReplyError(*codes.LIMIT_EXCEEDED)

@@ -117,6 +117,11 @@ class ClientSettings(Section):
     """Publications that a client is given by one `history` command, whatever it asks for. It reads
     on from the last one of them. The HTTP API may read a whole history."""
 
+    presence_max_clients: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
+    """Clients that `presence` lists, also through the HTTP API. A channel that has more is answered
+    with error 106 (limit exceeded); `presence_stats` counts them, whatever their number. 0: no
+    limit; then a list of 100000 clients holds a node up for a tenth of a second."""
+
     recovery_max_publication_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     """Publications that a client is given when it recovers a channel. One that missed more is told
     that it cannot continue (`recovered: false`), as if the history no longer held them. In a

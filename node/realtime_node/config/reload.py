@@ -64,7 +64,7 @@ LIVE: Final[Mapping[str, str]] = {
         " disallow_anonymous_connection_tokens connect_include_server_time pong_timeout"
         " stale_close_delay channel_limit user_connection_limit queue_max_size queues_max_size"
         " write_timeout command_rate command_burst history_max_publication_limit"
-        " recovery_max_publication_limit"
+        " recovery_max_publication_limit presence_max_clients"
     ),
     "client.token": "hmac_secret_key hmac_previous_secret_key audience issuer",
     "client.subscription_token": (

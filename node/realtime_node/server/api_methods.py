@@ -112,7 +112,8 @@ async def history_remove(cluster: Cluster, request: ChannelRequest) -> EmptyResu
 async def presence(cluster: Cluster, request: ChannelRequest) -> PresenceResult:
     """List the clients of a channel."""
     _with_presence(cluster, request.channel)
-    return PresenceResult(presence=await cluster.presence.get(request.channel))
+    limit = cluster.client.presence_max_clients
+    return PresenceResult(presence=await cluster.presence.get(request.channel, limit=limit))
 
 
 async def presence_stats(cluster: Cluster, request: ChannelRequest) -> PresenceStatsResult:

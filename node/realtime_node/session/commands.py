@@ -260,7 +260,9 @@ async def history(session: Session, command_id: int, request: HistoryRequest) ->
 async def presence(session: Session, command_id: int, request: PresenceRequest) -> Outcome:
     """List the clients of a channel."""
     channel = _may_read_presence(session, request.channel, "presence")
-    result = PresenceResult(presence=await session.services.presence.get(channel))
+    services = session.services
+    present = await services.presence.get(channel, limit=services.settings.presence_max_clients)
+    result = PresenceResult(presence=present)
     return Outcome(Reply(id=command_id, presence=result))
 
 

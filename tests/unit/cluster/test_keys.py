@@ -17,6 +17,7 @@ def test_names_are_these() -> None:
         b"realtime:{0}:meta:a:b",
         b"realtime:{0}:history:a:b",
         b"realtime:{0}:presence:a:b",
+        b"realtime:{0}:presence_counts:a:b",
         b"realtime:{0}:dedup:3:a:b:",
     )
     assert keys.node(0, "n") == (

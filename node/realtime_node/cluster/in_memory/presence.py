@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from realtime_node.cluster.presence import NO_STAY, Stay
+from realtime_node.cluster.presence import NO_STAY, Stay, too_many_present
 from realtime_node.protocol.messages import ClientInfo
 
 from .cluster import InMemoryCluster, Member
@@ -26,10 +26,13 @@ class InMemoryPresence:
         """See `PresenceStore.remove`."""
         return self._cluster.remove_present(self._joined(), channel, client, token)
 
-    async def get(self, channel: str) -> dict[str, ClientInfo]:
+    async def get(self, channel: str, *, limit: int = 0) -> dict[str, ClientInfo]:
         """See `PresenceStore.get`."""
         self._joined()
-        return self._cluster.present(channel)
+        present = self._cluster.present(channel)
+        if limit and len(present) > limit:
+            raise too_many_present()
+        return present
 
     async def stats(self, channel: str) -> tuple[int, int]:
         """See `PresenceStore.stats`."""

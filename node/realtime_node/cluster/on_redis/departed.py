@@ -82,8 +82,10 @@ class Departed:
         )
         if not due:
             return
-        presences = (self._keys.channel(channel).presence for channel in due.values())
-        call: Call = (key, *presences), tuple(due)
+        touched = [
+            each for channel in due.values() for each in self._keys.channel(channel).of_presence
+        ]
+        call: Call = (key, *touched), tuple(due)
         gone = await self._runner.run(
             writes, PRESENCE_LAPSE, always(call), read=partial(_entries, len(due))
         )

@@ -171,7 +171,7 @@ class Janitor:
         touched = [
             key
             for name in names
-            for key in (self._keys.channel(name).interest, self._keys.channel(name).presence)
+            for key in (self._keys.channel(name).interest, *self._keys.channel(name).of_presence)
         ]
         forget: Call = (
             (keys.node, keys.channels, keys.present, shared.nodes, shared.departed, *touched),

@@ -20,9 +20,16 @@ class ChannelKeys(NamedTuple):
     meta: bytes
     history: bytes
     presence: bytes
+    presence_counts: bytes
+    """Hash: how many clients each node and each user has there."""
     dedup: bytes
     """Prefix of the idempotency keys. It tells how long the channel's name is: a key may hold what
     separates it from a channel, and a channel what begins a key."""
+
+    @property
+    def of_presence(self) -> tuple[bytes, bytes]:
+        """Those that change together when a client comes or goes."""
+        return self.presence, self.presence_counts
 
 
 class NodeKeys(NamedTuple):
@@ -105,6 +112,7 @@ class Keys:
             meta=f"{base}meta:{channel}".encode(),
             history=f"{base}history:{channel}".encode(),
             presence=f"{base}presence:{channel}".encode(),
+            presence_counts=f"{base}presence_counts:{channel}".encode(),
             dedup=f"{base}dedup:{len(channel.encode())}:{channel}:".encode(),
         )
 

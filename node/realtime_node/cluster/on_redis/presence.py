@@ -8,8 +8,7 @@ Redis that has forgotten, gets them again from there.
 from __future__ import annotations
 
 import itertools
-import logging
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple
 
 from realtime_node.cluster.presence import NO_STAY, Stay
@@ -17,16 +16,18 @@ from realtime_node.protocol.messages import ClientInfo
 
 from .all_of import all_of
 from .commands import Commands
-from .entries import UnreadableEntryError, decode_info, encode_info
+from .entries import encode_info
 from .keys import Keys
 from .liveness import Liveness
-from .replies import Reply, data, datas, number, ok_and_flag, pairs
+from .presence_reader import PresenceReader
+from .replies import Reply, number, ok_and_flag
 from .runner import Call, Runner, always
-from .script import PRESENCE_ADD, PRESENCE_GET, PRESENCE_REMOVE
-
-_log = logging.getLogger(__name__)
+from .script import PRESENCE_ADD, PRESENCE_REMOVE, PRESENCE_STATS
 
 _ADDITIONS_AT_ONCE: Final = 128
+_MAX_COUNTED: Final = 20_000
+"""Clients that are read to be counted, after a node has died; of more, those of the dead count too
+until they are cleaned away, in some seconds."""
 
 
 class _Entry(NamedTuple):
@@ -54,6 +55,7 @@ class RedisPresence:
         self._reads = reads
         self._writes = writes
         self._node_id = node_id
+        self._reader = PresenceReader(keys, runner, liveness, reads)
         self._own: dict[str, dict[str, _Entry]] = {}
 
     async def add(self, channel: str, info: ClientInfo, stay: Stay = NO_STAY) -> bool:
@@ -67,6 +69,7 @@ class RedisPresence:
         clients = self._own.get(channel, {})
         if client in clients and clients[client].stay.token <= token:
             del clients[client]
+            self._reader.forget(channel, client)
         if not clients:
             self._own.pop(channel, None)
         partition = self._keys.partition_of(channel)
@@ -76,7 +79,7 @@ class RedisPresence:
             node = self._node_id()
             own = self._keys.node(partition, node)
             return (
-                (own.node, own.present, self._keys.channel(channel).presence),
+                (own.node, own.present, *self._keys.channel(channel).of_presence),
                 (node, channel, client, is_last, token),
             )
 
@@ -84,29 +87,28 @@ class RedisPresence:
             self._writes[partition], PRESENCE_REMOVE, build, read=ok_and_flag
         )
 
-    async def get(self, channel: str) -> dict[str, ClientInfo]:
+    async def get(self, channel: str, *, limit: int = 0) -> dict[str, ClientInfo]:
         """See `PresenceStore.get`."""
-        partition = self._keys.partition_of(channel)
-        call: Call = (
-            (self._keys.partition(partition).nodes, self._keys.channel(channel).presence),
-            (self._liveness[partition].silence_ms(),),
-        )
-        reads = self._reads[partition]
-        found = await self._runner.run(reads, PRESENCE_GET, always(call), read=_read_found)
-        alive, silence_ms, now_ms = found.alive, found.silence_ms, found.now_ms
-        present: dict[str, ClientInfo] = {}
-        for client, value in found.entries.items():
-            owner, _, payload = value.partition(b" ")
-            if owner not in alive and not _stays(owner, alive, silence_ms, now_ms):
-                continue
-            try:
-                present[client.decode()] = decode_info(payload)
-            except (UnreadableEntryError, ValueError) as error:
-                _log.warning("a client is left out of a channel's presence: %s", error)
-        return present
+        present, is_shared = await self._reader.read(channel, limit)
+        if not is_shared:
+            return present
+        # It may be a moment old; of this node's own clients more is known here.
+        own = self._own.get(channel, {})
+        return {**present, **{client: entry.info for client, entry in own.items()}}
 
     async def stats(self, channel: str) -> tuple[int, int]:
         """See `PresenceStore.stats`."""
+        partition = self._keys.partition_of(channel)
+        call: Call = (
+            (self._keys.partition(partition).nodes, *self._keys.channel(channel).of_presence),
+            (self._liveness[partition].silence_ms(),),
+        )
+        clients, users, alive = await self._runner.run(
+            self._reads[partition], PRESENCE_STATS, always(call), read=_read_stats
+        )
+        if clients == alive or clients > _MAX_COUNTED:
+            return clients, users
+        # Some are of nodes that are gone, or may come back: who counts has to be looked at.
         present = await self.get(channel)
         return len(present), len({info.user for info in present.values()})
 
@@ -132,14 +134,14 @@ class RedisPresence:
         info, stay = entry
         payload, head = encode_info(info), _head(stay)
         partition = self._keys.partition_of(channel)
-        nodes = self._keys.partition(partition).nodes
+        nodes, names = self._keys.partition(partition).nodes, self._keys.channel(channel)
 
         def build() -> Call:
             node = self._node_id()
             own = self._keys.node(partition, node)
             silence_ms = self._liveness[partition].silence_ms()
             return (
-                (own.node, own.present, self._keys.channel(channel).presence, nodes),
+                (own.node, own.present, names.presence, nodes, names.presence_counts),
                 (node, channel, info.client, payload, head, stay.token, silence_ms),
             )
 
@@ -155,29 +157,6 @@ def _head(stay: Stay) -> str:
     return f"+{stay.grace_ms}+{stay.token}+{int(stay.announces)}"
 
 
-def _stays(
-    owner: bytes, alive: Container[bytes], silence_ms: Mapping[bytes, int], now: int
-) -> bool:
-    """Whether a client counts whose entry is not simply one of a live node's; `now` in ms."""
-    node, plus, stay = owner.partition(b"+")
-    if not plus:
-        return False
-    span = int(stay.partition(b"+")[0])
-    if not node:
-        return now < span
-    return node in alive or silence_ms.get(node, span) < span
-
-
-class _Found(NamedTuple):
-    """The presence of a channel, and who is alive."""
-
-    alive: frozenset[bytes]
-    entries: dict[bytes, bytes]
-    silence_ms: dict[bytes, int]
-    now_ms: int
-
-
-def _read_found(reply: Reply) -> _Found:
-    _, live, fields, silent, now_ms = reply
-    silence_ms = {data(n): number(ms) for n, ms in zip(silent[::2], silent[1::2], strict=True)}
-    return _Found(frozenset(datas(live)), pairs(fields), silence_ms, number(now_ms))
+def _read_stats(reply: Reply) -> tuple[int, int, int]:
+    _, clients, users, alive = reply
+    return number(clients), number(users), number(alive)

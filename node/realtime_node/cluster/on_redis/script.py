@@ -80,9 +80,10 @@ LEAVE: Final = Script("leave")
 NODES: Final = Script("nodes")
 PERMISSIONS: Final = Script("permissions")
 PRESENCE_ADD: Final = Script("presence_add")
-PRESENCE_GET: Final = Script("presence_get")
 PRESENCE_LAPSE: Final = Script("presence_lapse")
+PRESENCE_PAGE: Final = Script("presence_page")
 PRESENCE_REMOVE: Final = Script("presence_remove")
+PRESENCE_STATS: Final = Script("presence_stats")
 PUBLISH: Final = Script("publish")
 REGISTER: Final = Script("register")
 REMOVE_HISTORY: Final = Script("remove_history")
@@ -123,9 +124,10 @@ ALL_SCRIPTS: Final = (
     NODES,
     PERMISSIONS,
     PRESENCE_ADD,
-    PRESENCE_GET,
     PRESENCE_LAPSE,
+    PRESENCE_PAGE,
     PRESENCE_REMOVE,
+    PRESENCE_STATS,
     PUBLISH,
     REGISTER,
     REMOVE_HISTORY,

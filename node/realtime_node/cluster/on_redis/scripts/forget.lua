@@ -8,12 +8,14 @@
 -- KEYS[3]  its set of channels with presence
 -- KEYS[4]  nodes of the partition by their last heartbeat
 -- KEYS[5]  clients left behind, by the end of their grace
--- KEYS[6…] interest and presence of each channel, in turn
+-- KEYS[6…] interest, presence and the counts of presence of each channel, in turn
 -- ARGV[1]  the dead node's id
 -- ARGV[2…] the channels
 --
 -- Returns {'OK'}
 --      or {'ALIVE'} when there is no tombstone, nothing written
+
+-- @presence
 
 local dead = ARGV[1]
 if not redis.call('HGET', KEYS[1], 'tombstone') then
@@ -23,7 +25,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local heard = tonumber(redis.call('ZSCORE', KEYS[4], dead) or now)
 for index = 2, #ARGV do
-  local interest, presence = KEYS[2 * index + 2], KEYS[2 * index + 3]
+  local interest, presence, counts = KEYS[3 * index], KEYS[3 * index + 1], KEYS[3 * index + 2]
   if redis.call('HDEL', interest, dead) == 1 then
     if redis.call('HLEN', interest) == 1 then
       redis.call('DEL', interest)
@@ -42,9 +44,11 @@ for index = 2, #ARGV do
       if grace and grace ~= '0' then
         local ends = string.format('%.0f', heard + tonumber(grace))
         redis.call('HSET', presence, client, '+' .. ends .. rest)
+        count_owner(counts, entry, -1)
         redis.call('ZADD', KEYS[5], ends, client .. ' ' .. ARGV[index])
       else
         redis.call('HDEL', presence, client)
+        count_entry(counts, entry, -1)
       end
     end
   end

@@ -9,6 +9,7 @@
 -- KEYS[2] the caller's set of channels with presence
 -- KEYS[3] presence of the channel
 -- KEYS[4] nodes of the partition by their last heartbeat
+-- KEYS[5] counts of the channel's clients
 -- ARGV[1] the caller's node id
 -- ARGV[2] channel
 -- ARGV[3] client
@@ -20,14 +21,16 @@
 -- Returns {'OK', 1 if the client counted as present before, else 0}
 --      or {'FENCED'}, nothing written
 
+-- @presence
+
 local caller = redis.call('HMGET', KEYS[1], 'heartbeat', 'tombstone')
 if not caller[1] or caller[2] then
   return { 'FENCED' }
 end
 local counted = 0
-if ARGV[6] ~= '0' then
-  local entry = redis.call('HGET', KEYS[3], ARGV[3])
-  if entry then
+local entry = redis.call('HGET', KEYS[3], ARGV[3])
+if entry then
+  if ARGV[6] ~= '0' then
     local node, span, token = string.match(entry, '^(%x*)%+(%d+)%+(%d+)%+')
     node = node or string.match(entry, '^(%S*) ')
     local time = redis.call('TIME')
@@ -42,7 +45,10 @@ if ARGV[6] ~= '0' then
       return { 'OK', counted }
     end
   end
+  count_entry(KEYS[5], entry, -1)
 end
-redis.call('HSET', KEYS[3], ARGV[3], ARGV[1] .. ARGV[5] .. ' ' .. ARGV[4])
+entry = ARGV[1] .. ARGV[5] .. ' ' .. ARGV[4]
+redis.call('HSET', KEYS[3], ARGV[3], entry)
+count_entry(KEYS[5], entry, 1)
 redis.call('SADD', KEYS[2], ARGV[2])
 return { 'OK', counted }

@@ -5,6 +5,7 @@
 -- KEYS[1] the caller's node hash
 -- KEYS[2] the caller's set of channels with presence
 -- KEYS[3] presence of the channel
+-- KEYS[4] counts of its clients
 -- ARGV[1] the caller's node id
 -- ARGV[2] channel
 -- ARGV[3] client
@@ -13,6 +14,8 @@
 --
 -- Returns {'OK', 1 if the entry was there and is gone, else 0}
 --      or {'FENCED'}, nothing written
+
+-- @presence
 
 local caller = redis.call('HMGET', KEYS[1], 'heartbeat', 'tombstone')
 if not caller[1] or caller[2] then
@@ -25,6 +28,7 @@ if entry then
   node = node or string.match(entry, '^(%S*) ')
   if node == ARGV[1] and tonumber(token or '0') <= tonumber(ARGV[5]) then
     redis.call('HDEL', KEYS[3], ARGV[3])
+    count_entry(KEYS[4], entry, -1)
     removed = 1
   end
 end
