@@ -142,6 +142,7 @@ ROWS: Final = {
 }
 ELSEWHERE: Final = {
     "redis-cluster": "a call that is shared gives what it raises to those who asked",
+    "redis-presence": "likewise: tests/unit/cluster/test_shared_call.py",
     "in-memory-inbox": "tests/unit/cluster/test_in_memory.py",
 }
 
