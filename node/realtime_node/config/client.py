@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import Field, SecretStr
 
+from realtime_node.config.origins import Origins
 from realtime_node.config.proxies import ClientProxies
 from realtime_node.config.section import Bytes, Contradiction, LivingDuration, Section
 from realtime_node.config.sessions import ApiSubscriptionSettings, SessionSettings
@@ -56,9 +57,10 @@ class ClientSettings(Section):
     """Let everybody connect, subscribe and publish without tokens and permissions. For development.
     A token that is sent is verified all the same."""
 
-    allowed_origins: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Origins whose pages may connect, e.g. `https://example.com`; `*` stands for any part of one,
-    and alone for every origin. Pages of the node's own host, and other programs than browsers,
+    allowed_origins: Origins = ()
+    """Origins whose pages may connect, e.g. `https://example.com`: without a path or a slash at the
+    end, with a port only if it is not the scheme's own. `*` stands for any part of one, and alone
+    for every origin. Pages of the node's own host, and other programs than browsers,
     always may."""
 
     proxy: ClientProxies = ClientProxies()

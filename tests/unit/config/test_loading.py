@@ -159,7 +159,11 @@ def test_tells_where_a_file_is_broken(
         ({"client": {"insecure": "yes"}}, 'client.insecure = "yes"', "allowed: true or false"),
         ({"client": {"insecure": 1}}, "client.insecure = 1", "allowed: true or false"),
         ({"client": {"ping_interval": 25}}, "ping_interval = 25", "a number needs its unit"),
-        ({"client": {"allowed_origins": ["a", 5]}}, "allowed_origins[1] = 5", "a list of texts"),
+        (
+            {"client": {"allowed_origins": ["https://a", 5]}},
+            "allowed_origins[1] = 5",
+            "a list of origins",
+        ),
         ({"http_api": {"key": 123}}, "http_api.key = ***", "allowed: text"),
         ({"channel": {"namespaces": [{}]}}, "channel.namespaces[0].name (", "has to be given"),
         ({"channel": {"namespaces": [{"name": "a"}]}}, 'name = "a"', "two or more letters"),
