@@ -33,6 +33,8 @@ UNFIT_AFTER: Final = 3
 """A node is not ready while a loop has failed this often in a row by the node's own fault."""
 LONGEST_ERROR: Final = 200
 """Characters of an error that are told."""
+_CLIENTS: Final = frozenset({"aiohttp", "hiredis", "redis"})
+"""Libraries whose errors speak of the other side."""
 
 
 class FailureMetrics(Protocol):
@@ -198,9 +200,14 @@ def is_own_fault(error: BaseException) -> bool:
     """Tell whether only a bug of the node explains an error.
 
     Redis that is away or answers nonsense, a backend, the network and a file that is gone raise
-    `RealtimeError` or `OSError`, and are nothing that another process of the node would mend.
+    `RealtimeError`, `OSError` or an error of the library that speaks with them, and are nothing
+    that another process of the node would mend.
     """
-    return not isinstance(error, RealtimeError | OSError | asyncio.IncompleteReadError)
+    if isinstance(error, BaseExceptionGroup):
+        return any(is_own_fault(each) for each in error.exceptions)
+    if isinstance(error, RealtimeError | OSError | asyncio.IncompleteReadError):
+        return False
+    return all(kind.__module__.partition(".")[0] not in _CLIENTS for kind in type(error).__mro__)
 
 
 def find_unfit(failing: Iterable[FailingLoop]) -> FailingLoop | None:

@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections.abc import Iterator
 
+import aiohttp
 import pytest
+import redis.exceptions
 
 from realtime_node import failures
 from realtime_node.errors import BackplaneError
@@ -169,6 +171,11 @@ def test_what_redis_does_is_no_fault_of_the_node() -> None:
     assert not failures.is_own_fault(BackplaneError("nonsense"))
     assert not failures.is_own_fault(ConnectionResetError())
     assert not failures.is_own_fault(FileNotFoundError("ca.pem"))
+    assert not failures.is_own_fault(redis.exceptions.ResponseError("UNKNOWN"))
+    assert not failures.is_own_fault(aiohttp.ClientPayloadError("cut"))
+    away = BackplaneError("away")
+    assert not failures.is_own_fault(ExceptionGroup("all", [away, OSError()]))
+    assert failures.is_own_fault(ExceptionGroup("all", [away, ValueError("a bug")]))
 
 
 def test_own_faults_are_counted_in_a_row(record: Failures, clock: Clock) -> None:
