@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final
 
@@ -76,7 +77,7 @@ class Node:
         Raises `BackplaneError` if the cluster cannot be joined and `OSError` if a port is taken.
         Whatever it raises, nothing that was started is left.
         """
-        with failures.recording(self._parts.failures):
+        with self.recording():
             try:
                 return await self._start()
             except BaseException:
@@ -117,6 +118,10 @@ class Node:
         self._reporter.is_serving = True
         return urls
 
+    def recording(self) -> AbstractContextManager[None]:
+        """Let the failures of what is started inside count as this node's."""
+        return failures.recording(self._parts.failures)
+
     def reload(self) -> None:
         """Read the settings again and go by them, as far as that is possible without a restart."""
         self._reloader.ask()
@@ -154,7 +159,7 @@ class Node:
         """
         self._reporter.is_serving = False
         within_s = min(self._grace_s, self._drainer.exit_at - time.monotonic())
-        with failures.recording(self._parts.failures):
+        with self.recording():
             await tear_down(self._ends(), within_s)
 
     def _ends(self) -> Sequence[Step]:

@@ -122,9 +122,10 @@ async def _run(
     """
     loop = asyncio.get_running_loop()
     node = Node(settings, source=source, reuse_port=reuse_port, extra_routes=extra_routes)
-    loop.add_signal_handler(signal.SIGHUP, guarded(node.reload, where="signal"))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, guarded(node.end, where="signal"))
+    with node.recording():
+        loop.add_signal_handler(signal.SIGHUP, guarded(node.reload, where="signal"))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, guarded(node.end, where="signal"))
     urls = await node.start()
     _tune_collector()
     logger.info("realtime-node %s listens on %s", __version__, " and ".join(urls))

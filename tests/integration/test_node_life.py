@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from realtime_node.app import Node
 from realtime_node.config import Settings
 from realtime_node.drain import restarter
 from realtime_node.errors import BackplaneUnavailableError, ConfigError
+from realtime_node.supervision import guarded
 from tests.support.conditions import NEVER_S, eventually
 from tests.support.inner_node import InnerNode
 
@@ -225,3 +228,24 @@ async def deliver(inner: InnerNode, client: WireClient) -> None:
             if "pub" in push:
                 return
             await client.call({"id": number, "subscribe": {"channel": "news"}})
+
+
+async def test_a_bug_in_a_signal_handler_is_counted_by_its_node() -> None:
+    """The node goes on, and can be told to end by the next signal."""
+    async with InnerNode.running({}) as inner:
+
+        def fails() -> None:
+            raise ValueError("a bug")
+
+        loop, called = asyncio.get_running_loop(), asyncio.Event()
+        with inner.node.recording():
+            loop.add_signal_handler(signal.SIGUSR1, guarded(fails, where="signal"))
+            loop.add_signal_handler(signal.SIGUSR2, called.set)
+        try:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            os.kill(os.getpid(), signal.SIGUSR2)
+            await asyncio.wait_for(called.wait(), NEVER_S)
+        finally:
+            loop.remove_signal_handler(signal.SIGUSR1)
+            loop.remove_signal_handler(signal.SIGUSR2)
+        assert inner.count("callback_errors_total", 'where="signal"') == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,6 +36,10 @@ class FakeNode:
     async def stop(self) -> None:
         """Note it."""
         FakeNode.stops += 1
+
+    def recording(self) -> AbstractContextManager[None]:
+        """Record nothing."""
+        return nullcontext()
 
     def end(self) -> None:
         """Nothing."""
