@@ -133,10 +133,10 @@ class Applier:
             await asyncio.sleep(0)
         ended = looked_at = 0
         for session in delivery.registry.list_open():
-            for channel in list(session.subscriptions):
-                if delivery.rules.find(channel) is None:
-                    unsubscribe_from_server(session, channel)
-                    ended += 1
+            gone = [name for name in session.subscriptions if delivery.rules.find(name) is None]
+            if gone:
+                unsubscribe_from_server(session, gone)
+                ended += len(gone)
             looked_at += 1 + len(session.subscriptions)
             if looked_at >= STEP:
                 looked_at = 0

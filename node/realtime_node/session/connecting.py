@@ -7,11 +7,12 @@ returning client brings along, and tells the ping contract. `commands` lists bot
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw, UnsetType, structs
 
+from realtime_node.cluster.backplane import DisconnectUser
 from realtime_node.errors import (
     Disconnect,
     ReplyError,
@@ -35,6 +36,8 @@ from realtime_node.session.expiring import has_ended, set_expiry
 from realtime_node.session.lifecycle import NEVER
 from realtime_node.session.outcome import Outcome
 from realtime_node.session.proxied import Admission
+from realtime_node.session.recent_calls import Call
+from realtime_node.session.registry import apply_call
 from realtime_node.session.resuming import NOTHING_KEPT, Ending, Kept, told, without_wish
 from realtime_node.session.subscribing import Opened, open_subscription, remaining_seconds
 from realtime_node.session.subscription import Grant, decide_subscription, raw_or_unset
@@ -60,7 +63,8 @@ async def connect(session: Session, command_id: int, request: ConnectRequest) ->
     services = session.services
     if services.is_shedding():
         raise ReplyError(*codes.TOO_MANY_REQUESTS, temporary=True)
-    calls = services.registry.num_disconnect_calls
+    calls = services.registry.calls
+    began_at = calls.number
     admission = await _admission(session, request)
     claims = admission.claims
     session.rely_on(admission.hold)
@@ -69,15 +73,18 @@ async def connect(session: Session, command_id: int, request: ConnectRequest) ->
         kept = await services.keeper.admit(session, claims, request)
     settings = services.settings
     # The backend, or the store, may have been slow: what was decided meanwhile counts.
-    closed = services.registry.disconnected_since(calls, claims.user, session.client_id)
-    if closed is not None:
-        raise Disconnect(*closed, detail="disconnected by the API while it was let in")
+    if not calls.knows(began_at):
+        raise ReplyError(*codes.INTERNAL, temporary=True)
+    missed = calls.since(began_at, claims.user, session.client_id)
+    _demand_not_disconnected(session, missed)
     limit = settings.user_connection_limit
     if limit and claims.user and services.registry.connections_of(claims.user) >= limit:
         raise Disconnect(*codes.CONNECTION_LIMIT)
     session.kept = services.proxies.keep_connected(session.kept)
     info, expires_at = _identity(admission, kept, request.token, services.wall_clock())
     session.identify(claims.user, info)
+    for call in missed:
+        apply_call(session, call)  # in turn, behind this connect
     granted = claims.server_side_grants()
     session.token_channels = None if admission.is_proxied else frozenset(granted)
     wished = {} if admission.is_proxied else _wished_grants(session, request)
@@ -110,6 +117,14 @@ async def connect(session: Session, command_id: int, request: ConnectRequest) ->
         await finish_all(each.announce() for each in joining)
 
     return Outcome(Reply(id=command_id, connect=result), then if opened else None)
+
+
+def _demand_not_disconnected(session: Session, calls: Iterable[Call]) -> None:
+    """Raise `Disconnect` as the first of the calls says that is to close this client."""
+    for call in calls:
+        if isinstance(call, DisconnectUser) and session.client_id not in call.whitelist:
+            detail = "disconnected by the API while it was let in"
+            raise Disconnect(call.code, call.reason, detail=detail)
 
 
 async def _admission(session: Session, request: ConnectRequest) -> Admission:

@@ -20,6 +20,7 @@ from realtime_node.cluster.backplane import (
 )
 from realtime_node.cluster.session_store import Owner
 from realtime_node.protocol.codes import CloseCode
+from realtime_node.session.recent_calls import Call, RecentCalls
 from realtime_node.session.resuming import ending_of
 from realtime_node.session.subscribing import subscribe_from_server, unsubscribe_from_server
 from realtime_node.session.timer_wheel import RESOLUTION, TimerWheel
@@ -32,9 +33,6 @@ PAUSE: Final = 4 * RESOLUTION
 """Seconds between two turns of the wheel beyond which this process has stood still."""
 
 
-MAX_DISCONNECTED: Final = 10_000
-"""Users that a call disconnected and that are remembered, the oldest gone first: long enough for
-connects that were under way, which take seconds at most."""
 MAX_TOLD: Final = 10_000
 """Sessions taken over elsewhere that are remembered, the oldest gone first: long enough for claims
 that were on their way, which take seconds at most."""
@@ -52,10 +50,7 @@ class SessionRegistry:
         self._by_session: dict[str, Session] = {}
         # What was told of a session may be about a connection whose claim is still on its way back.
         self._told: OrderedDict[str, int] = OrderedDict()
-        # Users whose connections were closed by a call, with the number of the call.
-        self._disconnected: OrderedDict[str, tuple[int, DisconnectUser]] = OrderedDict()
-        self.num_disconnect_calls = 0
-        """Calls that closed a user's connections: a connect that is under way compares it."""
+        self.calls = RecentCalls()
         self._wheel: TimerWheel[Session] = TimerWheel(monotonic())
         self._turned_at = monotonic()
         self._has_waited = False
@@ -201,47 +196,18 @@ class SessionRegistry:
     def apply(self, control: Control) -> None:
         """Do what a control message asks for with the sessions it means."""
         match control:
-            case DisconnectUser():
-                self._remember(control)
-                close = CloseCode(control.code, control.reason)
-                for session in self._meant(control):
-                    if session.client_id not in control.whitelist:
-                        with guard("session"):
-                            session.close(close, ending_of(close, meant=True))
-            case UnsubscribeUser():
+            case DisconnectUser() | UnsubscribeUser() | SubscribeUser():
+                self.calls.add(control)
                 for session in self._meant(control):
                     with guard("session"):
-                        unsubscribe_from_server(session, control.channel)
-            case SubscribeUser():
-                for session in self._meant(control):
-                    with guard("session"):
-                        subscribe_from_server(session, control)
+                        apply_call(session, control)
             case SupersedeSession():
                 self._told[control.session] = max(control.token, self._told.pop(control.session, 0))
                 if len(self._told) > MAX_TOLD:
                     self._told.popitem(last=False)
                 self._supersede(control.session, control.token)
 
-    def _remember(self, control: DisconnectUser) -> None:
-        """Let connects that are under way know that their user was disconnected."""
-        if control.client or control.session:
-            return
-        self.num_disconnect_calls += 1
-        self._disconnected.pop(control.user, None)
-        self._disconnected[control.user] = self.num_disconnect_calls, control
-        if len(self._disconnected) > MAX_DISCONNECTED:
-            self._disconnected.popitem(last=False)
-
-    def disconnected_since(self, calls: int, user: str, client: str) -> CloseCode | None:
-        """Return how a user was disconnected after the first `calls` calls; None if it was not."""
-        number, control = self._disconnected.get(user, (0, None))
-        if control is None or number <= calls or client in control.whitelist:
-            return None
-        return CloseCode(control.code, control.reason)
-
-    def _meant(
-        self, control: DisconnectUser | UnsubscribeUser | SubscribeUser
-    ) -> Iterable[Session]:
+    def _meant(self, control: Call) -> Iterable[Session]:
         if not control.session and not control.client:
             return list(self._by_user.get(control.user, ()))
         # A session or a client says whose it is: a user is checked only where one is named.
@@ -250,3 +216,16 @@ class SessionRegistry:
         if meant is None or control.user not in ("", meant.user):
             return ()
         return (meant,) if by_client in ("", meant.client_id) else ()
+
+
+def apply_call(session: Session, call: Call) -> None:
+    """Do with one session what a call of the HTTP API asks for."""
+    match call:
+        case DisconnectUser():
+            if session.client_id not in call.whitelist:
+                close = CloseCode(call.code, call.reason)
+                session.close(close, ending_of(close, meant=True))
+        case UnsubscribeUser():
+            unsubscribe_from_server(session, [call.channel] if call.channel else None)
+        case SubscribeUser():
+            subscribe_from_server(session, call)

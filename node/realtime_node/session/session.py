@@ -221,6 +221,11 @@ class Session:
     # --- Life ----------------------------------------------------------------------------------
 
     @property
+    def is_connected(self) -> bool:
+        """Whether its connect was answered, and nobody has ended it yet."""
+        return self.state is State.CONNECTED
+
+    @property
     def is_open(self) -> bool:
         """Whether nobody has ended it yet."""
         return self.state is not State.CLOSED

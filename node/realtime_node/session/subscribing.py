@@ -8,6 +8,7 @@ before the reply, so that a client that asks right after it finds itself.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -151,18 +152,20 @@ def subscribe_from_server(session: Session, wish: SubscribeUser) -> None:
     session.enqueue_for_api(partial(_subscribe_from_server, session, wish))
 
 
-def unsubscribe_from_server(session: Session, channel: str) -> None:
-    """End a subscription (empty `channel`: all) as the HTTP API asked, in turn as well."""
-    session.enqueue_for_api(partial(_unsubscribe_from_server, session, channel))
+def unsubscribe_from_server(session: Session, channels: Sequence[str] | None) -> None:
+    """End subscriptions (None: all), in turn with the client's own commands as well."""
+    session.enqueue_for_api(partial(_unsubscribe_from_server, session, channels))
 
 
-async def _unsubscribe_from_server(session: Session, channel: str) -> None:
-    for name in [channel] if channel else granted_channels(session):
+async def _unsubscribe_from_server(session: Session, channels: Sequence[str] | None) -> None:
+    for name in granted_channels(session) if channels is None else channels:
         keep_grant(session, name, None)
         session.end_subscription(name, codes.UNSUBSCRIBED_BY_SERVER)
 
 
 async def _subscribe_from_server(session: Session, wish: SubscribeUser) -> None:
+    if not session.is_connected:
+        return  # its connect, for which this had to wait, was refused
     grant = Grant(
         server_side=True, expires_at=wish.expires_at, chan_info=wish.chan_info, data=wish.data
     )

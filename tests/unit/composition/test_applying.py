@@ -13,11 +13,14 @@ from realtime_node.composition import applying
 from realtime_node.composition.applying import Applier
 from realtime_node.composition.parts import Parts, build_parts
 from realtime_node.config import Settings
+from realtime_node.delivery.outbound import Outbound
 from realtime_node.errors import ConfigError
 from realtime_node.server.tokens import make_connection_token
+from realtime_node.session.session import MAX_WAITING_FOR_API, Session
+from realtime_node.session.subscription import Subscription
 from tests.support.certificates import write_certificates
 from tests.support.failure_counts import counted_failures
-from tests.support.fakes import settle
+from tests.support.fakes import FakeLink, FakeTransport, settle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,6 +193,28 @@ async def test_what_clients_hold_of_replaced_proxies_lives_on() -> None:
     assert kept_after.leases is kept_before.leases
     await applier.close()
     await after.close()
+
+
+async def test_a_client_with_many_subscriptions_that_go_stays_connected() -> None:
+    """However many end, they are one piece of its work: no client is closed by a reload."""
+    old, new = settings(OLD), settings({**OLD, "channel": {"namespaces": [{"name": "news"}]}})
+    parts = build_parts(old)
+    link, transport = FakeLink(), FakeTransport()
+    outbound = Outbound(
+        transport,
+        parts.delivery.slow_clients,
+        on_pressure=lambda: None,
+        on_slow=lambda _reason: None,
+    )
+    session = Session(parts.services, link, outbound)
+    for number in range(3 * MAX_WAITING_FOR_API):
+        session.hold_subscription(f"chat:{number}", Subscription())
+    await Applier(parts).apply(old, new)
+    await settle()
+    assert session.subscriptions == {}
+    assert parts.services.registry.num_subscriptions == 0
+    assert link.closes == []
+    session.ended()
 
 
 async def test_replaced_proxies_are_closed_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
