@@ -34,10 +34,10 @@ class Agenda(Generic[T]):
         """Return when the next item is due."""
         return self._heap[0][0] if self._heap else None
 
-    def take_due(self, now: float) -> list[tuple[float, T]]:
-        """Remove and return everything that is due, with its time, in order."""
-        due = []
-        while self._heap and self._heap[0][0] <= now + RESOLUTION_S:
+    def take_due(self, now: float, most: int) -> list[tuple[float, T]]:
+        """Remove and return up to `most` items that are due, each with its time, in order."""
+        due: list[tuple[float, T]] = []
+        while self._heap and self._heap[0][0] <= now + RESOLUTION_S and len(due) < most:
             at, _, item = heapq.heappop(self._heap)
             due.append((at, item))
         return due

@@ -26,6 +26,8 @@ from realtime_node.supervision import guard, guarded
 
 WRITES_PER_PASS: Final = 1000
 """About 4 ms of writes on one core: the longest the loop is kept from reading sockets."""
+MOST_WOKEN: Final = 1000
+"""Channels whose time has come that are queued at once; the others in the next step of the loop."""
 
 
 class Rounds:
@@ -86,7 +88,6 @@ class Rounds:
         """Let nobody wait for the clock until `relax`."""
         if not self._is_hurried:
             self._is_hurried = True
-            self._queue(self._agenda.take_due(math.inf))
             self._set_alarm()
 
     def relax(self) -> None:
@@ -100,9 +101,10 @@ class Rounds:
             asyncio.get_running_loop().call_soon(self._guarded_pass)
 
     def wake_due(self) -> None:
-        """Queue the channels whose time has come."""
+        """Queue channels whose time has come, or, in a hurry, that wait for it."""
         try:
-            self._queue(self._agenda.take_due(self._now()))
+            now = math.inf if self._is_hurried else self._now()
+            self._queue(self._agenda.take_due(now, MOST_WOKEN))
         finally:
             with guard("delivery"):
                 self._set_alarm()
@@ -120,7 +122,7 @@ class Rounds:
             self._alarm = None
         due = self._agenda.next_due()
         if due is not None:
-            delay = max(due - self._now(), 0)
+            delay = 0 if self._is_hurried else max(due - self._now(), 0)
             self._alarm = asyncio.get_running_loop().call_later(delay, self._guarded_wake)
 
     def _pass(self) -> None:

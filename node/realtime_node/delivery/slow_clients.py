@@ -16,6 +16,7 @@ from __future__ import annotations
 from asyncio import WriteTransport
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from heapq import nlargest
 from typing import TYPE_CHECKING, Final
 
 from realtime_node.delivery.backlog import Backlog, Framing
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 CHECK_EVERY_S: Final = 0.5
 """How exactly the time limits of slow clients are met."""
+MOST_AT_ONCE: Final = 250
+"""Clients looked at, or cut off, in one step of the loop: some milliseconds if all have to go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,8 @@ class SlowClients:
         self._delivery_metrics = delivery_metrics
         self._outbounds: dict[Outbound, None] = {}
         self._is_looking = False
+        self._to_look_at: list[Outbound] = []
+        self._unsent_so_far = 0
         self._is_reclaiming = False
 
     def change(self, limits: SlowLimits) -> None:
@@ -136,26 +141,32 @@ class SlowClients:
     # --- time ----------------------------------------------------------------------------------
 
     def _look(self) -> None:
+        """Look at the next clients, and at all anew once those have had their turn."""
         try:
             self.check()
         finally:
-            self._is_looking = bool(self._outbounds)
+            self._is_looking = bool(self._to_look_at or self._outbounds)
             if self._is_looking:
-                self._schedule(CHECK_EVERY_S, self._look)
+                self._schedule(0 if self._to_look_at else CHECK_EVERY_S, self._look)
 
     def check(self) -> None:
         """Close whose messages are too old, and cut off who takes nothing at all."""
         now = self.now()
-        total = 0
-        for outbound in list(self._outbounds):
+        if not self._to_look_at:
+            self._to_look_at = list(self._outbounds)
+            self._unsent_so_far = 0
+        part = self._to_look_at[-MOST_AT_ONCE:]
+        del self._to_look_at[-MOST_AT_ONCE:]
+        for outbound in part:
             congestion = outbound.congestion
             if congestion is None:
                 continue
             # Of the kernel and of sessions: what one of them raises is not the others' to wait for.
             with guard("slow-clients"):
                 self._check(outbound, congestion, now)
-            total += congestion.unsent_bytes
-        self.unsent_total = total
+            self._unsent_so_far += congestion.unsent_bytes
+        if not self._to_look_at:
+            self.unsent_total = self._unsent_so_far
 
     def _check(self, outbound: Outbound, congestion: Congestion, now: float) -> None:
         try:
@@ -180,9 +191,10 @@ class SlowClients:
             self._schedule(0, self.reclaim)
 
     def reclaim(self) -> None:
-        """Cut off those with most waiting until the rest fits the budget."""
+        """Cut off those with most waiting until the rest fits the budget, a part at a time."""
         self._is_reclaiming = False
-        worst_first = sorted(self._outbounds, key=_burden, reverse=True)
+        before = len(self._outbounds)
+        worst_first = nlargest(MOST_AT_ONCE, self._outbounds, key=_burden)
         for outbound in worst_first:
             if self.budget.bytes <= self.limits.node_bytes:
                 return
@@ -190,6 +202,8 @@ class SlowClients:
                 outbound.give_up(None, Reason.NODE_BYTES)
             with guard("slow-clients"):
                 outbound.lost()
+        if self.budget.bytes > self.limits.node_bytes and len(self._outbounds) < before:
+            self._exceeded()
 
 
 def _burden(outbound: Outbound) -> int:

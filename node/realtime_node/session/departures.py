@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 MAX_PENDING: Final = 100_000
 """More than a node has subscriptions of clients that all go in one moment, in the usual case."""
 _SPARE_ENDS: Final = 1_000
+MOST_RELEASED: Final = 1_000
+"""Clients whose grace has ended that are noted in one step of the loop; the others in the next."""
 
 
 class Departure(NamedTuple):
@@ -100,7 +102,9 @@ class Departures:
         self._timer = None
         try:
             now = self._monotonic()
-            while self._ends and self._ends[0][0] <= now:
+            for _ in range(MOST_RELEASED):
+                if not self._ends or self._ends[0][0] > now:
+                    break
                 end, key = heapq.heappop(self._ends)
                 held = self._held.get(key)
                 # One that was revoked since may be held anew, with an end of its own.

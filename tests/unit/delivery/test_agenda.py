@@ -14,7 +14,7 @@ def test_takes_what_is_due_in_order(times: list[int], now: int) -> None:
     agenda: Agenda[int] = Agenda()
     for number, due in enumerate(times):
         agenda.put(due, number)
-    taken = agenda.take_due(now)
+    taken = agenda.take_due(now, 100)
     assert taken == sorted((due, number) for number, due in enumerate(times) if due <= now)
     assert agenda.next_due() == min((due for due in times if due > now), default=None)
 
@@ -23,8 +23,8 @@ def test_a_timer_may_be_a_moment_early() -> None:
     """A loop's timer that comes within its resolution finds its item, and need not come again."""
     agenda: Agenda[str] = Agenda()
     agenda.put(10.0, "a")
-    assert agenda.take_due(10.0 - 2 * RESOLUTION_S) == []
-    assert agenda.take_due(10.0 - RESOLUTION_S / 2) == [(10.0, "a")]
+    assert agenda.take_due(10.0 - 2 * RESOLUTION_S, 100) == []
+    assert agenda.take_due(10.0 - RESOLUTION_S / 2, 100) == [(10.0, "a")]
 
 
 def test_says_what_is_next() -> None:

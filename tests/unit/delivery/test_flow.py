@@ -146,6 +146,28 @@ async def test_frames_are_full_by_size_as_well() -> None:
     assert len(listener.data) == 2
 
 
+@pytest.mark.parametrize("is_hurried", [False, True])
+async def test_many_channels_whose_time_comes_at_once_are_woken_in_parts(
+    monkeypatch: pytest.MonkeyPatch, *, is_hurried: bool
+) -> None:
+    """No step of the loop queues more than some hundred of them, and all are served."""
+    monkeypatch.setattr("realtime_node.delivery.rounds.MOST_WOKEN", 100)
+    watched = Watched(EVERY_20_MS)
+    listeners = [watched.listener(channel=str(number)) for number in range(350)]
+    for data in (1, 2):
+        await watched.receive(*(entry(each.channel, data) for each in listeners))
+    assert [each.data for each in listeners] == [[1]] * 350
+    if is_hurried:
+        watched.hub._rounds.hurry()
+    else:
+        watched.clock.advance(0.021)
+    for woken in (100, 200, 300, 350):
+        watched.hub._rounds.wake_due()
+        assert len(watched.hub._rounds._ready) == woken
+    await settle(40)
+    assert [each.data for each in listeners] == [[1, 2]] * 350
+
+
 async def test_nobody_waits_for_a_publication_that_is_held_back() -> None:
     """Where frames have intervals a reply does not wait for its own publication."""
     watched = Watched(EVERY_20_MS)

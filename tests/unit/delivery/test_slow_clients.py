@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from realtime_node.delivery.batching import Audience, Batch, Waiting
 from realtime_node.delivery.budget import HOLDING_BYTES, Budget, Shared
 from realtime_node.delivery.flow import Policy, SlowRule
 from realtime_node.delivery.outbound import Outbound, Pressure
 from realtime_node.delivery.policies import Action, Reason
+from realtime_node.delivery.slow_clients import MOST_AT_ONCE, SlowLimits
 from realtime_node.protocol.deflate import UNCOMPRESSED
 from tests.support.fakes import FakeSlowClients, FakeTransport, ReadyFrame
+
+if TYPE_CHECKING:
+    import asyncio
 
 QUEUE = SlowRule(max_age_s=5, max_bytes=1_000_000)
 LATEST = SlowRule(policy=Policy.LATEST)
@@ -138,6 +144,45 @@ def test_the_worst_go_first_when_memory_is_short() -> None:
     ]
     assert slow.budget.bytes <= 10_000
     assert healthy.outbound.pressure is Pressure.HEALTHY
+
+
+def test_many_slow_clients_are_looked_at_in_parts() -> None:
+    """No step of the loop looks at, or closes, more than a few hundred; all have their turn."""
+    slow = FakeSlowClients(write_timeout_s=1)
+    clients = [Client(slow) for _ in range(1000)]
+    looked_at: list[object] = []
+
+    def unsent_bytes(transport: asyncio.WriteTransport) -> int:
+        looked_at.append(transport)
+        return transport.get_write_buffer_size()
+
+    slow.unsent_bytes = unsent_bytes
+    most = 0
+    slow.clock.advance(0.5)
+    while len(looked_at) < len(clients):
+        before = len(looked_at)
+        slow.run_due()
+        most = max(most, len(looked_at) - before)
+    assert most == MOST_AT_ONCE
+    assert slow.unsent_total == 1000 * 101
+    slow.clock.advance(0.5)
+    while any(not each.ends for each in clients):
+        before = sum(len(each.ends) for each in clients)
+        slow.run_due()
+        assert sum(len(each.ends) for each in clients) - before <= MOST_AT_ONCE
+    assert len(slow) == 0
+
+
+def test_many_are_cut_off_in_parts_when_memory_is_short() -> None:
+    """A limit that falls to almost nothing ends everybody, a part in each step of the loop."""
+    slow = FakeSlowClients()
+    clients = [Client(slow) for _ in range(1000)]
+    slow.change(SlowLimits(client_bytes=1, node_bytes=1, write_timeout_s=10))
+    while any(not each.ends for each in clients):
+        before = sum(len(each.ends) for each in clients)
+        slow.run_due()
+        assert 0 < sum(len(each.ends) for each in clients) - before <= MOST_AT_ONCE
+    assert slow.budget.bytes == 0
 
 
 def test_nobody_is_looked_at_while_nobody_is_slow() -> None:

@@ -12,7 +12,7 @@ from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import ClientInfo
 from realtime_node.session import chore as chore_module
 from realtime_node.session.chore import CONCURRENCY
-from realtime_node.session.departures import Departure, Departures
+from realtime_node.session.departures import MOST_RELEASED, Departure, Departures
 from tests.support.conditions import NEVER_S
 from tests.support.fakes import FakeBackplane, FakeClock, FakePresence, settle
 
@@ -227,3 +227,18 @@ async def test_those_that_come_and_go_do_not_pile_up() -> None:
     assert len(held.departures._ends) <= 1001
     assert await held.pass_time(11) == []
     await held.departures.close()
+
+
+async def test_many_whose_grace_ends_at_once_are_released_in_parts(watched: Watched) -> None:
+    """No step of the loop notes more than a thousand of them; the timer brings the others."""
+    clock = FakeClock()
+    departures = Departures(watched.backplane, watched.presence, monotonic=clock)
+    for number in range(2 * MOST_RELEASED + 1):
+        departures.add(str(number), Departure(ANN, has_presence=False, announces=True), after_s=9)
+    clock.advance(9)
+    left = [departures.num_held]
+    while departures.num_held:
+        departures.release_due()
+        left.append(departures.num_held)
+    assert left == [2 * MOST_RELEASED + 1, MOST_RELEASED + 1, 1, 0]
+    await departures.close()
