@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from realtime_node import failures
@@ -60,10 +60,11 @@ class Hub:
         framer: Framer,
         flow_of: Callable[[str], Flow],
         on_deserted: Callable[[str], None],
-        on_control: Callable[[Control], None],
+        on_control: Callable[[Control], Awaitable[None] | None],
     ) -> None:
         """Report channels that lost their last subscriber, and hand control messages on.
 
+        What `on_control` returns is awaited before more is received.
         `flow_of` is asked for the rules of every channel that gets its first subscriber, and when
         rules have changed.
         """
@@ -164,9 +165,13 @@ class Hub:
 
     async def receive(self, entries: Sequence[Entry]) -> None:
         """File entries under their channels; return once there is room for more."""
+        applying: Awaitable[None] | None = None
         for entry in entries:
             try:
-                self._file(entry)
+                if entry.control is not None:
+                    applying = self._on_control(entry.control) or applying
+                else:
+                    self._file(entry)
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is noted
                 self._file_failed(entry, error)
         with guard("delivery"):
@@ -174,15 +179,15 @@ class Hub:
         if self._backlog >= MAX_BACKLOG // 2:
             self._rounds.hurry()
         self._rounds.schedule()
+        if applying is not None:
+            await applying
         # One partition's entries may take the room that another's wait for.
         while self._backlog >= MAX_BACKLOG:
             self._has_room.clear()
             await self._has_room.wait()
 
     def _file(self, entry: Entry) -> None:
-        if entry.control is not None:
-            self._on_control(entry.control)
-        elif channel := self._channels.get(entry.channel):
+        if channel := self._channels.get(entry.channel):
             channel.gather(waiting_of(entry, channel.flow, self._codec))
             waiting = len(channel.waiting)
             self._backlog += waiting - channel.counted

@@ -7,8 +7,8 @@ sessions they mean. One task turns the timer wheel for everybody.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from realtime_node.cluster.backplane import (
@@ -20,6 +20,7 @@ from realtime_node.cluster.backplane import (
 )
 from realtime_node.cluster.session_store import Owner
 from realtime_node.protocol.codes import CloseCode
+from realtime_node.session.control_queue import ControlQueue
 from realtime_node.session.recent_calls import Call, RecentCalls
 from realtime_node.session.resuming import ending_of
 from realtime_node.session.subscribing import subscribe_from_server, unsubscribe_from_server
@@ -36,6 +37,11 @@ PAUSE: Final = 4 * RESOLUTION
 MAX_TOLD: Final = 10_000
 """Sessions taken over elsewhere that are remembered, the oldest gone first: long enough for claims
 that were on their way, which take seconds at most."""
+
+SESSIONS_PER_PASS: Final = 200
+"""Sessions that are woken or closed before the loop goes on with other things."""
+SUBSCRIBING_EFFORT: Final = 8
+"""What a server-side subscription costs, measured by its end; see `control_queue`."""
 
 
 class SessionRegistry:
@@ -54,6 +60,8 @@ class SessionRegistry:
         self._wheel: TimerWheel[Session] = TimerWheel(monotonic())
         self._turned_at = monotonic()
         self._has_waited = False
+        self._due: deque[Session] = deque()
+        self._controls = ControlQueue(self._apply)
         self.num_clients = 0
         """Connected clients; sessions count themselves here."""
         self.num_subscriptions = 0
@@ -148,11 +156,13 @@ class SessionRegistry:
         if session in self._open:
             self._wheel.sleep(session, session.deadlines.earliest())
 
-    def close_all(self, close: CloseCode) -> None:
+    async def close_all(self, close: CloseCode) -> None:
         """Close every session."""
-        for session in list(self._open):
+        for number, session in enumerate(list(self._open), start=1):
             with guard("session"):
                 session.close(close)
+            if number % SESSIONS_PER_PASS == 0:
+                await asyncio.sleep(0)
 
     # --- Time ----------------------------------------------------------------------------------
 
@@ -167,12 +177,15 @@ class SessionRegistry:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _turn(self) -> None:
+        is_more = False
         while True:
-            await asyncio.sleep(RESOLUTION)
-            self.wake_due()
+            await asyncio.sleep(0 if is_more else RESOLUTION)
+            is_more = self.wake_due()
 
-    def wake_due(self) -> None:
-        """Wake every session whose deadline has come; called once per resolution of the wheel.
+    def wake_due(self) -> bool:
+        """Wake sessions whose deadline has come; called once per resolution of the wheel.
+
+        Returns whether there are more, to be woken by a call in the next pass of the loop.
 
         After a pause of this process nobody is judged before the next turn: what the clients sent
         meanwhile, their pongs above all, waits in the sockets and is read until then. A process
@@ -183,29 +196,45 @@ class SessionRegistry:
         self._turned_at = now
         self._has_waited = was_paused and not self._has_waited
         if self._has_waited:
-            return
-        for session in self._wheel.wake(now):
+            return False
+        self._due.extend(self._wheel.wake(now))
+        for _ in range(min(SESSIONS_PER_PASS, len(self._due))):
+            session = self._due.popleft()
+            if session not in self._open:
+                continue  # it has ended since it was due
             try:
                 session.wake()
             except Exception as error:  # noqa: BLE001 - it is noted
                 # The wheel turns for everybody: a bug may cost one client only.
                 session.failed(error)
+        return bool(self._due)
 
     # --- Control messages ----------------------------------------------------------------------
 
-    def apply(self, control: Control) -> None:
-        """Do what a control message asks for with the sessions it means."""
+    def apply(self, control: Control) -> Awaitable[None] | None:
+        """Do what a control message asks for with the sessions it means.
+
+        Returns None when that is done; else the rest follows in the next passes of the loop, and
+        what is returned completes behind it.
+        """
+        return self._controls.add(control)
+
+    def _apply(self, control: Control) -> Iterator[int]:
+        """Apply a message session by session; yield the effort that each took."""
         match control:
             case DisconnectUser() | UnsubscribeUser() | SubscribeUser():
                 self.calls.add(control)
                 for session in self._meant(control):
+                    effort = effort_of(session, control)
                     with guard("session"):
                         apply_call(session, control)
+                    yield effort
             case SupersedeSession():
                 self._told[control.session] = max(control.token, self._told.pop(control.session, 0))
                 if len(self._told) > MAX_TOLD:
                     self._told.popitem(last=False)
                 self._supersede(control.session, control.token)
+                yield 1
 
     def _meant(self, control: Call) -> Iterable[Session]:
         if not control.session and not control.client:
@@ -229,3 +258,14 @@ def apply_call(session: Session, call: Call) -> None:
             unsubscribe_from_server(session, [call.channel] if call.channel else None)
         case SubscribeUser():
             subscribe_from_server(session, call)
+
+
+def effort_of(session: Session, call: Call) -> int:
+    """Return what a call costs with one session, by the measure of `control_queue`."""
+    match call:
+        case SubscribeUser():
+            return SUBSCRIBING_EFFORT
+        case UnsubscribeUser(channel=channel) if channel:
+            return 2
+        case _:
+            return 1 + len(session.subscriptions)

@@ -205,7 +205,7 @@ async def test_subscribe_that_fails_harms_nobody(crowd: Crowd, failing: str) -> 
 
 async def test_close_all_closes_those_too_who_never_connected(crowd: Crowd) -> None:
     """A node that ends leaves no WebSocket open."""
-    crowd.node.registry.close_all(codes.SHUTDOWN)
+    await crowd.node.registry.close_all(codes.SHUTDOWN)
     assert crowd.closed() == dict.fromkeys(crowd.clients, (3001, "shutdown"))
 
 
@@ -215,7 +215,7 @@ async def test_close_all_closes_the_others_of_one_that_fails(
     """A bug in the end of one session is counted, and leaves nobody else behind."""
     monkeypatch.setattr(crowd.clients["ann2"].link, "close", fails)
     with counted_failures() as counts:
-        crowd.node.registry.close_all(codes.SHUTDOWN)
+        await crowd.node.registry.close_all(codes.SHUTDOWN)
     assert len(crowd.closed()) == len(crowd.clients) - 1
     assert crowd.node.registry.num_open == 0
     assert counts.errors == {"session": 1}
