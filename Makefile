@@ -122,6 +122,10 @@ bench: $(READY) ## Measure one node, then a cluster
 bench-backplane: $(READY) ## Measure what joins the nodes, on a Redis of its own
 	@$(BIN)/python -m tests.load.bench_backplane $(ARGS)
 
+.PHONY: bench-holds
+bench-holds: $(READY) ## Measure for how long each operation holds the event loop
+	@$(BIN)/python -m tests.load.bench_loop_holds $(ARGS)
+
 .PHONY: bench-flow
 bench-flow: $(READY) ## Measure slow clients, intervals and stagger
 	@$(BIN)/python -m tests.load.bench_flow $(ARGS)

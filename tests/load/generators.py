@@ -197,6 +197,7 @@ async def clients(  # noqa: PLR0913 - each is one option of wsload
     timeline: bool = False,
     channel: str = "bench",
     channels: int = 0,
+    token: str = "",
     credit: Credits | None = None,
 ) -> AsyncIterator[Load]:
     """Hold clients, on the channel that `publish` publishes to, subscribed when this yields.
@@ -219,6 +220,7 @@ async def clients(  # noqa: PLR0913 - each is one option of wsload
         *("--stalled", str(stalled)),
         *("--protocol", protocol),
         *("--channel", channel),
+        *("--token", token),
     ]
     if channels:
         command += ["--channels", str(channels)]
