@@ -472,7 +472,7 @@ async def a_guest_whose_turn_comes(fault: Fault) -> None:
 async def a_guest_when_the_door_is_shut(fault: Fault) -> None:
     """A handshake that cannot be turned away."""
     door = Door(asyncio.get_running_loop().time, lambda: 0.0)
-    guests = [mock.Mock(), mock.Mock()]
+    guests = [mock.Mock(is_gone=False), mock.Mock(is_gone=False)]
     for guest in guests:
         door.wait(guest)
     fault(guests[0], "turn_away")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
@@ -45,6 +46,8 @@ logger = logging.getLogger(__name__)
 Admission = Literal[Verdict.ACCEPT, Verdict.WAIT]
 
 _NO_LIMIT: Final = Rate(0, 1)
+MOST_REFUSED: Final = 200
+"""Handshakes that waited and are refused in one step of the loop, some milliseconds."""
 
 
 class Rules(NamedTuple):
@@ -88,7 +91,10 @@ class Door:
         self._rules = rules = rules or Rules()
         self._metrics = metrics or Metrics().admission
         self._loop_lag_s = loop_lag_s
+        self._call_later = call_later
         self._cordon: str | None = None
+        # Out of the waiting room, and to be refused in the next steps of the loop.
+        self._to_refuse: deque[Guest] = deque()
         self._is_shedding = False
         self._addresses = AddressBuckets(rules.per_ip) if rules.per_ip.per_second else None
         self._room = WaitingRoom(
@@ -128,9 +134,23 @@ class Door:
     def cordon(self, reason: str) -> None:
         """Let nobody in from now on; `reason` is told to those who ask, and to those who wait."""
         self._cordon = reason
-        for guest in self._room.empty():
+        is_under_way = bool(self._to_refuse)
+        self._to_refuse += self._room.empty()
+        if not is_under_way:
+            self._refuse_next()
+
+    def _refuse_next(self) -> None:
+        """Refuse some of those who waited when the door was shut, and the others a little later."""
+        self._refuse(MOST_REFUSED)
+        if self._to_refuse:
+            self._call_later(0, self._refuse_next)
+
+    def _refuse(self, most: int) -> None:
+        for _ in range(min(most, len(self._to_refuse))):
+            guest = self._to_refuse.popleft()
             with guard("admission"):
-                guest.turn_away(self._refusal(Reason.CORDONED, 0.0))
+                if not guest.is_gone:
+                    guest.turn_away(self._refusal(Reason.CORDONED, 0.0))
 
     def uncordon(self) -> None:
         """Open again."""
@@ -175,8 +195,8 @@ class Door:
 
     @property
     def num_waiting(self) -> int:
-        """Handshakes that wait for their turn."""
-        return len(self._room)
+        """Handshakes that wait for their turn, or for their refusal."""
+        return len(self._room) + len(self._to_refuse)
 
     @property
     def accept_rate_per_s(self) -> float:
@@ -198,6 +218,7 @@ class Door:
     def close(self, reason: str) -> None:
         """Let nobody in for good, and ask the cluster for nothing more."""
         self.cordon(reason)
+        self._refuse(len(self._to_refuse))
         self._room.close()
 
     def _turn_came(self, waited_s: float) -> None:

@@ -8,7 +8,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from realtime_node.admission.admit import Bounds, Refusal, RetryRange, Verdict
-from realtime_node.admission.door import Admission, Door, Rules
+from realtime_node.admission.door import MOST_REFUSED, Admission, Door, Rules
 from realtime_node.admission.token_bucket import Rate
 from realtime_node.cluster.allowance import Lease
 from realtime_node.telemetry.metrics import AdmissionMetrics, Metrics, total
@@ -101,6 +101,30 @@ def test_a_cordon_empties_the_waiting_room() -> None:
     entrance.door.uncordon()
     entrance.world.pass_time(1)
     assert entrance.door.accepted_total == 2
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_many_who_wait_are_refused_in_parts(*, is_closed: bool) -> None:
+    """A cordon refuses some hundred in each step of the loop; the end of the node all at once."""
+    many = 2 * MOST_REFUSED + 10
+    entrance = Entrance(METERED._replace(bounds=Bounds(max_waiting=many, wait_s=1e6)))
+    assert [status_of(entrance.knock()) for _ in range(2)] == [101, 101]
+    guests = [entrance.wait() for _ in range(many)]
+    guests[-1].is_gone = True
+    entrance.door.cordon("this node is draining")
+    entrance.door.cordon("this node is draining still")
+    assert sum(guest.is_done for guest in guests) == MOST_REFUSED
+    assert status_of(entrance.knock()) == 503
+    if is_closed:
+        entrance.door.close("this node ends")
+    else:
+        for refused in (2 * MOST_REFUSED, many - 1):
+            (timer,) = entrance.world.timers
+            timer.cancel()
+            timer.call()
+            assert sum(guest.is_done for guest in guests) == refused
+    assert [guest.is_done for guest in guests] == [True] * (many - 1) + [False]
+    assert entrance.door.num_waiting == 0
 
 
 def test_beyond_the_rate_handshakes_wait_and_beyond_the_room_they_are_refused() -> None:
