@@ -55,7 +55,7 @@ class _Link:
         if packed == PERMISSIONS.pack_load():
             return read(PERMISSIONS.sha)
         assert PERMISSIONS.sha in packed, "nothing was joined yet, and more is asked"
-        return read([b"OK", *self.forbidden])
+        return read([b"OK", *(word for each in self.forbidden for word in (b"forbidden", each))])
 
     async def write(self, packed: list[bytes]) -> None:
         self.loaded += [script for script in ALL_SCRIPTS if script.pack_load() in packed]

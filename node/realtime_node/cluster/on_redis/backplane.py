@@ -34,6 +34,7 @@ from .link import CONNECTION_FAILURES, describe_failure, is_forbidden, is_refuse
 from .options import RedisOptions
 from .outage import Outage
 from .parts import Parts
+from .permissions import lacks, missing_command
 
 _log = logging.getLogger(__name__)
 
@@ -157,6 +158,8 @@ class RedisBackplane:
             return ConfigError(
                 f"Redis at {server} refuses engine.redis.user and password: {failure}"
             )
+        if command := missing_command(error):
+            return lacks([command], self._options)
         if is_forbidden(error):
             return ConfigError(
                 f"Redis at {server} forbids its user {self._options.user_in_use} what a node needs:"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from realtime_node.errors import ConfigError, SchemaMismatchError
 
@@ -21,7 +21,7 @@ from .continuity import Continuity
 from .keys import Keys
 from .link import Link
 from .options import RedisOptions
-from .permissions import check_permissions
+from .permissions import check_permissions, missing_command
 from .replies import Reply, array, as_is, data, flag, reading
 from .script import ALL_SCRIPTS
 
@@ -90,10 +90,12 @@ class Introduction:
     async def _info(self, link: Link, section: bytes) -> dict[bytes, bytes]:
         try:
             info = await link.call(b"INFO", section, read=data)
-        except NoPermissionError:
+        except ResponseError as error:
+            if not isinstance(error, NoPermissionError) and not missing_command(error):
+                raise
             _log.warning(
-                "our Redis user may not INFO: neither version nor maxmemory-policy are checked, nor"
-                " are restarts seen"
+                "there is no INFO for our Redis user: neither version nor maxmemory-policy are"
+                " checked, nor are restarts seen"
             )
             return {}
         pairs = (line.partition(b":") for line in info.splitlines())
