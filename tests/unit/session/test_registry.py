@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -83,6 +84,47 @@ async def test_counts_clients_and_users(crowd: Crowd) -> None:
         client.session.ended()
         client.session.ended()
     assert (registry.num_clients, registry.num_users, registry.num_subscriptions) == (0, 0, 0)
+
+
+CHANNELS = [f"{namespace}:{name}" for namespace in ("seen", "kept", "both") for name in "abc"]
+
+
+def do_something(node: FakeNode, clients: list[FakeClient], random: Random) -> None:
+    """Let a client come, go or ask for something, or a call take something away."""
+    user = f"user {random.randrange(5)}"
+    some = random.sample(CHANNELS, random.randrange(4))
+    what = random.choice(["come", "subscribe", "unsubscribe", "call", "go"]) if clients else "come"
+    if what == "come":
+        clients.append(node.client())
+        clients[-1].say(connect={"token": node.trust(user, channels=tuple(some))})
+    elif what == "go":
+        random.choice(clients).session.ended()
+    for channel in some:
+        if what == "call":
+            node.registry.apply(UnsubscribeUser(user=user, channel=channel))
+        elif what in ("subscribe", "unsubscribe"):
+            random.choice(clients).say(**{what: {"channel": channel}})
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_counters_agree_with_what_there_is(node: FakeNode, seed: int) -> None:
+    """However clients come and go, and whatever fails meanwhile: nobody walks them to count."""
+    random = Random(seed)  # noqa: S311 - no secret
+    clients: list[FakeClient] = []
+    failing = BackplaneUnavailableError("no answer")
+    for _ in range(100):
+        node.backplane.failing = {"subscribe": failing} if random.random() < 0.2 else {}
+        node.presence.failing = {"add": failing} if random.random() < 0.2 else {}
+        do_something(node, clients, random)
+        await settle(random.randrange(30))
+        sessions = [client.session for client in clients]
+        num_subscriptions = sum(len(each.subscriptions) for each in sessions)
+        assert node.registry.num_subscriptions == num_subscriptions
+        assert node.registry.num_clients == sum(each.is_connected for each in sessions)
+    for client in clients:
+        client.session.ended()
+    await settle()
+    assert (node.registry.num_subscriptions, node.registry.num_clients) == (0, 0)
 
 
 # --- disconnect -------------------------------------------------------------------------------
