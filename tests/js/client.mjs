@@ -56,8 +56,10 @@ const calls = {
     client.connect();
     return client.ready();
   },
-  async subscribe({ channel, token }) {
-    const subscription = client.newSubscription(channel, { token });
+  async subscribe({ channel, token, nextTokens }) {
+    const options = { token };
+    if (nextTokens.length) options.getToken = async () => nextTokens.shift();
+    const subscription = client.newSubscription(channel, options);
     subscriptions.set(channel, subscription);
     watchSubscription(subscription);
     subscription.subscribe();

@@ -52,8 +52,10 @@ class SdkClient(Protocol):
         it was given, as docs/sessions.md tells applications to do it.
         """
 
-    async def subscribe(self, channel: str, *, token: str = "") -> None:
-        """Subscribe and return once the node has confirmed it."""
+    async def subscribe(
+        self, channel: str, *, token: str = "", next_tokens: Sequence[str] = ()
+    ) -> None:
+        """Subscribe and return once the node has confirmed it; `next_tokens` as in `connect`."""
 
     async def unsubscribe(self, channel: str) -> None:
         """Leave a channel."""
@@ -140,10 +142,20 @@ class PythonSdk:
         await self._client.connect()
         await self._client.ready()
 
-    async def subscribe(self, channel: str, *, token: str = "") -> None:
+    async def subscribe(
+        self, channel: str, *, token: str = "", next_tokens: Sequence[str] = ()
+    ) -> None:
         """Subscribe."""
+        tokens = iter(next_tokens)
+
+        async def get_token(_: str) -> str:
+            return next(tokens)
+
         subscription = self.client.new_subscription(
-            channel, events=_SubscriptionEvents(channel, self.events), token=token
+            channel,
+            events=_SubscriptionEvents(channel, self.events),
+            token=token,
+            get_token=get_token if next_tokens else None,
         )
         await subscription.subscribe()
         await subscription.ready()
@@ -230,9 +242,12 @@ class JavaScriptSdk:
         options = {"url": url, "token": token, "nextTokens": list(next_tokens)}
         await self._call("connect", **options, session=session)
 
-    async def subscribe(self, channel: str, *, token: str = "") -> None:
+    async def subscribe(
+        self, channel: str, *, token: str = "", next_tokens: Sequence[str] = ()
+    ) -> None:
         """Subscribe."""
-        await self._call("subscribe", channel=channel, token=token)
+        options = {"channel": channel, "token": token, "nextTokens": list(next_tokens)}
+        await self._call("subscribe", **options)
 
     async def unsubscribe(self, channel: str) -> None:
         """Unsubscribe."""

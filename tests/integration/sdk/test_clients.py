@@ -133,6 +133,27 @@ async def test_an_expired_token_makes_the_sdk_fetch_a_new_one(
     await client.subscribe(name)
 
 
+async def test_a_subscription_outlives_a_refresh_that_came_too_late(
+    pair: Pair, new_client: NewClient, name: str
+) -> None:
+    """The SDK's token was stale when it refreshed: it comes back and asks for another one.
+
+    An error reply would have ended the subscription for good.
+    """
+    client = await new_client()
+    channel = f"closed:{name}"
+    await client.connect(pair.a.websocket_url, token(sub=name))
+    first, late, good = (
+        token(sub=name, channel=channel, lifetime_s=lifetime_s) for lifetime_s in (2, -60, 3600)
+    )
+    await client.subscribe(channel, token=first, next_tokens=[late, good])
+    await eventually(
+        lambda: len(of_kind(client, "subscribed", channel)) == 2, what="it subscribed again"
+    )
+    assert of_kind(client, "unsubscribed", channel) == []
+    assert of_kind(client, "disconnected") == []
+
+
 async def test_a_forged_token_ends_the_client_for_good(
     pair: Pair, new_client: NewClient, name: str
 ) -> None:
