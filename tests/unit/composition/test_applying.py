@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +26,8 @@ from tests.support.fakes import FakeLink, FakeTransport, settle
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from realtime_node.session.channels import ChannelRule
 
 OLD: Final[dict[str, Any]] = {
     "http_api": {"key": "old"},
@@ -97,6 +101,18 @@ def seen(parts: Parts) -> dict[str, Any]:
         "api key": parts.api.key.is_given_by("new"),
         "admin key": parts.admin.key.is_given_by("new"),
     }
+
+
+def subscribed_session(parts: Parts, *, num_channels: int) -> tuple[Session, FakeLink]:
+    """A session with subscriptions in the namespace `chat`, and what is under it."""
+    link, slow_clients = FakeLink(), parts.delivery.slow_clients
+    outbound = Outbound(
+        FakeTransport(), slow_clients, on_pressure=lambda: None, on_slow=lambda _reason: None
+    )
+    session = Session(parts.services, link, outbound)
+    for number in range(num_channels):
+        session.hold_subscription(f"chat:{number}", Subscription())
+    return session, link
 
 
 async def test_changed_parts_go_by_what_new_ones_would() -> None:
@@ -199,22 +215,41 @@ async def test_a_client_with_many_subscriptions_that_go_stays_connected() -> Non
     """However many end, they are one piece of its work: no client is closed by a reload."""
     old, new = settings(OLD), settings({**OLD, "channel": {"namespaces": [{"name": "news"}]}})
     parts = build_parts(old)
-    link, transport = FakeLink(), FakeTransport()
-    outbound = Outbound(
-        transport,
-        parts.delivery.slow_clients,
-        on_pressure=lambda: None,
-        on_slow=lambda _reason: None,
-    )
-    session = Session(parts.services, link, outbound)
-    for number in range(3 * MAX_WAITING_FOR_API):
-        session.hold_subscription(f"chat:{number}", Subscription())
+    session, link = subscribed_session(parts, num_channels=3 * MAX_WAITING_FOR_API)
     await Applier(parts).apply(old, new)
     await settle()
     assert session.subscriptions == {}
     assert parts.services.registry.num_subscriptions == 0
     assert link.closes == []
     session.ended()
+
+
+async def test_the_loop_goes_on_while_sessions_are_walked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many clients and subscriptions there are, a pass looks at a bounded number."""
+    monkeypatch.setattr(applying, "STEP", 20)
+    old, new = settings(OLD), settings(NEW)
+    parts = build_parts(old)
+    sessions = [subscribed_session(parts, num_channels=10)[0] for _ in range(50)]
+    looked_at: Counter[int] = Counter()
+    passes = 0
+    find = parts.delivery.rules.find
+
+    def finding(channel: str) -> ChannelRule | None:
+        looked_at[passes] += 1
+        return find(channel)
+
+    monkeypatch.setattr(parts.delivery.rules, "find", finding)
+    applying_it = asyncio.ensure_future(Applier(parts).apply(old, new))
+    while not applying_it.done():
+        passes += 1
+        await asyncio.sleep(0)
+    await applying_it
+    assert looked_at.total() == 500
+    assert max(looked_at.values()) <= applying.STEP + 10
+    for session in sessions:
+        session.ended()
 
 
 async def test_replaced_proxies_are_closed_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

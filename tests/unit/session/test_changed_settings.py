@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from realtime_node.admission.token_bucket import Rate
 from realtime_node.config import ChannelSettings
 from realtime_node.session.lifecycle import NEVER
 from tests.support.fakes import UNIX_START, FakeNode, settle
@@ -77,3 +78,19 @@ async def test_who_refreshes_a_subscription_is_what_its_client_was_told() -> Non
     reply = await client.ask(sub_refresh={"channel": "open:a", "token": "unknown"})
     assert reply["error"]["code"] == 103, "its token is looked at; it is not disconnected (3501)"
     assert not client.link.closes
+
+
+async def test_another_rate_takes_what_was_spent_along() -> None:
+    """Each session takes the new rate over when it is asked next; at worst its bucket is empty."""
+    node = node_with(OPEN)
+    client = await node.connected()
+    node.services.rate = Rate(1, 10)
+    for _ in range(9):
+        await client.ask(ping={})
+    node.services.rate = Rate(2, 4)
+    assert node.services.monotonic() + 2 < client.session.rate_full_at
+    node.clock.advance(0.5)
+    await client.ask(ping={})
+    assert not client.link.closes
+    client.say(ping={})
+    assert client.link.closes == [(3013, "too many requests")]
