@@ -66,9 +66,7 @@ class Applier:
         services.settings = new.client
         services.limits = rules.session_limits(new.client)
         services.tokens = tokens
-        rate = rules.command_rate(new.client)
-        if rate != services.rate:
-            services.rate = rate  # each session carries over what it has spent, when it is asked
+        services.change_rate(rules.command_rate(new.client))
         if new.channel != old.channel:
             delivery.rules.change(new.channel)
         delivery.framer.compression = rules.compression(new.websocket)

@@ -47,7 +47,7 @@ class Services:
     slow_clients: SlowClients
     offenders: Offenders
     rate: Rate
-    """How much each connection may ask for."""
+    """How much each connection may ask for; see `change_rate`."""
     is_shedding: Callable[[], bool]
     """Whether this node is overloaded, and lets nobody in."""
     backplane: Backplane
@@ -64,3 +64,11 @@ class Services:
     """Unix seconds, for what tokens say."""
     random: Callable[[], float]
     """A number in [0, 1)."""
+    rate_changed_at: float = 0
+    """When `rate` began to count, in seconds of `monotonic`."""
+
+    def change_rate(self, rate: Rate) -> None:
+        """Have connections ask for as much from now on; each carries over what it has spent."""
+        if rate != self.rate:
+            self.rate = rate
+            self.rate_changed_at = self.monotonic()

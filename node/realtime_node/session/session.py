@@ -137,11 +137,11 @@ class Session:
         Raises `Disconnect` (3013) if that is more than a connection may send.
         """
         services = self.services
-        now = services.monotonic()
         if self.rate is not services.rate:  # the settings have changed
             self.rate = services.rate
-            self.rate_full_at = carried_over(self.rate_full_at, self.rate, now)
-        full_at = spend(self.rate_full_at, count, self.rate, now)
+            changed_at = services.rate_changed_at
+            self.rate_full_at = carried_over(self.rate_full_at, self.rate, changed_at)
+        full_at = spend(self.rate_full_at, count, self.rate, services.monotonic())
         if full_at is None:
             raise Disconnect(*codes.TOO_MANY_REQUESTS_CLOSE, detail="client.command_rate")
         self.rate_full_at = full_at
