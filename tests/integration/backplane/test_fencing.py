@@ -32,6 +32,17 @@ if TYPE_CHECKING:
     from tests.support.stores import Store
 
 
+async def test_a_node_that_cannot_join_again_may_end_itself(
+    cluster: RedisCluster, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that the others took for dead can still claim it: that may be what is wrong."""
+    a = await cluster.node("a")
+    monkeypatch.setattr(parts_of(a).membership, "_burn", lambda _fenced: None)
+    async with store.client() as redis:
+        await fence(cluster, redis, a.backplane.node_id)
+    assert await a.backplane.claim_restart(60)
+
+
 async def _every_write_of(node: Node) -> list[tuple[bytes, ...]]:
     """The script calls that a node makes for each kind of write, as Redis received them."""
     calls: list[bytes] = []

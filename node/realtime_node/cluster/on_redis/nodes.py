@@ -64,14 +64,9 @@ class Nodes:
     async def claim_restart(self, period_s: float) -> bool:
         """See `Backplane.claim_restart`."""
         restart = self._keys.partition(_PARTITION).restart
-
-        def build() -> Call:
-            node = self._node_id()
-            keys = self._keys.node(_PARTITION, node).node, restart
-            return keys, (node, int(period_s * 1000))
-
+        call: Call = (restart,), (self._node_id(), int(period_s * 1000))
         return await self._runner.run(
-            self._writes, CLAIM_RESTART, build, read=ok_and_flag, may_repeat=True
+            self._writes, CLAIM_RESTART, always(call), read=ok_and_flag, may_repeat=True
         )
 
     async def control(self, message: Control) -> None:
