@@ -131,11 +131,12 @@ class RebalanceSpec(Part):
     """How clients move to nodes that were added, or the old ones would stay full."""
 
     enabled: bool = True
-    """Send clients of nodes that have many more than the others elsewhere."""
+    """Send clients of nodes that have many more than the others elsewhere, and of all that have
+    more than the average where a node has many fewer."""
 
     threshold_percent: Percent = 20
-    """How far above the average a node has to be. Small numbers differ by chance: a node has to be
-    above that as well."""
+    """How far above or below the average a node has to be. Small numbers differ by chance: a node
+    has to be beyond that as well."""
 
     shed_percent_per_minute: Annotated[int, Field(ge=1, le=600)] = 10
     """Clients that such a node sends elsewhere each minute, of the average node's; all within

@@ -4,7 +4,12 @@ A node that has many more than the average *sheds*: it closes some clients and g
 they come back anywhere. Many more means above the threshold, and above what chance explains, or a
 small cluster would shed for ever. It sheds to half of that distance, so that the next round finds
 nothing to do; those who come back to it are found by a later one. Where nearly all come back, a
-load balancer wants them there: the node is left alone for an hour.
+load balancer wants them there: the nodes that shed are left alone for an hour.
+
+A node that has many fewer than the average, by the same distance, makes the others shed what it
+lacks to half of that distance, each in proportion to what it has above the average. In a cluster of
+six and more, a node that was added leaves nobody else far above the average. No node sheds below
+the average, so none changes sides, and it all ends when no node is far from the average.
 
 Nobody sheds while the picture is not clear (a node does not say what it has) or about to change (a
 rollout, a drain, a scale-down), and what was begun is called off then. While the youngest node is
@@ -14,7 +19,7 @@ young nothing is begun: new clients may do without us.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from realtime_operator.decide.actions import ShedNode
@@ -55,18 +60,17 @@ def plan_rebalance(fleet: Fleet, going: Collection[str]) -> Rebalance:
     goes_on = len(fleet.shedding) - len(done)
     if early := _too_early(fleet):
         return Rebalance(ended, goes_on, spread, early)
-    most = average + _band(fleet, average)
-    shedding = {pod.name for pod in fleet.shedding}
-    above = [
-        pod for pod in fleet.accepting if pod.name not in shedding and (pod.clients or 0) > most
-    ]
+    counts = _to_shed(fleet, average)
     in_vain = fleet.snapshot.watched.shed_in_vain
-    hot = [pod for pod in above if pod.name not in in_vain]
-    begun = tuple(_begun(fleet, hot, average, goes_on))
+    begun = tuple(
+        _begun(fleet, {k: n for k, n in counts.items() if k not in in_vain}, average, goes_on)
+    )
     reason = f"the fullest node is {spread} % above the average of {average:.0f} clients"
-    if above and not hot:
-        reason += f"; clients that {above[0].name} sent elsewhere came back to it"
-    return Rebalance((*ended, *begun), goes_on + len(hot), spread, reason)
+    if (emptiest := min((pod.clients or 0 for pod in fleet.accepting), default=0)) < average:
+        reason += f", the emptiest {100 * (1 - emptiest / average):.0f} % below it"
+    if counts and not begun:
+        reason += f"; clients that {min(counts)} sent elsewhere came back to it"
+    return Rebalance((*ended, *begun), goes_on + len(begun), spread, reason)
 
 
 def _average_and_spread(fleet: Fleet) -> tuple[float, int]:
@@ -76,20 +80,44 @@ def _average_and_spread(fleet: Fleet) -> tuple[float, int]:
 
 
 def _band(fleet: Fleet, average: float) -> float:
-    """How many clients above the average are too many."""
+    """How many clients above or below the average are far from it."""
     threshold = average * fleet.spec.rebalance.threshold_percent / 100
     return max(threshold, CHANCE * math.sqrt(average))
 
 
-def _begun(fleet: Fleet, hot: list[Pod], average: float, goes_on: int) -> Iterator[ShedNode]:
+def _to_shed(fleet: Fleet, average: float) -> Mapping[str, int]:
+    """How many clients each node should shed that does not yet, by name; none of 0."""
+    band = _band(fleet, average)
+    shedding = {pod.name for pod in fleet.shedding}
+    above = {
+        pod.name: pod.clients - average
+        for pod in fleet.accepting
+        if pod.name not in shedding and pod.clients is not None and pod.clients > average
+    }
+    lacking = sum(
+        average - band / 2 - pod.clients
+        for pod in fleet.accepting
+        if pod.clients is not None and pod.clients < average - band
+    )
+    on_the_way = sum(pod.status.shed_remaining or 0 for pod in fleet.shedding if pod.status)
+    share = min(1.0, max(0.0, lacking - on_the_way) / (sum(above.values()) or 1.0))
+    counts = {
+        name: int(max(share * excess, excess - band / 2 if excess > band else 0.0))
+        for name, excess in above.items()
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+def _begun(
+    fleet: Fleet, counts: Mapping[str, int], average: float, goes_on: int
+) -> Iterator[ShedNode]:
     per_minute = average * fleet.spec.rebalance.shed_percent_per_minute / 100
-    share = fleet.budget_per_s / max(1, goes_on + len(hot))
+    share = fleet.budget_per_s / max(1, goes_on + len(counts))
     rate_per_s = min(per_minute / 60, share)
-    aim = average + _band(fleet, average) / 2
-    for pod in hot:
-        count = int((pod.clients or 0) - aim)
+    for name, count in counts.items():
+        pod = fleet.snapshot.by_name[name]
         reason = f"{pod.clients} clients, {average:.0f} on average"
-        yield ShedNode(pod.name, pod.ip, reason, count, round(rate_per_s, 3))
+        yield ShedNode(name, pod.ip, reason, count, round(rate_per_s, 3))
 
 
 def _ended(pod: Pod, reason: str) -> ShedNode:
