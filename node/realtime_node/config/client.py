@@ -110,7 +110,7 @@ class ClientSettings(Section):
 
     command_rate: Annotated[int, Field(ge=0, le=1_000_000)] = 500
     """Commands per second that a connection may send on average; beyond it is closed (3013). 0: any
-    number."""
+    number. Pings, fragments, and each 4 KiB of a message, decompressed, count as a command."""
 
     command_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     """Commands that it may send at once, when it sent few before."""

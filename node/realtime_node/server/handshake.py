@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from websockets.exceptions import InvalidHeader
@@ -48,6 +48,8 @@ class Refused(NamedTuple):
 
     status: HTTPStatus
     reason: str
+    kind: Literal["malformed", "origin", "protobuf"] = "malformed"
+    """For the metric."""
 
 
 def negotiate(
@@ -77,7 +79,7 @@ def negotiate(
     offered = [name.strip() for name in headers.get("Sec-WebSocket-Protocol", "").split(",")]
     chosen = next((name for name in subprotocols if name in offered), "")
     if not chosen and (PROTOBUF in offered or _PROTOBUF_QUERY.search(query)):
-        return Refused(HTTPStatus.BAD_REQUEST, _PROTOBUF_REFUSAL)
+        return Refused(HTTPStatus.BAD_REQUEST, _PROTOBUF_REFUSAL, "protobuf")
     key = headers["Sec-WebSocket-Key"]
     accept = base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest())
     lines = [
@@ -120,6 +122,7 @@ def _foreign_origin(headers: Mapping[str, str], allowed_origins: Sequence[str]) 
         return Refused(
             HTTPStatus.FORBIDDEN,
             f"origin {origin[:_SHOWN_ORIGIN]!a} is not among client.allowed_origins",
+            "origin",
         )
     return None
 

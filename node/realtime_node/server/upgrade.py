@@ -25,6 +25,7 @@ from realtime_node.server.handshake import Accepted, Refused, negotiate
 from realtime_node.server.sockets import BufferBounds, bound_buffers
 from realtime_node.server.websocket import WebSocketConnection
 from realtime_node.session.services import Services
+from realtime_node.telemetry.limited_log import LimitedLog
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class WebSocketEndpoint:
         self._services = services
         self._num_compressed = 0
         self._connections: set[WebSocketConnection] = set()
+        self._log = LimitedLog(logger, services.monotonic)
         self._nobody = asyncio.Event()
         self._nobody.set()
 
@@ -104,13 +106,15 @@ class WebSocketEndpoint:
         )
         transport = request.transport
         if isinstance(answer, Refused):
-            logger.info("upgrade refused: %s", answer.reason)
+            self._services.metrics.upgrades_refused.labels(answer.kind).inc()
+            self._log.info("upgrade refused: %s", answer.reason)
             return web.Response(status=answer.status, text=f"{answer.reason}\n")
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
         try:
             kept = self._services.proxies.keep(request.headers.items())
         except TooManyHeadersError:
+            self._services.metrics.upgrades_refused.labels("headers").inc()
             return web.Response(status=HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         admission = self._door.knock(request.remote or "", request.headers, len(self._connections))
         if isinstance(admission, Refusal):

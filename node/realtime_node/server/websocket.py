@@ -29,6 +29,8 @@ from realtime_node.supervision import guard, guarded
 
 logger = logging.getLogger(__name__)
 
+BYTES_PER_COMMAND: Final = 4096
+"""Of a message, decompressed, that count as much as a command (`client.command_rate`)."""
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds for what was written to go out and for the client's close frame to come back; a stalled
 client is cut off then (it sees 1006)."""
@@ -156,8 +158,14 @@ class WebSocketConnection(asyncio.Protocol):
             is_leaving = bytes(frame.data[:2]) == _GOING_AWAY
             self._session.ended(Ending.LOST if is_leaving else Ending.GOODBYE)
         elif frame.opcode in _CONTROL_OPCODES:
-            self._demand_rate()
+            self._demand_rate(1)
         elif frame.opcode in _MESSAGE_OPCODES:
+            # The session counts the commands of whole messages. What costs beside them counts as
+            # well: fragments, which may be empty and without end, and bytes, of which a few become
+            # many where they are compressed.
+            extra = len(frame.data) // BYTES_PER_COMMAND + (not frame.fin)
+            if extra and not self._demand_rate(extra):
+                return
             if frame.fin and self._fragments is None:
                 self._session.receive(bytes(frame.data))
                 return
@@ -168,11 +176,14 @@ class WebSocketConnection(asyncio.Protocol):
                 self._fragments = None
                 self._session.receive(bytes(message))
 
-    def _demand_rate(self) -> None:
+    def _demand_rate(self, count: int) -> bool:
+        """Count what was sent beside commands; False: it was too much, the connection ends."""
         try:
-            self._session.demand_rate(1)
+            self._session.demand_rate(count)
         except Disconnect as disconnect:
             self._session.disconnect(disconnect)
+            return False
+        return True
 
     def _flush(self) -> None:
         """Write the frames of the WebSocket protocol itself: pongs and closes."""
@@ -185,9 +196,17 @@ class WebSocketConnection(asyncio.Protocol):
             else:
                 # Both sides said goodbye, or the client broke the protocol: the transport ends
                 # once everything is written.
+                if self._ws.parser_exc is not None:
+                    self._count_refusal()
                 self._session.ended()
                 self._transport.close()
                 self._end_soon()
+
+    def _count_refusal(self) -> None:
+        """Count frames that the parser refused, unless the connection was being closed already."""
+        sent = self._ws.close_sent
+        if sent is not None and sent.code in _REFUSALS:
+            self._session.services.metrics.frames_refused.labels(str(int(sent.code))).inc()
 
     def _end_soon(self) -> None:
         if self._close_timer is None:
@@ -221,6 +240,15 @@ class WebSocketConnection(asyncio.Protocol):
 _PONG: Final = 0x80 | Opcode.PONG
 """First byte of a pong frame."""
 _GOING_AWAY: Final = CloseCode.GOING_AWAY.to_bytes(2, "big")
+_REFUSALS: Final = frozenset(
+    (
+        CloseCode.PROTOCOL_ERROR,
+        CloseCode.INVALID_DATA,
+        CloseCode.MESSAGE_TOO_BIG,
+        CloseCode.INTERNAL_ERROR,
+    )
+)
+"""Codes of the parser."""
 _CONTROL_OPCODES: Final = (Opcode.PING, Opcode.PONG)
 _MESSAGE_OPCODES: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import cent
 import centrifuge
 import yaml
@@ -222,4 +223,6 @@ async def test_a_protobuf_client_is_told_so_by_its_handshake(tmp_path: Path) -> 
         assert "HTTP 400" in errors[0]
         assert closes == []
         assert "the client asked for Protobuf" in node.log()
+        async with aiohttp.ClientSession() as http, http.get(f"{node.http_url}/metrics") as told:
+            assert 'realtime_upgrades_refused_total{reason="protobuf"}' in await told.text()
         await client.disconnect()

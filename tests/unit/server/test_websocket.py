@@ -41,13 +41,15 @@ MAX_BYTES = 1000
 class Browser:
     """A client's end of the connection: it masks what it sends and parses what it gets."""
 
-    def __init__(self, node: FakeNode, wire: Wire = UNCOMPRESSED) -> None:
+    def __init__(
+        self, node: FakeNode, wire: Wire = UNCOMPRESSED, *, max_message_bytes: int = MAX_BYTES
+    ) -> None:
         self.transport = FakeTransport()
         self.lost: list[WebSocketConnection] = []
         self.connection = WebSocketConnection(
             self.transport,
             node.services,
-            max_message_bytes=MAX_BYTES,
+            max_message_bytes=max_message_bytes,
             on_lost=self.lost.append,
             wire=wire,
         )
@@ -209,6 +211,58 @@ async def test_pings_count_as_commands() -> None:
 
 
 # --- the end ----------------------------------------------------------------------------------
+
+
+async def test_fragments_count_as_commands() -> None:
+    """They may be empty, and without end."""
+    browser = Browser(FakeNode(client={"insecure": True, "command_rate": 1, "command_burst": 50}))
+    browser.say(id=1, connect={})
+    await settle()
+    browser.frames()
+    browser.send(Frame(Opcode.TEXT, b"", fin=False))
+    browser.send(*[Frame(Opcode.CONT, b"", fin=False)] * 100)
+    await settle()
+    assert browser.close_received() == (3013, "too many requests")
+
+
+@pytest.mark.parametrize("wire", [UNCOMPRESSED, 15], ids=["plain", "compressed"])
+async def test_bytes_count_as_commands(wire: Wire) -> None:
+    """Of a message as it is read: a hundred bytes may become many thousands."""
+    client = {"insecure": True, "command_rate": 1, "command_burst": 50}
+    browser = Browser(FakeNode(client=client), wire, max_message_bytes=65_536)
+    browser.say(id=1, connect={})
+    await settle()
+    browser.frames()
+    long = b'{"id":2,"ping":{}}'.ljust(60_000)
+    sent = (
+        Frame(Opcode.TEXT, long).serialize(mask=True)
+        if wire == UNCOMPRESSED
+        else packed(deflate(long, 15, 6))
+    )
+    browser.send_bytes(sent)
+    await settle()
+    assert browser.messages() == [{"id": 2, "ping": {}}]
+    for _ in range(10):
+        browser.send_bytes(sent)
+    await settle()
+    assert browser.close_received() == (3013, "too many requests")
+
+
+async def test_refused_frames_are_counted() -> None:
+    """By the code that the connection was closed with, once each."""
+    node = FakeNode(client={"insecure": True})
+    for frame in (
+        Frame(Opcode.TEXT, b"x" * (MAX_BYTES + 1)),
+        Frame(Opcode.CONT, b""),
+        Frame(Opcode.CONT, b"x"),
+        goodbye(),
+    ):
+        browser = Browser(node)
+        browser.send(frame)
+        browser.send(frame)
+    samples = next(iter(node.metrics.session.frames_refused.collect())).samples
+    counts = {each.labels["code"]: each.value for each in samples if each.name.endswith("_total")}
+    assert counts == {"1009": 1, "1002": 2}
 
 
 async def test_close_by_the_client_is_echoed(browser: Browser, node: FakeNode) -> None:

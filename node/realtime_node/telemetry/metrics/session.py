@@ -36,6 +36,16 @@ class SessionMetrics:
         self.api_work_overflows = make.counter(
             "api_work_overflows", "Connections closed because too many API calls waited for them."
         )
+        self.upgrades_refused = make.counter(
+            "upgrades_refused",
+            "Handshakes refused for what they asked for: malformed, origin, protobuf or headers.",
+            "reason",
+        )
+        self.frames_refused = make.counter(
+            "frames_refused",
+            "Connections closed for frames that break the rules or are too large, by close code.",
+            "code",
+        )
         self.recoveries = make.counter(
             "recoveries", "Attempts to continue from a position.", "recovered"
         )
