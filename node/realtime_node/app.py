@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from realtime_node.protocol import codes
 from realtime_node.server.health import HealthEndpoints, Status
 from realtime_node.server.listening import Listeners
 
+STARTING: Final = "this node is starting"
 INTERNAL_PATIENCE_S: Final = 3600.0
 """Seconds that a connection to the internal server may be idle: longer than any proxy keeps one, or
 it would send a request on a connection that was just closed."""
@@ -72,10 +74,11 @@ class Node:
         bind_gauges(parts, self._reporter.readiness)
 
     async def start(self) -> Sequence[str]:
-        """Join the cluster and listen; return the URLs listened on, the public one first.
+        """Listen and join the cluster; return the URLs listened on, the public one first.
 
-        Raises `BackplaneError` if the cluster cannot be joined and `OSError` if a port is taken.
-        Whatever it raises, nothing that was started is left.
+        Waits for a store that cannot be reached, not ready meanwhile, as long as the settings
+        allow; `end` ends that too. Raises `BackplaneError` if the cluster cannot be joined and
+        `OSError` if a port is taken. Whatever it raises, nothing that was started is left.
         """
         with self.recording():
             try:
@@ -85,13 +88,19 @@ class Node:
                 raise
 
     async def _start(self) -> Sequence[str]:
-        await self._backplane.start(self._hub, self._reporter.info)
+        self._door.cordon(STARTING)
         self._registry.start()
         self._services.proxies.start()
         self._drainer.start()
         self._probe.start()
         self._reloader.start()
         self._restarter.start()
+        # Before the cluster is joined, which may take until Redis is there: who asks is told why.
+        urls = await self._listen()
+        await self._join()
+        return urls
+
+    async def _listen(self) -> Sequence[str]:
         settings = self._settings.http_server
         public = [
             web.get(self._settings.websocket.handler_prefix, self._websockets.handle),
@@ -115,12 +124,27 @@ class Node:
                     address, settings.internal_port, internal, patience_s=INTERNAL_PATIENCE_S
                 )
             )
-        self._reporter.is_serving = True
         return urls
 
     def recording(self) -> AbstractContextManager[None]:
         """Let the failures of what is started inside count as this node's."""
         return failures.recording(self._parts.failures)
+
+    async def _join(self) -> None:
+        """Join the cluster and let clients in, unless the node is asked to end before it could."""
+        joining = asyncio.create_task(self._backplane.start(self._hub, self._reporter.info))
+        ending = asyncio.create_task(self.wait_emptied())
+        try:
+            await asyncio.wait((joining, ending), return_when=asyncio.FIRST_COMPLETED)
+            has_joined = joining.done()
+        finally:
+            for task in (joining, ending):
+                task.cancel()
+            await asyncio.gather(joining, ending, return_exceptions=True)
+        if has_joined:
+            joining.result()
+            self._reporter.is_serving = True
+            self._door.uncordon(STARTING)
 
     def reload(self) -> None:
         """Read the settings again and go by them, as far as that is possible without a restart."""

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class InnerNode:
     """A node that listens on a port of the kernel's choice, and what its users see of it."""
 
-    def __init__(self, node: Node, url: str, stack: AsyncExitStack) -> None:
+    def __init__(self, node: Node, url: str, stack: AsyncExitStack | None = None) -> None:
         self.node = node
         self.url = url
-        self._stack = stack
+        self._stack = stack or AsyncExitStack()
 
     @classmethod
     @asynccontextmanager
@@ -44,6 +44,10 @@ class InnerNode:
             reply = await client.call({"id": number, "subscribe": {"channel": channel}})
             assert "error" not in reply, reply
         return client
+
+    async def close(self) -> None:
+        """Close the clients."""
+        await self._stack.aclose()
 
     async def publish(self, channel: str, data: Any) -> bool:
         """Publish through the HTTP API; False if that is refused."""

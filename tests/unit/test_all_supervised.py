@@ -13,6 +13,8 @@ from tests.support.unsupervised import unsupervised_calls
 EXCEPTIONS: Final = {
     "supervision.py, supervise: create_task": "this is what supervises",
     # --- awaited by who started them: what they raise is raised there
+    "app.py, Node._join: create_task": "awaited, raised there",
+    "app.py, Node._join: create_task #2": "waits for an event, then is cancelled",
     "dev/child.py, end: create_task": "awaited, raised there",
     "dev/child.py, end: create_task #2": "waits for an event, then is cancelled",
     "dev/supervisor.py, _all: TaskGroup": "the first error ends the cluster, by intent",

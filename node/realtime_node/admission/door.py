@@ -152,9 +152,10 @@ class Door:
                 if not guest.is_gone:
                     guest.turn_away(self._refusal(Reason.CORDONED, 0.0))
 
-    def uncordon(self) -> None:
-        """Open again."""
-        self._cordon = None
+    def uncordon(self, reason: str | None = None) -> None:
+        """Open again; with a `reason` only if that is still why it is closed."""
+        if reason is None or self._cordon == reason:
+            self._cordon = None
 
     # --- Handshakes ----------------------------------------------------------------------------
 

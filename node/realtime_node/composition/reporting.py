@@ -35,6 +35,7 @@ class Reporter:
         return readiness(
             is_serving=self.is_serving,
             is_ending=parts.drainer.is_ending,
+            obstacles=parts.engine.backplane.obstacles(),
             failing=parts.failures.failing(),
         )
 
@@ -78,6 +79,7 @@ class Reporter:
             not_ready_reason=ready.reason,
             accepting=self.is_accepting,
             backplane_available=backplane.is_available(),
+            backplane_obstacles=backplane.obstacles(),
             uptime_s=round(time.monotonic() - self._started_at, 3),
             num_clients=registry.num_clients,
             num_connections=parts.websockets.num_connections,

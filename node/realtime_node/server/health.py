@@ -74,12 +74,17 @@ class Readiness(NamedTuple):
     """Why they are not."""
 
 
-def readiness(*, is_serving: bool, is_ending: bool, failing: Sequence[FailingLoop]) -> Readiness:
-    """Decide whether a node is ready; `is_serving` from the end of its start to its stop."""
+def readiness(
+    *, is_serving: bool, is_ending: bool, obstacles: Sequence[str], failing: Sequence[FailingLoop]
+) -> Readiness:
+    """Decide whether a node is ready; `is_serving` from the end of its start to its stop.
+
+    `obstacles` keep it from being started; to one that serves they make no difference.
+    """
     if is_ending:
         return Readiness(is_ready=False, reason="ending")
     if not is_serving:
-        return Readiness(is_ready=False, reason="starting or ending")
+        return Readiness(is_ready=False, reason="; ".join(("starting or ending", *obstacles)))
     if unfit := find_unfit(failing):
         return Readiness(
             is_ready=False,
@@ -101,6 +106,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     accepting: bool
     """Whether it is ready and new clients are let in; they are not while it is cordoned."""
     backplane_available: bool
+    """Whether the store answered within the last few seconds; a part of it is enough."""
+    backplane_obstacles: list[str]
+    """What of the store cannot be used at the moment, and why."""
     uptime_s: float
     num_clients: int
     num_connections: int

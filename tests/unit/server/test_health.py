@@ -25,7 +25,7 @@ def failing(loop: str, own_faults: int, own_fault_s: float = 1.0) -> FailingLoop
     ("is_serving", "is_ending", "loops", "reason"),
     [
         (True, False, [], ""),
-        (False, False, [], "starting or ending"),
+        (False, False, [], "starting or ending; Redis is away"),
         (True, True, [], "ending"),
         (True, False, [failing("inbox", UNFIT_AFTER - 1)], ""),
         (True, False, [failing("inbox", 0)], ""),
@@ -47,5 +47,7 @@ def test_a_node_is_ready_unless_there_is_a_reason(
     *, is_serving: bool, is_ending: bool, loops: list[FailingLoop], reason: str
 ) -> None:
     """The loop that has failed longest by the node's own fault is named, and nobody else's."""
-    found = readiness(is_serving=is_serving, is_ending=is_ending, failing=loops)
+    found = readiness(
+        is_serving=is_serving, is_ending=is_ending, obstacles=["Redis is away"], failing=loops
+    )
     assert found == Readiness(is_ready=not reason, reason=reason)
