@@ -21,6 +21,11 @@ _ORIGIN: Final = re.compile(
 )
 _ANY_SCHEME: Final = re.compile(rf"\*{_HOST}?(?::[0-9*]+)?", re.ASCII)
 """Where the first wildcard stands for the scheme, too: `*`, `*.example.com`."""
+ORIGIN_PATTERN: Final = (
+    r"^(null|\*[A-Za-z0-9_.*-]*(:[0-9*]+)?"
+    r"|[A-Za-z*][A-Za-z0-9+.*-]*://([A-Za-z0-9_.*-]+|\[[0-9A-Fa-f:.*]+\])(:[0-9*]+)?)$"
+)
+"""The same for those who check settings by a schema: all that is meant, and little else."""
 _OPAQUE: Final = "null"
 """The origin of sandboxed frames and local files."""
 _OWN_PORTS: Final = {"http": "80", "ws": "80", "https": "443", "wss": "443"}
@@ -68,5 +73,11 @@ def _origins(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Origins = Annotated[
-    tuple[str, ...], Field(strict=False), AfterValidator(_origins), Form(ORIGINS_FORM)
+    tuple[str, ...],
+    Field(
+        strict=False,
+        json_schema_extra={"items": {"type": "string", "pattern": ORIGIN_PATTERN}},
+    ),
+    AfterValidator(_origins),
+    Form(ORIGINS_FORM),
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from realtime_node.config.origins import check_origin
+from realtime_node.config.origins import ORIGIN_PATTERN, check_origin
 from realtime_node.server.handshake import is_allowed_origin
 
 
@@ -34,6 +36,7 @@ from realtime_node.server.handshake import is_allowed_origin
 def test_what_a_browser_sends_is_taken(pattern: str, page: str) -> None:
     """And matches the page that it is meant for."""
     assert check_origin(pattern) == pattern
+    assert re.search(ORIGIN_PATTERN, pattern)
     assert is_allowed_origin(page, "node", (pattern,))
 
 
@@ -66,3 +69,5 @@ def test_what_no_page_has_is_an_error(pattern: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem) as caught:
         check_origin(pattern)
     assert "an origin is what a browser sends: scheme://host" in str(caught.value)
+    # A pattern cannot know which port is a scheme's own.
+    assert bool(re.search(ORIGIN_PATTERN, pattern)) == ("leave" in problem)
