@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import http.client
 import json
 from typing import TYPE_CHECKING, Any, Final
@@ -624,6 +625,17 @@ class TestHttpApi:
         for _ in range(5):
             status, _ = _api(node, "publish", b" " * _HUGE_BODY_BYTES)
             assert status == 413
+
+    @pytest.mark.parametrize("key", [API_KEY, "guessed"])
+    def test_a_compressed_body_is_refused_as_it_is(self, node: NodeProcess, key: str) -> None:
+        """A megabyte that would become 200 costs a megabyte, whoever sends it, and to any path."""
+        bomb = gzip.compress(b" " * (200 << 20), compresslevel=6)
+        headers = {"X-API-Key": key, "Content-Encoding": "gzip"}
+        began_at = node.cpu_s()
+        for method in ("publish", "nothing", "../livez") * 4:
+            assert _api(node, method, bomb, headers)[0] == 415
+        assert node.cpu_s() - began_at < 1.0
+        assert _api(node, "publish", b"no gzip", headers)[0] == 415
 
     @given(key=st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"), max_size=50))
     @hostile(200)

@@ -153,6 +153,11 @@ class NodeProcess:
         resident, of_files = Path(f"/proc/{self.pid}/statm").read_text().split()[1:3]
         return (int(resident) - int(of_files)) * os.sysconf("SC_PAGE_SIZE")
 
+    def cpu_s(self) -> float:
+        """Return how many seconds of CPU the process has taken."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def log(self) -> str:
         """Return the end of what the server wrote."""
         return self._log_path.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")

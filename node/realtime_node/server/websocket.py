@@ -162,9 +162,10 @@ class WebSocketConnection(asyncio.Protocol):
         elif frame.opcode in _MESSAGE_OPCODES:
             # The session counts the commands of whole messages. What costs beside them counts as
             # well: fragments, which may be empty and without end, and bytes, of which a few become
-            # many where they are compressed.
+            # many where they are compressed. One frame costs half of a burst at most, or the
+            # largest message that is allowed could be one that is always refused.
             extra = len(frame.data) // BYTES_PER_COMMAND + (not frame.fin)
-            if extra and not self._demand_rate(extra):
+            if extra and not self._demand_rate(min(extra, self._session.services.rate.burst // 2)):
                 return
             if frame.fin and self._fragments is None:
                 self._session.receive(bytes(frame.data))

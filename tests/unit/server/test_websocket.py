@@ -248,6 +248,20 @@ async def test_bytes_count_as_commands(wire: Wire) -> None:
     assert browser.close_received() == (3013, "too many requests")
 
 
+@pytest.mark.parametrize("burst", [1, 2, 3, 10])
+async def test_the_largest_message_may_always_be_sent(burst: int) -> None:
+    """However small the burst is."""
+    client = {"insecure": True, "command_rate": 1, "command_burst": burst}
+    node = FakeNode(client=client)
+    browser = Browser(node, max_message_bytes=65_536)
+    browser.say(id=1, connect={})
+    await settle()
+    node.clock.advance(burst)
+    browser.send_bytes(Frame(Opcode.TEXT, b'{"id":2,"ping":{}}'.ljust(65_536)).serialize(mask=True))
+    await settle()
+    assert browser.messages()[-1] == {"id": 2, "ping": {}}
+
+
 async def test_refused_frames_are_counted() -> None:
     """By the code that the connection was closed with, once each."""
     node = FakeNode(client={"insecure": True})
