@@ -15,7 +15,7 @@ import kopf
 
 from realtime_operator.build.names import CLUSTER, FIELD_MANAGER, MANAGED_BY
 from realtime_operator.crd.realtime_cluster import GROUP, PLURAL, VERSION
-from realtime_operator.reconcile import Keepers
+from realtime_operator.reconcile import Keepers, Touched
 
 registry: Final = kopf.OperatorRegistry()
 
@@ -106,21 +106,30 @@ async def pod_changed(
 @kopf.on.event("v1", "configmaps", labels=_OURS, registry=registry)
 @kopf.on.event("networking.k8s.io", "v1", "networkpolicies", labels=_OURS, registry=registry)
 @guarded
-async def child_changed(
-    *, labels: Mapping[str, str], namespace: str | None, memo: kopf.Memo, **_: object
+async def child_changed(  # noqa: PLR0913 - what kopf tells
+    *,
+    type: str | None,  # noqa: A002 - as kopf names it
+    labels: Mapping[str, str],
+    namespace: str | None,
+    body: Mapping[str, Any],
+    resource: kopf.Resource,
+    memo: kopf.Memo,
+    **_: object,
 ) -> None:
     """An object that the operator made was changed or deleted: it is applied anew."""
-    memo.keepers.wake(namespace or "", labels[CLUSTER], children=True)
+    memo.keepers.wake(namespace or "", labels[CLUSTER], _touched(type, body, resource))
 
 
 @kopf.on.event("policy", "v1", "poddisruptionbudgets", labels=_OURS, registry=registry)
 @guarded
-async def budget_changed(
+async def budget_changed(  # noqa: PLR0913 - what kopf tells
     *,
     type: str | None,  # noqa: A002 - as kopf names it
     meta: Mapping[str, Any],
     labels: Mapping[str, str],
     namespace: str | None,
+    body: Mapping[str, Any],
+    resource: kopf.Resource,
     memo: kopf.Memo,
     **_: object,
 ) -> None:
@@ -131,5 +140,12 @@ async def budget_changed(
     now_is = (meta.get("generation"), dict(labels), meta.get("ownerReferences"))
     if type == "MODIFIED" and memo.get("seen") == now_is:
         return
-    memo.keepers.wake(namespace or "", labels[CLUSTER], children=True)
+    memo.keepers.wake(namespace or "", labels[CLUSTER], _touched(type, body, resource))
     memo["seen"] = now_is
+
+
+def _touched(
+    kind_of_event: str | None, body: Mapping[str, Any], resource: kopf.Resource
+) -> Touched:
+    live = None if kind_of_event == "DELETED" else dict(body)
+    return Touched(resource.kind or "", body["metadata"]["name"], live)

@@ -13,11 +13,11 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from realtime_operator.apply.events import EventTeller
 from realtime_operator.apply.executor import CarriedOut, Executor
@@ -47,6 +47,15 @@ class Outcome(Enum):
     GONE = auto()
     """There is no such cluster any more."""
     FAILED = auto()
+
+
+class Touched(NamedTuple):
+    """An object that the operator made, as an event tells of it."""
+
+    kind: str
+    name: str
+    live: Mapping[str, Any] | None
+    """As it is now; None: it was deleted."""
 
 
 class Parts(NamedTuple):
@@ -79,10 +88,10 @@ class Keeper:
         self._written_at = float("-inf")
         self._last = CarriedOut()
 
-    def wake(self, *, children: bool = False) -> None:
-        """Have a round soon; `children`: an object that the operator made may have been touched."""
-        if children:
-            self._parts.executor.forget()
+    def wake(self, touched: Touched | None = None) -> None:
+        """Have a round soon; `touched`: an object that the operator made has changed."""
+        if touched:
+            self._parts.executor.touched(*touched)
         self._woken.set()
 
     async def run(self) -> None:
@@ -240,10 +249,10 @@ class Keepers:
         ended = partial(self._ended, place)
         task.add_done_callback(self._supervisor.guarded(ended, where="end of a cluster"))
 
-    def wake(self, namespace: str, name: str, *, children: bool = False) -> None:
+    def wake(self, namespace: str, name: str, touched: Touched | None = None) -> None:
         """Something of a cluster has changed. If there is no such cluster nothing happens."""
         if running := self._running.get((namespace, name)):
-            running[0].wake(children=children)
+            running[0].wake(touched)
 
     async def stop(self) -> None:
         """End all tasks."""

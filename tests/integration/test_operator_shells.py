@@ -494,9 +494,34 @@ async def test_what_has_not_changed_is_applied_once(
         await executor.carry_out(snapshot, actions)
         assert api.calls.count(("PATCH", path)) == patches
     api.remove(path)
-    executor.forget()
+    executor.touched("ConfigMap", "chat-rev", None)
     await executor.carry_out(snapshot, other)
     assert path in api.objects
+
+
+async def test_what_others_change_at_each_write_is_told(
+    api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
+) -> None:
+    """With the field; the writes become rare."""
+    clock = Clock()
+    executor = Executor(
+        kube,
+        DrainClient(session, port=1),
+        Metrics(),
+        Supervisor(Metrics()),
+        may_write=lambda: True,
+        monotonic=clock,
+    )
+    actions = (ApplyChild(config_map(OWNER, make_spec(), "rev")),)
+    path = f"{TEAM}/configmaps/chat-rev"
+    api.stamps = True
+    outcome = CarriedOut()
+    for _ in range(1000):
+        clock.now += 1
+        outcome = await executor.carry_out(make_snapshot(), actions)
+        executor.touched("ConfigMap", "chat-rev", api.objects[path])
+    assert api.calls.count(("PATCH", path)) < 20
+    assert "metadata.annotations.policy.example.com/stamp" in outcome.contested[0]
 
 
 async def test_an_admin_key_is_made_where_none_is_named(

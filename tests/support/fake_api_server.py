@@ -47,6 +47,8 @@ class FakeApiServer:
         self.calls: list[tuple[str, str]] = []
         self.failing: dict[tuple[str, str], int] = {}
         """Method and ending of a path to the status that such calls are answered with."""
+        self.stamps = False
+        """Whether a webhook sets an annotation at each write of an object that has an owner."""
         self.hung = False
         """Whether no call is answered."""
         self.garbled = ""
@@ -180,6 +182,9 @@ class FakeApiServer:
             return _refusal(422, f"metadata.uid: Invalid value: {uid!r}: field is immutable")
         merged = _merged(before, body)
         merged["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
+        if self.stamps and "ownerReferences" in merged["metadata"]:
+            stamp = {"annotations": {"policy.example.com/stamp": str(next(self._versions))}}
+            merged = _merged(merged, {"metadata": stamp})
         if merged == before:
             return web.json_response(before)
         return web.json_response(self.put(path, merged))

@@ -5,9 +5,9 @@ before it: the state is written before the node is told, and if it could not be 
 not.
 
 An action that fails, or raises what nobody expected, is counted and logged, and the others go on:
-the next round sees what is there and asks again. Only a lost lease ends the round,
-before the next write. Objects that have not changed are not applied again within a minute, unless
-somebody has touched one of them.
+the next round sees what is there and asks again. Only a lost lease ends the round, before
+the next write. Objects that have not changed are not applied again within a minute, unless somebody
+has touched them; what others undo each time is written more and more rarely (`contention`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from realtime_operator.apply.admin_key import AdminKeys, ensure_admin_secret
+from realtime_operator.apply.contention import Contention
 from realtime_operator.apply.drain_client import DrainClient, Order
 from realtime_operator.apply.kube_client import KubeClient
 from realtime_operator.apply.orders import Orders
@@ -49,7 +50,6 @@ from realtime_operator.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-AGAIN_AFTER_S: Final = 60.0
 REFUSED: Final = (400, 403, 422)
 """What the API server answers to what it will not take however often it is asked."""
 
@@ -61,6 +61,8 @@ class CarriedOut(NamedTuple):
     """What the API server would not take, in its words."""
     taken_names: frozenset[str] = frozenset()
     """Pods that were not created, since there are some of their names."""
+    contested: tuple[str, ...] = ()
+    """What does not stay as it is written, and why, for people."""
 
 
 @dataclass(frozen=True)
@@ -95,17 +97,16 @@ class Executor:
         self._nodes = nodes
         self._metrics = metrics
         self._may_write = may_write
-        self._monotonic = monotonic
-        self._done: dict[str, tuple[str, float]] = {}
+        self._contention = Contention(monotonic)
 
     def demand_lease(self) -> None:
         """Raise `LeaseLostError` if another replica may be acting by now."""
         if not self._may_write():
             raise LeaseLostError("the lease is not held any more")
 
-    def forget(self) -> None:
-        """Somebody has touched an object of the cluster: apply all of them again."""
-        self._done.clear()
+    def touched(self, kind: str, name: str, live: Mapping[str, Any] | None) -> None:
+        """Somebody has changed an object of the cluster to `live`, or has deleted it (None)."""
+        self._contention.touched(_place_of(kind, name), live)
 
     async def carry_out(
         self,
@@ -118,7 +119,6 @@ class Executor:
 
         `beat` is called after each action, done or failed: a round may be long.
         """
-        self._forget_old()
         this = _Round(snapshot, AdminKeys(self._kube, snapshot), beat)
         orders = Orders(partial(self._attempt, this))
         try:
@@ -131,7 +131,8 @@ class Executor:
             await orders.finish()
         finally:
             await orders.cancel()
-        return CarriedOut(tuple(this.refusals), frozenset(this.taken_names))
+        contested = self._contention.contested()
+        return CarriedOut(tuple(this.refusals), frozenset(this.taken_names), contested)
 
     async def _attempt(self, this: _Round, action: Action) -> None:
         """Try an action, and note how it went. Raises `LeaseLostError` before it."""
@@ -167,13 +168,17 @@ class Executor:
                     this.taken_names.add(name)
             case PatchPod(name, uid, labels, annotations):
                 changed = {"labels": dict(labels), "annotations": dict(annotations)}
-                await self._kube.patch_pod(owner, name, uid, changed)
+                patch = self._kube.patch_pod(owner, name, uid, changed)
+                words = [*(f"{key}={value}" for key, value in labels.items()), *annotations]
+                await self._patch(f"Pod {name} ({uid})", " ".join(words), patch)
             case AdoptPod(name, uid):
                 await self._kube.adopt_pod(owner, name, uid)
             case DeletePod() | DeleteSettings() | DeletePolicy():
                 await self._delete(owner, action)
             case SetFinalizer(present):
-                await self._kube.set_finalizer(owner, present=present)
+                patch = self._kube.set_finalizer(owner, present=present)
+                content = "its finalizer" if present else "taking its finalizer away"
+                await self._patch(f"RealtimeCluster {owner.name}", content, patch)
             case CordonNode() | DrainNode() | AbortDrain() | ShedNode() | SetBudget():
                 await self._nodes.tell(action, await this.keys.of(action.name))
 
@@ -189,27 +194,22 @@ class Executor:
                 await self._kube.delete("v1", "ConfigMap", owner, name, "")
             case DeletePolicy(name, uid):
                 await self._kube.delete("networking.k8s.io/v1", "NetworkPolicy", owner, name, uid)
-                self._done.pop(_place_of("NetworkPolicy", name), None)
+                self._contention.forget(_place_of("NetworkPolicy", name))
 
     async def _apply(self, manifest: Mapping[str, Any]) -> None:
         place = _place_of(manifest["kind"], manifest["metadata"]["name"])
         text = json.dumps(manifest, sort_keys=True)
         content = hashlib.sha256(text.encode()).hexdigest()
-        if self._is_new(place, content):
-            await self._kube.apply(manifest)
-            self._note(place, content)
+        if self._contention.is_due(place, content):
+            self._contention.applied(place, content, await self._kube.apply(manifest))
 
-    def _is_new(self, what: str, content: str) -> bool:
-        known = self._done.get(what)
-        return known is None or known[0] != content
-
-    def _note(self, what: str, content: str) -> None:
-        self._done[what] = (content, self._monotonic())
-
-    def _forget_old(self) -> None:
-        """Bounds what is remembered to a minute's work, and mends what was changed unseen."""
-        oldest = self._monotonic() - AGAIN_AFTER_S
-        self._done = {what: (c, at) for what, (c, at) in self._done.items() if at > oldest}
+    async def _patch(self, place: str, content: str, patch: Coroutine[Any, Any, None]) -> None:
+        """Make a patch, unless others undo it each time. Raises `OperatorError` then."""
+        if not self._contention.may_patch(place, content):
+            patch.close()
+            raise OperatorError(f"{place}: {content} is undone after each write: it waits")
+        await patch
+        self._contention.patched(place, content)
 
 
 def _place_of(kind: str, name: str) -> str:

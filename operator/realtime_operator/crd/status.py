@@ -13,8 +13,8 @@ class Condition(Part):
     """One aspect of the cluster, as Kubernetes tells it."""
 
     type: str
-    """Available, Progressing, Degraded, MetricsAvailable, ScalingActive, ScalingLimited, Draining
-    or Paused."""
+    """Available, Progressing, Degraded, MetricsAvailable, ScalingActive, ScalingLimited, Draining,
+    Contested or Paused."""
 
     status: Literal["True", "False", "Unknown"]
     """Whether it holds."""

@@ -37,6 +37,7 @@ def conditions(
         _scaling_active(fleet),
         _limited(fleet, wants, verdicts),
         _draining(fleet),
+        _contested(fleet),
         Aspect("Paused", fleet.spec.paused, "Spec", "spec.paused"),
     )
     return list(_with_times(fleet, aspects))
@@ -128,6 +129,13 @@ def _limited(fleet: Fleet, wants: Mapping[str, Want], verdicts: Mapping[str, Ver
         if wants[name].reason == DrainReason.SCALE_DOWN and not verdict.is_granted:
             return Aspect("ScalingLimited", True, "ScaleDownWaits", verdict.reason)  # noqa: FBT003
     return Aspect("ScalingLimited", False, "AsWanted")  # noqa: FBT003
+
+
+def _contested(fleet: Fleet) -> Aspect:
+    """Whether others undo what the operator writes."""
+    if contested := fleet.snapshot.contested:
+        return Aspect("Contested", True, "ChangedByOthers", "; ".join(contested[:3]))  # noqa: FBT003
+    return Aspect("Contested", False, "AsWritten")  # noqa: FBT003
 
 
 def _draining(fleet: Fleet) -> Aspect:

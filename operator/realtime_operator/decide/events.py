@@ -91,6 +91,9 @@ def fleet_events(
         yield Event("NameTaken", message, name + key, is_warning=True)
     for refusal in fleet.snapshot.refusals:
         yield Event("CreateFailed", refusal, refusal + key, is_warning=True)
+    for contested in fleet.snapshot.contested:
+        about = contested.partition(":")[0]
+        yield Event("ObjectContested", contested, about + key, is_warning=True)
     if fleet.silent and fleet.accepting:
         message = f"{len(fleet.silent)} nodes do not say how they are"
         yield Event("MetricsUnavailable", message, key, is_warning=True)

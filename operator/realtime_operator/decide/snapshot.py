@@ -272,6 +272,8 @@ class Snapshot:
     spec wants none."""
     refusals: tuple[str, ...] = ()
     """What the API server would not take in the last round, in its words."""
+    contested: tuple[str, ...] = ()
+    """Objects that do not stay as they were written, and why, for people."""
     taken_names: frozenset[str] = frozenset()
     """Names of Pods that could not be created in the last round, since there are some already."""
     operator_namespace: str = "default"

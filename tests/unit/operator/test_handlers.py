@@ -21,9 +21,9 @@ class FakeKeepers:
         """Nobody was."""
         self.woken: list[tuple[str, str, bool]] = []
 
-    def wake(self, namespace: str, name: str, *, children: bool = False) -> None:
+    def wake(self, namespace: str, name: str, touched: object = None) -> None:
         """Record it."""
-        self.woken.append((namespace, name, children))
+        self.woken.append((namespace, name, touched is not None))
 
     def look_after(self, namespace: str, name: str) -> None:
         """Record that as well."""
@@ -40,7 +40,13 @@ async def test_a_disruption_budget_whose_status_changes_is_as_it_was() -> None:
         before = len(keepers.woken)
         meta: dict[str, Any] = {"generation": generation, "ownerReferences": [{"uid": "u"}]}
         await handler(
-            type=kind, meta=meta, labels={**LABELS, **labels}, namespace="team", memo=memo
+            type=kind,
+            meta=meta,
+            labels={**LABELS, **labels},
+            namespace="team",
+            body={"metadata": {"name": "chat"}},
+            resource=kopf.Resource("policy", "v1", "poddisruptionbudgets"),
+            memo=memo,
         )
         return len(keepers.woken) - before
 

@@ -207,7 +207,7 @@ class FailingKeepers:
         self.woken: list[str] = []
         self._has_failed = False
 
-    def wake(self, _namespace: str, name: str, **_: object) -> None:
+    def wake(self, _namespace: str, name: str, *_: object) -> None:
         """Fail once."""
         if not self._has_failed:
             self._has_failed = True
@@ -235,6 +235,7 @@ async def test_an_event_whose_handler_raised_is_not_taken_for_handled(
             meta={"generation": 1},
             body={"kind": "Service", "metadata": {"name": "chat", "resourceVersion": "1"}},
             labels=labels,
+            resource=kopf.Resource("", "v1", "services"),
             memo=memo,
         )
     assert keepers.woken == ["chat"]
