@@ -10,11 +10,13 @@ instruments.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from realtime_operator.supervision import Supervisor
 from realtime_operator.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -27,6 +29,16 @@ UNREADY_AFTER_S: Final = 120.0
 UNHEALTHY_AFTER_S: Final = 300.0
 """One that all clusters need (it has no subject) makes it unhealthy then: a new process may fare
 better, and may not, so it comes after the alerts."""
+
+
+def _is_of_a_handler(record: logging.LogRecord) -> bool:
+    """Whether a line is no broken request's: its sender was told, and headers stay out of logs."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
+
+
+_requests_logger = logging.getLogger("realtime_operator.health.requests")
+_requests_logger.addFilter(_is_of_a_handler)
 
 
 class Heartbeats:
@@ -86,7 +98,9 @@ class HealthServer:
             ]
         )
         # A body is never read, and so never decompressed: a small one could become gigabytes.
-        self._runner = web.AppRunner(app, access_log=None, auto_decompress=False)
+        self._runner = web.AppRunner(
+            app, access_log=None, auto_decompress=False, logger=_requests_logger
+        )
         await self._runner.setup()
         await web.TCPSite(self._runner, *self._place).start()
         port: int = self._runner.addresses[0][1]

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import gzip
 import json
+import logging
 import signal
 import time
 from collections import Counter
@@ -1115,6 +1116,24 @@ async def test_an_answer_that_is_no_list_is_an_error_of_the_api_server(
     api.garbled = said
     with pytest.raises(ApiServerError):
         await kube.list_pods(OWNER)
+
+
+async def test_health_logs_nothing_of_broken_requests(caplog: pytest.LogCaptureFixture) -> None:
+    """Their headers may hold a token, and anybody may send as many as he likes."""
+    caplog.set_level(logging.DEBUG)
+    server = HealthServer(
+        Heartbeats(), Metrics(), Supervisor(Metrics()), address="127.0.0.1", port=0
+    )
+    port = await server.start()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nAuthorization: SECRET\0\r\n\r\n")
+        assert b" 400 " in await reader.readline()
+        writer.close()
+    finally:
+        await server.stop()
+    assert "SECRET" not in caplog.text
+    assert all(record.levelno < logging.WARNING for record in caplog.records)
 
 
 async def test_an_admin_key_that_is_missing_is_told(api: FakeApiServer, kube: KubeClient) -> None:
