@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
+from tests.support import budget
 from tests.support.selection import Scope, Selection, begin_with_the_slow, group_of
 from tests.support.stores import STORES, Stores
 
@@ -69,6 +71,20 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
     left_out = config.stash.get(_LEFT_OUT, 0)
     scope: Scope = config.getoption("scope")
     return f"{left_out} tests are not of the scope {scope}: --scope all" if left_out else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Hold a test to its budget."""
+    began = time.process_time()
+    yield
+    cost_s, limit_s = time.process_time() - began, budget.limit_s(item)
+    if cost_s > limit_s:
+        pytest.fail(
+            f"it took {cost_s:.1f} s of CPU time, more than {limit_s} s: make it cheaper,"
+            " or mark it thorough",
+            pytrace=False,
+        )
 
 
 @pytest.fixture(scope="session")

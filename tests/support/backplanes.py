@@ -21,6 +21,7 @@ from realtime_node.cluster.in_memory.backplane import InMemoryBackplane
 from realtime_node.cluster.in_memory.cluster import InMemoryCluster
 from realtime_node.cluster.on_redis.backplane import RedisBackplane
 from realtime_node.cluster.on_redis.options import RedisOptions
+from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import Publication, StreamPosition
 from tests.support.conditions import NEVER_S, eventually
 
@@ -203,6 +204,25 @@ class RedisCluster:
         """A started node; `options` in the place of the cluster's."""
         node = Node(name, RedisBackplane(options or self.options, instruments))
         await node.start()
+        self.nodes.append(node)
+        return node
+
+    async def node_at_once(self, name: str, *, options: RedisOptions | None = None) -> Node:
+        """A node that is not to wait for Redis.
+
+        Raises:
+            BackplaneUnavailableError: what it would wait for, as soon as it knows.
+        """
+        backplane = RedisBackplane(options or self.options)
+        node = Node(name, backplane)
+        starting = asyncio.create_task(node.start())
+        await eventually(lambda: starting.done() or backplane._waits.cause)
+        if not starting.done():
+            cause = backplane._waits.cause
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            raise BackplaneUnavailableError(cause)
+        await starting
         self.nodes.append(node)
         return node
 

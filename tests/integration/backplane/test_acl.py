@@ -154,7 +154,7 @@ async def test_what_sentinel_needs_besides() -> None:
             await cluster.close()
             options = msgspec.structs.replace(cluster.options, sentinel_user="nobody")
             with pytest.raises(BackplaneUnavailableError, match=r"Sentinel 127.*username-password"):
-                await cluster.node("a", options=options)
+                await cluster.node_at_once("a", options=options)
 
 
 @pytest.mark.store("redis cluster")

@@ -76,7 +76,7 @@ async def test_sentinels_that_do_not_know_the_name_are_told(sentinel: Sentinel) 
     """A wrong name is an error at start that names it."""
     cluster = _cluster(sentinel.port, name="other")
     with pytest.raises(BackplaneUnavailableError, match=r"primary other of Sentinel.*'other'"):
-        await cluster.node("a")
+        await cluster.node_at_once("a")
 
 
 def test_sentinels_without_a_name_are_refused() -> None:

@@ -138,7 +138,7 @@ async def test_what_is_wrong_is_told(
 ) -> None:
     """A connection that TLS forbids fails at start, with the reason and the setting to change."""
     with pytest.raises(BackplaneUnavailableError, match=message):
-        await _cluster(server, _options(known, **changes)).node("a")
+        await _cluster(server, _options(known, **changes)).node_at_once("a")
 
 
 async def test_authorities_that_are_not_known_are_told(
@@ -147,12 +147,12 @@ async def test_authorities_that_are_not_known_are_told(
     """A server of another authority is refused by us, and a certificate of another one by it."""
     other = _authority(tmp_path, "other")
     with pytest.raises(BackplaneUnavailableError, match="server_ca_pem has to hold its authority"):
-        await _cluster(server, _options(known, server_ca_pem=str(other / "authority.pem"))).node(
-            "a"
-        )
+        await _cluster(
+            server, _options(known, server_ca_pem=str(other / "authority.pem"))
+        ).node_at_once("a")
     theirs = {"cert_pem": str(other / "client.pem"), "key_pem": str(other / "client.key")}
     with pytest.raises(BackplaneUnavailableError, match=UNKNOWN_AUTHORITY):
-        await _cluster(server, _options(known, **theirs)).node("a")
+        await _cluster(server, _options(known, **theirs)).node_at_once("a")
 
 
 async def test_a_port_without_tls_is_told(known: Path) -> None:
@@ -161,13 +161,13 @@ async def test_a_port_without_tls_is_told(known: Path) -> None:
         cluster = _cluster(server, _options(known))
         options = msgspec.structs.replace(cluster.options, connect_timeout_s=0.5)
         with pytest.raises(BackplaneUnavailableError, match="is TLS spoken at this port"):
-            await cluster.node("a", options=options)
+            await cluster.node_at_once("a", options=options)
 
 
 async def test_a_port_with_tls_alone_is_told(server: RedisServer) -> None:
     """A server that speaks TLS alone hangs up on who does not."""
     with pytest.raises(BackplaneUnavailableError, match="does it speak TLS alone"):
-        await RedisCluster(f"redis://127.0.0.1:{server.port}").node("a")
+        await RedisCluster(f"redis://127.0.0.1:{server.port}").node_at_once("a")
 
 
 async def test_a_renewed_certificate_is_used(server: RedisServer, known: Path) -> None:
@@ -178,7 +178,7 @@ async def test_a_renewed_certificate_is_used(server: RedisServer, known: Path) -
     for name in ("client.pem", "client.key"):
         (known / name).write_text((renewed / name).read_text())
     with pytest.raises(BackplaneUnavailableError, match=UNKNOWN_AUTHORITY):
-        await cluster.node("b")
+        await cluster.node_at_once("b")
 
 
 async def test_a_broken_renewal_is_told(server: RedisServer, known: Path) -> None:
@@ -187,7 +187,7 @@ async def test_a_broken_renewal_is_told(server: RedisServer, known: Path) -> Non
     with pytest.raises(
         BackplaneUnavailableError, match=r"key_pem: there is no file '.*client\.key"
     ):
-        await _cluster(server, _options(known)).node("a")
+        await _cluster(server, _options(known)).node_at_once("a")
 
 
 @pytest.mark.store("sentinel")
@@ -211,4 +211,4 @@ async def test_sentinel_is_asked_with_tls(known: Path) -> None:
         ):
             options = msgspec.structs.replace(cluster.options, sentinel_tls=tls)
             with pytest.raises(BackplaneUnavailableError, match=f"Sentinel 127.*{message}"):
-                await cluster.node("b", options=options)
+                await cluster.node_at_once("b", options=options)
