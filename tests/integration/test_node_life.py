@@ -209,7 +209,7 @@ async def test_a_loop_that_raises_goes_on(
         monkeypatch.setattr(target, method, raises_once)
         inner.node._drainer.shed(0, 1.0)  # which lets the drain look
         await inner.publish("news", 1)
-        await eventually(lambda: calls == 1)
+        await eventually(lambda: calls >= 1)
         assert inner.count("loop_restarts_total", f'loop="{loop}"') == 1
         assert [failing.loop for failing in inner.node.status().failing] == [loop]
         assert inner.node.status().ready

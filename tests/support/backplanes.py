@@ -121,7 +121,9 @@ class OwnBackplane(Backplane, Protocol):
 class Node:
     """A node of a cluster under test."""
 
-    def __init__(self, name: str, backplane: OwnBackplane) -> None:
+    def __init__(
+        self, name: str, backplane: OwnBackplane, receiver: Recorder | None = None
+    ) -> None:
         self.name = name
         self.backplane = backplane
         self.presence = backplane.presence
@@ -129,7 +131,7 @@ class Node:
         self.verdicts = backplane.verdicts
         self.reconnects = backplane.reconnects
         self.connects = backplane.connects
-        self.receiver = Recorder()
+        self.receiver = receiver or Recorder()
 
     async def start(self) -> None:
         """Join the cluster."""
@@ -200,9 +202,10 @@ class RedisCluster:
         *,
         options: RedisOptions | None = None,
         instruments: Instruments | None = None,
+        receiver: Recorder | None = None,
     ) -> Node:
         """A started node; `options` in the place of the cluster's."""
-        node = Node(name, RedisBackplane(options or self.options, instruments))
+        node = Node(name, RedisBackplane(options or self.options, instruments), receiver)
         await node.start()
         self.nodes.append(node)
         return node

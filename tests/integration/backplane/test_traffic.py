@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from tests.integration.backplane.helpers import client
-from tests.support.backplanes import HISTORY
+from tests.support.backplanes import HISTORY, RedisCluster
 from tests.support.redis_monitor import monitored
+from tests.support.redis_server import RedisServer
 
 if TYPE_CHECKING:
-    from tests.support.backplanes import Node, RedisCluster
-    from tests.support.redis_server import RedisServer
+    from tests.support.backplanes import Node
 
 _HEARTBEATS = 20
 _OUR_OWN = {"INFO", "HELLO", "CLIENT"}
@@ -71,3 +71,22 @@ async def test_an_idle_cluster_says_no_more_for_more_channels(
     many = await _idle_traffic(own_server)
     assert few.per_heartbeat == many.per_heartbeat == {"heartbeat": 1.0}
     assert many.bytes_per_heartbeat < 1.2 * few.bytes_per_heartbeat
+
+
+async def test_the_nodes_traffic_is_counted_in_one_partition_only() -> None:
+    """A heartbeat costs the others nothing that grows with the number of nodes."""
+    with RedisServer() as server:
+        cluster = RedisCluster(server.url, partitions=4)
+        for name in "abc":
+            await cluster.node(name)
+        async with client(server.url) as redis:
+            await redis.config_resetstat()
+            beats = looks = 0
+            while beats < 60:
+                await asyncio.sleep(0.05)
+                stats = await redis.info("commandstats")
+                beats = stats.get("cmdstat_zadd", {}).get("calls", 0)
+                looks = stats.get("cmdstat_hget", {}).get("calls", 0)
+        # Three nodes are looked up with each heartbeat of one partition out of four.
+        assert looks <= 3 * (beats / 4 + 3)
+        await cluster.close()
