@@ -21,13 +21,14 @@ from typing import Any, Final, NamedTuple
 
 from realtime_operator.apply.events import EventTeller
 from realtime_operator.apply.executor import CarriedOut, Executor
-from realtime_operator.apply.kube_client import KubeClient
+from realtime_operator.apply.kube_client import FORBIDDEN, KubeClient
+from realtime_operator.build.names import Owner, release_command
 from realtime_operator.crd.status import RealtimeClusterStatus
-from realtime_operator.decide.decision import Plan, decide
+from realtime_operator.decide.decision import Plan, decide, deletion_patience_s
 from realtime_operator.decide.scaling import Limit
 from realtime_operator.decide.snapshot import NodeState, Snapshot
 from realtime_operator.decide.status import worth_writing
-from realtime_operator.errors import LeaseLostError, OperatorError
+from realtime_operator.errors import ApiServerError, LeaseLostError, OperatorError
 from realtime_operator.health import Heartbeats
 from realtime_operator.observe.observer import Observer
 from realtime_operator.supervision import Supervisor
@@ -87,6 +88,8 @@ class Keeper:
         self._woken = asyncio.Event()
         self._written_at = float("-inf")
         self._last = CarriedOut()
+        self._kept: tuple[Owner, float] | None = None
+        """Until when the cluster is kept for its drain, if it was deleted when it was last seen."""
 
     def wake(self, touched: Touched | None = None) -> None:
         """Have a round soon; `touched`: an object that the operator made has changed."""
@@ -127,6 +130,10 @@ class Keeper:
             return Outcome.GONE
         snapshot = replace(snapshot, **self._last._asdict())
         now = self._wall_clock()
+        self._kept = None
+        if snapshot.deleted_at is not None and snapshot.has_finalizer:
+            kept_until = snapshot.deleted_at + deletion_patience_s(snapshot.spec)
+            self._kept = (snapshot.owner, kept_until)
         plan = decide(snapshot, now)
         self._parts.observer.watch.decided(plan.scaling, snapshot.spec)
         if _is_scaled(snapshot, plan):
@@ -153,10 +160,27 @@ class Keeper:
             raise
         except OperatorError as error:
             logger.warning("%s/%s: %s", *self._place, error)
-            outcome = Outcome.FAILED
+            outcome = self._failed(error)
         finally:
             self._parts.metrics.rounds.labels(*self._place, result).inc()
         return outcome
+
+    def _failed(self, error: OperatorError) -> Outcome:
+        """How a round ended that failed: a cluster that cannot be let go any more is left alone.
+
+        Where a namespace is deleted, or the operator uninstalled, its rights may go before the
+        cluster that waits for its drain.
+        """
+        is_forbidden = isinstance(error, ApiServerError) and error.status == FORBIDDEN
+        if self._kept is None or not is_forbidden:
+            return Outcome.FAILED
+        owner, until = self._kept
+        logger.error(
+            "%s/%s is deleted, and the operator may not take its finalizer away any more: %s",
+            *self._place,
+            release_command(owner),
+        )
+        return Outcome.GONE if self._wall_clock() >= until else Outcome.FAILED
 
     async def _wait(self, seconds: float) -> None:
         try:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -717,6 +718,16 @@ async def test_a_spec_that_cannot_be_understood(
 # --- lease and health ---------------------------------------------------------------------------
 
 
+class WallClock:
+    """The time of day, that the test turns."""
+
+    now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.now
+
+
 class Clock:
     """A clock that the test turns."""
 
@@ -1045,6 +1056,72 @@ async def test_a_round_that_raises_costs_its_cluster_a_pause(
     assert b'loop_restarts_total{loop="reconcile"} 3.0' in metrics.expose()
     await keepers.stop()
     await eventually(lambda: not len(keepers))
+
+
+async def test_a_cluster_whose_namespace_goes_is_seen_as_such(
+    api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
+) -> None:
+    """Only where it was deleted and is kept; without the right to read it nothing is assumed."""
+    namespace = "/api/v1/namespaces/team"
+    metadata = {**api.objects[CLUSTER]["metadata"], "finalizers": [names.FINALIZER]}
+    ending = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+    reader = StatusReader(session, Supervisor(Metrics()), port=1)
+    observer = Observer(kube, reader, Machines(kube), operator_namespace="operators")
+
+    async def ends() -> bool:
+        snapshot = await observer.look("team", "chat")
+        assert snapshot
+        return snapshot.ends_with_namespace
+
+    api.put(namespace, {"metadata": {"name": "team"}})
+    assert not await ends()
+    assert ("GET", namespace) not in api.calls
+    api.put(CLUSTER, {**api.objects[CLUSTER], "metadata": metadata | ending})
+    assert not await ends()
+    api.put(namespace, {"metadata": {"name": "team", **ending}})
+    assert await ends()
+    api.failing = {("GET", "/namespaces/team"): 403}
+    assert not await ends()
+
+
+async def test_a_cluster_that_cannot_be_let_go_any_more_is_left_alone(
+    api: FakeApiServer,
+    kube: KubeClient,
+    session: aiohttp.ClientSession,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When the operator's rights went first: the log says how to free it, and the rounds end."""
+    monkeypatch.setattr("realtime_operator.reconcile.BETWEEN_ROUNDS_S", 0.0)
+    monkeypatch.setattr("realtime_operator.reconcile.FIRST_RETRY_S", 0.0)
+    monkeypatch.setattr("realtime_operator.reconcile.LONGEST_RETRY_S", 0.0)
+    metrics, clock = Metrics(), WallClock()
+    reader = StatusReader(session, Supervisor(metrics), port=1)
+    parts = Parts(
+        observer=Observer(
+            kube, reader, Machines(kube), operator_namespace="operators", wall_clock=clock
+        ),
+        executor=make_executor(kube, session),
+        events=EventTeller(kube, Supervisor(metrics), instance="a"),
+        kube=kube,
+        metrics=metrics,
+        heartbeats=Heartbeats(),
+    )
+    deleted = datetime.fromtimestamp(clock.now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    about = {"finalizers": [names.FINALIZER], "deletionTimestamp": deleted}
+    metadata = {**api.objects[CLUSTER]["metadata"], **about}
+    manifest = pod_manifest(OWNER, make_spec(), "rev", "chat-0")
+    api.put(f"{TEAM}/pods/chat-0", manifest)
+    api.put(TEAM, {"metadata": {"name": "team"}})
+    api.put(CLUSTER, {**api.objects[CLUSTER], "metadata": metadata})
+    keeper = Keeper("team", "chat", parts, wall_clock=clock)
+    await keeper.round()
+    api.failing = {(method, ""): 403 for method in ("GET", "PATCH", "POST", "DELETE")}
+    rounds = asyncio.create_task(keeper.run())
+    await eventually(lambda: "kubectl -n team patch realtimecluster chat" in caplog.text)
+    assert not rounds.done()
+    clock.now += 10_000
+    await asyncio.wait_for(rounds, NEVER_S)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

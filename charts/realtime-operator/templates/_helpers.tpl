@@ -51,6 +51,10 @@ capabilities: {drop: [ALL]}
 - apiGroups: [realtimecluster.dev]
   resources: [realtimeclusters/status]
   verbs: [patch]
+# Whether the namespace is being deleted: then no RealtimeCluster in it is kept for its drain.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 # Where OwnerReferencesPermissionEnforcement is on, as on OpenShift, owning with blockOwnerDeletion
 # takes this.
 - apiGroups: [realtimecluster.dev]

@@ -115,6 +115,16 @@ class KubeClient:
         """A RealtimeCluster; None if there is none."""
         return await self.read(API_VERSION, KIND, namespace, name)
 
+    async def is_namespace_ending(self, namespace: str) -> bool:
+        """Whether a namespace is being deleted; False where that may not be read."""
+        try:
+            found = await self._unless_gone(self._call("GET", f"/api/v1/namespaces/{namespace}"))
+        except ApiServerError as error:
+            if error.status != FORBIDDEN:
+                raise
+            return False
+        return found is None or "deletionTimestamp" in found.get("metadata", {})
+
     async def list_pods(self, owner: Owner) -> list[Object]:
         """All Pods with a cluster's label, as they are and not as some cache remembers them."""
         return await self._list(_place("v1", "Pod", owner.namespace), f"{CLUSTER}={owner.name}")

@@ -104,6 +104,14 @@ def pod_names(cluster: str, revision: str, count: int, taken: Container[str]) ->
     return names
 
 
+def release_command(owner: Owner) -> str:
+    """What a person runs to let go a deleted RealtimeCluster that the operator cannot let go."""
+    return (
+        f"kubectl -n {owner.namespace} patch realtimecluster {owner.name} --type=merge"
+        """ -p '{"metadata":{"finalizers":null}}'"""
+    )
+
+
 def settings_name(cluster: str, revision: str) -> str:
     """Name of the ConfigMap with the settings of a revision's nodes."""
     return f"{cluster}-{revision}"

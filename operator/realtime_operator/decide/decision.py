@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from realtime_operator.build.children import children
+from realtime_operator.crd.realtime_cluster import RealtimeClusterSpec
 from realtime_operator.crd.status import RealtimeClusterStatus
 from realtime_operator.decide import admission
 from realtime_operator.decide.actions import (
@@ -174,15 +175,24 @@ def _least_grace_s(fleet: Fleet) -> int | None:
 
 
 def _finalizer(fleet: Fleet) -> Iterator[SetFinalizer]:
-    """Keep the resource until its nodes are drained, where that is asked for; never for ever."""
-    snapshot, drain = fleet.snapshot, fleet.spec.drain
+    """Keep the resource until its nodes are drained, where that is asked for; never for ever.
+
+    With its namespace it goes at once: Kubernetes deletes its Pods, which drain in their grace, and
+    the operator's rights there, without which nobody would take the finalizer away.
+    """
+    snapshot = fleet.snapshot
     if snapshot.deleted_at is None:
-        wanted = drain.on_delete == "Drain"
+        wanted = fleet.spec.drain.on_delete == "Drain"
     else:
-        patience_s = drain.propagation_seconds + drain.window_seconds + 2 * FORCING_GRACE_S
-        wanted = bool(fleet.live) and fleet.now < snapshot.deleted_at + patience_s
+        kept_until = snapshot.deleted_at + deletion_patience_s(fleet.spec)
+        wanted = bool(fleet.live) and fleet.now < kept_until and not snapshot.ends_with_namespace
     if wanted != snapshot.has_finalizer:
         yield SetFinalizer(present=wanted)
+
+
+def deletion_patience_s(spec: RealtimeClusterSpec) -> float:
+    """How long after its deletion a RealtimeCluster is kept for its drain, at most."""
+    return spec.drain.propagation_seconds + spec.drain.window_seconds + 2 * FORCING_GRACE_S
 
 
 def _budgets(fleet: Fleet) -> Iterator[SetBudget]:

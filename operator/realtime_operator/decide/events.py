@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from realtime_operator.build.names import CLUSTER
+from realtime_operator.build.names import CLUSTER, release_command
 from realtime_operator.crd.status import RealtimeClusterStatus
 from realtime_operator.decide.admission import Verdict
 from realtime_operator.decide.drain import Signal, Step
@@ -75,7 +75,7 @@ def fleet_events(
     """What the round means for the cluster as a whole."""
     yield from _scaling_events(fleet, before, after)
     yield from _rollout_events(fleet, before, after)
-    key = _reminder(fleet)
+    key, snapshot = _reminder(fleet), fleet.snapshot
     refused = [
         verdict.reason
         for name, verdict in verdicts.items()
@@ -91,6 +91,12 @@ def fleet_events(
         yield Event("NameTaken", message, name + key, is_warning=True)
     for refusal in fleet.snapshot.refusals:
         yield Event("CreateFailed", refusal, refusal + key, is_warning=True)
+    if snapshot.deleted_at is not None and snapshot.has_finalizer and fleet.live:
+        message = (
+            f"it is kept while {len(fleet.live)} nodes drain. If the operator loses its rights"
+            f" meanwhile, nobody lets it go but you: {release_command(snapshot.owner)}"
+        )
+        yield Event("DeletionWaits", message, "deletion")
     for contested in fleet.snapshot.contested:
         about = contested.partition(":")[0]
         yield Event("ObjectContested", contested, about + key, is_warning=True)

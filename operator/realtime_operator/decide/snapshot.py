@@ -265,6 +265,8 @@ class Snapshot:
     deleted_at: float | None = None
     """When somebody deleted the RealtimeCluster."""
     has_finalizer: bool = False
+    ends_with_namespace: bool = False
+    """Whether it was deleted with its namespace, of which Kubernetes deletes all Pods itself."""
     settings_revisions: frozenset[str] = frozenset()
     """Revisions for which there is a ConfigMap."""
     policies: Mapping[str, str] = field(default_factory=dict)

@@ -104,6 +104,10 @@ class Observer:
             policies = await self._kube.list_network_policies(owner)
         deleted = metadata.get("deletionTimestamp")
         reports = await self._nodes.read_all(pods, spec.autoscaling.metrics)
+        has_finalizer = FINALIZER in metadata.get("finalizers", ())
+        ends_with_namespace = bool(deleted) and (
+            has_finalizer and await self._kube.is_namespace_ending(namespace)
+        )
         now = self._wall_clock()
         pods, deleted_at = self._sightings.look(
             pods, owner.uid, seconds(deleted) if deleted else None, now
@@ -117,7 +121,8 @@ class Observer:
             pods=completed,
             kubernetes_nodes=machines,
             deleted_at=deleted_at,
-            has_finalizer=FINALIZER in metadata.get("finalizers", ()),
+            has_finalizer=has_finalizer,
+            ends_with_namespace=ends_with_namespace,
             settings_revisions=frozenset(_settings_revisions(owner, config_maps)),
             policies={
                 each["metadata"]["name"]: each["metadata"]["uid"]

@@ -314,6 +314,19 @@ def test_more_nodes_that_are_wanted_in_a_rollout_do_not_withdraw_it() -> None:
     assert plan_rollout(Fleet(snapshot, NOW)).is_withdrawn
 
 
+def test_a_cluster_that_goes_with_its_namespace_is_let_go_at_once() -> None:
+    """Before the operator's rights go too; Kubernetes deletes its Pods, and each drains itself."""
+    spec = {**TWO, "drain": {"onDelete": "Drain", "propagationSeconds": 5, "windowSeconds": 30}}
+    pods = [make_pod("a", status=make_status(5)), make_pod("b")]
+    deleted: dict[str, Any] = {"spec": spec, "deleted_at": NOW - 1, "has_finalizer": True}
+    plan = decide(make_snapshot(*pods, **deleted), NOW)
+    assert not of(plan, SetFinalizer)
+    (event,) = [each for each in plan.events if each.reason == "DeletionWaits"]
+    assert "kubectl -n team patch realtimecluster chat" in event.message
+    plan = decide(make_snapshot(*pods, **deleted, ends_with_namespace=True), NOW)
+    assert plan.actions[0] == SetFinalizer(present=False)
+
+
 def test_a_rollout_is_held_while_kubernetes_calls_all_nodes_not_ready() -> None:
     """After an outage of the API server, say: the new revision is not blamed for it."""
     unready: dict[str, Any] = {"is_ready": False, "ready_changed_at": NOW - 300}
