@@ -199,6 +199,12 @@ class Keeper:
             owner = session.resumption.owner
             self._note(owner.connection, _Note(owner, session, ending))
 
+    def refused(self, session: Session) -> None:
+        """Let the session of a connect that came to nothing wait for the client, as it was."""
+        if session.resumption is not None:
+            owner, session.resumption = session.resumption.owner, None
+            self._note(owner.connection, _Note(owner, None, Ending.LOST))
+
     # --- writing --------------------------------------------------------------------------------
 
     async def drain(self) -> None:

@@ -258,10 +258,9 @@ class Session:
         self.state = TRANSITIONS[self.state, Event.REFUSE]
         self.deadlines = lifecycle.refused(services.monotonic())
         self.rely_on(None)
-        services.keeper.ended(self, Ending.LOST)
         services.registry.refused(self)
         services.registry.reschedule(self)
-        self.resumption = None
+        services.keeper.refused(self)
 
     def rely_on(self, hold: Hold | None) -> None:
         """Keep alive what the backend said of this client, instead of what it said before."""

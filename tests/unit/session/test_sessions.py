@@ -671,6 +671,29 @@ async def test_a_return_that_fails_keeps_the_grace(node: FakeNode) -> None:
     assert node.presence.present["grace:a"] == {}
 
 
+async def test_a_connect_that_fails_leaves_its_session_to_be_resumed(node: FakeNode) -> None:
+    """Its record is given back, once, and holds what it held; no note of it is left."""
+    token = node.trust("ann", channels=("mine",))
+    client, first = await connected(node, token=token)
+    client.session.ended()
+    await node.keeper.drain()
+    node.backplane.failing["subscribe"] = DOWN
+    failed = node.client()
+    reply = await failed.ask(
+        connect={"token": token, "data": {"session": first["data"]["session"]}}
+    )
+    assert reply["error"]["code"] == 100
+    await settle()
+    assert len(node.keeper) == 0
+    failed.session.ended()
+    await settle()
+    assert [call for call, _ in node.sessions.calls].count("release") == 2
+    node.backplane.failing.clear()
+    _, second = await connected(node, first["data"]["session"], token=token)
+    assert second["data"]["resumed"] is True
+    assert second["client"] == first["client"]
+
+
 async def test_what_is_told_before_the_claim_is_answered_counts(node: FakeNode) -> None:
     """A takeover that is heard of while an older claim is on its way back closes that one: 3503."""
     _, first = await connected(node)
