@@ -26,7 +26,7 @@ from realtime_operator.app import run
 from realtime_operator.apply.admin_key import AdminKeys
 from realtime_operator.apply.drain_client import DrainClient, Order
 from realtime_operator.apply.events import EventTeller
-from realtime_operator.apply.executor import CarriedOut, Executor
+from realtime_operator.apply.executor import CONFLICTS_BORNE, CarriedOut, Executor
 from realtime_operator.apply.kube_client import KubeClient
 from realtime_operator.apply.orders import AT_ONCE, Orders
 from realtime_operator.build import names
@@ -793,6 +793,29 @@ async def test_a_lease_that_cannot_be_renewed_is_lost(
     await lease.release()
 
 
+async def test_a_pod_that_another_operator_has_changed_is_looked_at_again(
+    api: FakeApiServer,
+    kube: KubeClient,
+    start_node: Callable[[], Awaitable[FakeNode]],
+    session: aiohttp.ClientSession,
+) -> None:
+    """A late write is refused, and its node not told; one that others always change is written."""
+    node = await start_node()
+    path = f"{TEAM}/pods/{node.ip}"
+    seen = api.put(path, {"metadata": {"uid": "u"}})["metadata"]["resourceVersion"]
+    snapshot = replace(make_snapshot(), pods=(make_pod(node, version=seen),))
+    api.put(path, {"metadata": {"uid": "u", "labels": {"by": "another"}}})
+    actions = (PatchPod(node.ip, "u", {"a": "b"}), CordonNode(node.ip, node.ip, "why"))
+    executor = make_executor(kube, session, node.port)
+    for _ in range(CONFLICTS_BORNE):
+        await executor.carry_out(snapshot, actions)
+        assert api.objects[path]["metadata"]["labels"] == {"by": "another"}
+    assert not node.told
+    await executor.carry_out(snapshot, actions)
+    assert api.objects[path]["metadata"]["labels"] == {"by": "another", "a": "b"}
+    assert len(node.told) == 1
+
+
 async def test_no_call_outlasts_the_lease(
     api: FakeApiServer, kube: KubeClient, session: aiohttp.ClientSession
 ) -> None:
@@ -948,7 +971,7 @@ async def test_an_action_that_raises_does_not_stop_the_others(  # noqa: PLR0913,
     """It is counted, and a node whose state was not written is not told."""
     node, other = await start_node(), await start_node()
 
-    async def patch_pod(*_: object) -> None:
+    async def patch_pod(*_: object, **__: object) -> None:
         await FAULTS[fault]()
 
     monkeypatch.setattr(kube, "patch_pod", patch_pod)

@@ -169,7 +169,9 @@ class FakeApiServer:
             return _refusal(409, "it has changed")
         return web.json_response(self.put(path, body))
 
-    def _patch(self, path: str, body: Object, *, applies: bool) -> web.Response:
+    def _patch(  # noqa: PLR0911 - what a patch may meet
+        self, path: str, body: Object, *, applies: bool
+    ) -> web.Response:
         before = self.objects.get(path)
         if before is None:
             if not applies:
@@ -180,6 +182,9 @@ class FakeApiServer:
             if applies:
                 return _refusal(409, "uid mismatch")
             return _refusal(422, f"metadata.uid: Invalid value: {uid!r}: field is immutable")
+        version = before["metadata"]["resourceVersion"]
+        if body.get("metadata", {}).get("resourceVersion", version) != version:
+            return _refusal(409, "it has changed", reason="Conflict")
         merged = _merged(before, body)
         merged["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
         if self.stamps and "ownerReferences" in merged["metadata"]:

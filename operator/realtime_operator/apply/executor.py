@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 from realtime_operator.apply.admin_key import AdminKeys, ensure_admin_secret
 from realtime_operator.apply.contention import Contention
 from realtime_operator.apply.drain_client import DrainClient, Order
-from realtime_operator.apply.kube_client import KubeClient
+from realtime_operator.apply.kube_client import CONFLICT, KubeClient
 from realtime_operator.apply.orders import Orders
 from realtime_operator.build.names import Owner, settings_name
 from realtime_operator.decide.actions import (
@@ -50,6 +50,8 @@ from realtime_operator.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
+CONFLICTS_BORNE: Final = 3
+"""After so many conflicts in a row a Pod is changed whatever it is like by now."""
 REFUSED: Final = (400, 403, 422)
 """What the API server answers to what it will not take however often it is asked."""
 
@@ -74,6 +76,7 @@ class _Round:
     beat: Callable[[], None]
     refusals: dict[str, None] = field(default_factory=dict)
     taken_names: set[str] = field(default_factory=set)
+    conflicts: dict[str, int] = field(default_factory=dict)
     unwritten: set[str] = field(default_factory=set)
     """Pods whose state could not be written: their nodes are told nothing of it."""
 
@@ -98,6 +101,8 @@ class Executor:
         self._metrics = metrics
         self._may_write = may_write
         self._contention = Contention(monotonic)
+        self._conflicts: dict[str, int] = {}
+        """Rounds in a row in which a Pod, by uid, was another one than was seen."""
 
     def demand_lease(self) -> None:
         """Raise `LeaseLostError` if another replica may be acting by now."""
@@ -131,6 +136,7 @@ class Executor:
             await orders.finish()
         finally:
             await orders.cancel()
+        self._conflicts = this.conflicts
         contested = self._contention.contested()
         return CarriedOut(tuple(this.refusals), frozenset(this.taken_names), contested)
 
@@ -167,10 +173,7 @@ class Executor:
                 if await self._kube.create(manifest) is None:
                     this.taken_names.add(name)
             case PatchPod(name, uid, labels, annotations):
-                changed = {"labels": dict(labels), "annotations": dict(annotations)}
-                patch = self._kube.patch_pod(owner, name, uid, changed)
-                words = [*(f"{key}={value}" for key, value in labels.items()), *annotations]
-                await self._patch(f"Pod {name} ({uid})", " ".join(words), patch)
+                await self._patch_pod(this, PatchPod(name, uid, labels, annotations))
             case AdoptPod(name, uid):
                 await self._kube.adopt_pod(owner, name, uid)
             case DeletePod() | DeleteSettings() | DeletePolicy():
@@ -202,6 +205,25 @@ class Executor:
         content = hashlib.sha256(text.encode()).hexdigest()
         if self._contention.is_due(place, content):
             self._contention.applied(place, content, await self._kube.apply(manifest))
+
+    async def _patch_pod(self, this: _Round, action: PatchPod) -> None:
+        """Change a Pod if it is as this round has seen it: another operator may have it by now.
+
+        One that others change all the time is not waited for for ever.
+        """
+        name, uid = action.name, action.uid
+        changed = {"labels": dict(action.labels), "annotations": dict(action.annotations)}
+        seen = this.snapshot.by_name.get(name)
+        is_restless = self._conflicts.get(uid, 0) >= CONFLICTS_BORNE
+        version = "" if seen is None or not seen.is_owned or is_restless else seen.version
+        patch = self._kube.patch_pod(this.snapshot.owner, name, uid, changed, version=version)
+        words = [*(f"{key}={value}" for key, value in action.labels.items()), *action.annotations]
+        try:
+            await self._patch(f"Pod {name} ({uid})", " ".join(words), patch)
+        except ApiServerError as error:
+            if error.status == CONFLICT:
+                this.conflicts[uid] = self._conflicts.get(uid, 0) + 1
+            raise
 
     async def _patch(self, place: str, content: str, patch: Coroutine[Any, Any, None]) -> None:
         """Make a patch, unless others undo it each time. Raises `OperatorError` then."""

@@ -174,13 +174,22 @@ class KubeClient:
             raise
 
     async def patch_pod(
-        self, owner: Owner, name: str, uid: str, changed: Mapping[str, Any]
+        self, owner: Owner, name: str, uid: str, changed: Mapping[str, Any], *, version: str = ""
     ) -> None:
-        """Merge `changed` into the metadata of exactly this Pod; nothing if it is gone."""
-        body = {"metadata": {"uid": uid, **changed}}
+        """Merge `changed` into the metadata of exactly this Pod; nothing if it is gone.
+
+        With a `version` (resourceVersion) it is an error (409) that the Pod has changed since.
+        """
+        exactly = {"uid": uid} | ({"resourceVersion": version} if version else {})
+        body = {"metadata": {**exactly, **changed}}
         place = f"{_place('v1', 'Pod', owner.namespace)}/{name}"
         call = self._call("PATCH", place, {"fieldManager": FIELD_MANAGER}, body, _MERGE)
-        await self._unless_gone(call, or_another=True)
+        try:
+            await call
+        except ApiServerError as error:
+            is_conflict = error.status == CONFLICT and bool(version)
+            if is_conflict or not (error.status == NOT_FOUND or _is_another(error)):
+                raise
 
     async def adopt_pod(self, owner: Owner, name: str, uid: str) -> None:
         """Add the cluster to the owners of exactly this Pod, as its controller.

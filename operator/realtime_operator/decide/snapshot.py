@@ -188,6 +188,8 @@ class Pod(Struct, frozen=True):
     uid: str
     revision: str
     created_at: float
+    version: str = ""
+    """Its resourceVersion: a patch is made of the Pod as it was seen, and no other."""
     is_owned: bool = True
     """Whether the RealtimeCluster is its controller; False: nobody is, and it is taken in."""
     ip: str = ""

@@ -38,6 +38,7 @@ def read_pod(manifest: Object, cluster_uid: str) -> Pod | None:
         uid=metadata["uid"],
         revision=labels.get(names.REVISION, ""),
         created_at=seconds(metadata["creationTimestamp"]),
+        version=metadata.get("resourceVersion", ""),
         is_owned=controller == cluster_uid,
         ip=status.get("podIP", ""),
         kubernetes_node=manifest.get("spec", {}).get("nodeName", ""),
