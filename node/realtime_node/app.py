@@ -195,7 +195,7 @@ class Node:
             Step("drain", self._drainer.stop),
             Step("ports", self._listeners.stop),
             Step("admission", partial(self._door.close, "this node is ending")),
-            Step("clients", partial(registry.close_all, codes.SHUTDOWN)),
+            Step("clients", partial(registry.close_all, codes.SHUTDOWN), weight=5),
             Step("goodbyes", self._websockets.wait_closed, weight=10),
             Step("departures", departures.drain, weight=5),
             Step("session-records", keeper.drain, weight=5),

@@ -157,12 +157,14 @@ class SessionRegistry:
             self._wheel.sleep(session, session.deadlines.earliest())
 
     async def close_all(self, close: CloseCode) -> None:
-        """Close every session."""
-        for number, session in enumerate(list(self._open), start=1):
-            with guard("session"):
-                session.close(close)
-            if number % SESSIONS_PER_PASS == 0:
+        """Close every session, some in each pass of the loop; cancelled, the rest at once."""
+        waiting = list(self._open)
+        try:
+            while waiting:
+                _close_last(waiting, SESSIONS_PER_PASS, close)
                 await asyncio.sleep(0)
+        finally:
+            _close_last(waiting, len(waiting), close)
 
     # --- Time ----------------------------------------------------------------------------------
 
@@ -245,6 +247,13 @@ class SessionRegistry:
         if meant is None or control.user not in ("", meant.user):
             return ()
         return (meant,) if by_client in ("", meant.client_id) else ()
+
+
+def _close_last(sessions: list[Session], count: int, close: CloseCode) -> None:
+    """Take so many sessions off the end of a list, and close them."""
+    for _ in range(min(count, len(sessions))):
+        with guard("session"):
+            sessions.pop().close(close)
 
 
 def apply_call(session: Session, call: Call) -> None:

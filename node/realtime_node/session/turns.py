@@ -14,6 +14,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 MAX_WAITING: Final = 128
+WORK_PER_PASS: Final = 64
+"""Pieces of work, of those that wait for nothing, after which the loop goes on with other things: a
+client may send thousands of commands in one frame."""
 
 Work = Callable[[], Awaitable[None]]
 
@@ -55,8 +58,12 @@ class Turns:
 
     async def run(self) -> None:
         """Do all work, then return; what a piece of work raises ends the rest."""
+        done = 0
         while self._queue:
             await self._queue.popleft()()
+            done += 1
+            if done % WORK_PER_PASS == 0:
+                await asyncio.sleep(0)
             if self._is_paused and len(self._queue) <= MAX_WAITING // 2:
                 self._is_paused = False
                 self._source.resume_reading()

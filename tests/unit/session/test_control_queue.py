@@ -166,3 +166,16 @@ async def test_deadlines_that_come_in_one_moment_wake_few_in_a_pass(
         await asyncio.sleep(0)
     assert closes.total == MANY
     assert closes.most <= MOST_MEMBERS
+
+
+async def test_an_end_without_time_closes_everybody_at_once(node: FakeNode, closes: Steps) -> None:
+    """A close that is cancelled midway leaves no client without a word."""
+    for _ in range(MANY):
+        FakeClient(node)
+    ending = asyncio.create_task(node.registry.close_all(codes.SHUTDOWN))
+    await asyncio.sleep(0)
+    assert 0 < closes.total < MANY
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert closes.total == MANY
