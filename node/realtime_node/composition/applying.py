@@ -75,7 +75,12 @@ class Applier:
         parts.door.change(rules.door_rules(new.admission))
         parts.drainer.propagation_s = new.drain.propagation.total_seconds()
         parts.engine.reconnects.suggest(new.reconnect_budget.connections_per_second_per_node)
-        parts.api.cluster = replace(parts.api.cluster, client=new.client)
+        parts.api.cluster = replace(
+            parts.api.cluster,
+            client=new.client,
+            history_limit=new.http_api.history_max_publication_limit,
+        )
+        parts.api.max_body_bytes = new.http_api.body_size_limit
         parts.api.key = SharedKey(new.http_api.key)
         parts.api.insecure = new.http_api.insecure
         parts.admin.key = SharedKey(new.admin.key)

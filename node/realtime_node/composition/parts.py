@@ -110,10 +110,12 @@ def build_parts(settings: Settings) -> Parts:
                 engine.verdicts,
                 engine.sessions,
                 settings.client,
+                history_limit=settings.http_api.history_max_publication_limit,
             ),
             metrics.api,
             key=SharedKey(settings.http_api.key),
             insecure=settings.http_api.insecure,
+            max_body_bytes=settings.http_api.body_size_limit,
         ),
         admin=AdminApi(drainer, engine.reconnects, key=SharedKey(settings.admin.key)),
     )

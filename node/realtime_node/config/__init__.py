@@ -15,6 +15,7 @@ from realtime_node.config.loading import load_settings
 from realtime_node.config.proxies import ProxySettings, RpcSettings
 from realtime_node.config.sessions import ApiSubscriptionSettings, SessionSettings
 from realtime_node.config.settings import (
+    MAX_BODY_SIZE,
     HttpApiSettings,
     HttpServerSettings,
     LogSettings,
@@ -26,6 +27,7 @@ from realtime_node.config.settings import (
 from realtime_node.config.source import SettingsSource
 
 __all__ = [
+    "MAX_BODY_SIZE",
     "AdminSettings",
     "AdmissionSettings",
     "ApiSubscriptionSettings",

@@ -58,7 +58,7 @@ def _proxy(place: str, more: str = "") -> dict[str, str]:
 
 LIVE: Final[Mapping[str, str]] = {
     "": "proxies",
-    "http_api": "key insecure",
+    "http_api": "key insecure body_size_limit history_max_publication_limit",
     "client": (
         "insecure allowed_origins allow_anonymous_connect_without_token"
         " disallow_anonymous_connection_tokens connect_include_server_time pong_timeout"

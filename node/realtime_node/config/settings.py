@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
@@ -75,6 +75,10 @@ class HttpServerSettings(Section):
             yield Contradiction("internal_port", problem)
 
 
+MAX_BODY_SIZE: Final = 16_777_216
+"""Bytes that `http_api.body_size_limit` may allow: every call is decoded in one step."""
+
+
 class HttpApiSettings(Section):
     """The API through which backends publish."""
 
@@ -83,6 +87,15 @@ class HttpApiSettings(Section):
 
     insecure: bool = False
     """Ask callers for no key. For development, or where only backends reach the port."""
+
+    body_size_limit: Annotated[int, Field(ge=1_024, le=MAX_BODY_SIZE)] = 4_194_304
+    """Largest body of a call; a larger one is answered with status 413. A body is read in one
+    step, in which the node does nothing else: 16 MiB hold it up for up to a fiftieth of a second.
+    A single publication may be as large, and then holds it up at every node."""
+
+    history_max_publication_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Publications that one `history` call returns, whatever it asks for. The caller reads on from
+    the last one of them."""
 
 
 class WebSocketSettings(Section):

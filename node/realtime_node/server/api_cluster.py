@@ -30,6 +30,8 @@ class Cluster:
     verdicts: VerdictStore
     sessions: SessionStore
     client: ClientSettings
+    history_limit: int = 10_000
+    """Publications that one call may return."""
     wall_clock: Callable[[], float] = time.time
     """Unix seconds, for ends that callers name."""
 

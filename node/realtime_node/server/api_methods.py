@@ -85,13 +85,14 @@ async def _publish(cluster: Cluster, channel: str, payload: Payload, data: Raw) 
 
 
 async def history(cluster: Cluster, request: HistoryRequest) -> HistoryResult:
-    """Read a channel's stream."""
+    """Read a channel's stream: of what is asked for, as much as one call may return."""
     rule = _with_history(cluster, request.channel)
+    most = cluster.history_limit
     try:
         page = await cluster.backplane.history(
             request.channel,
             rule.stream,
-            limit=request.limit,
+            limit=request.limit if 0 <= request.limit <= most else most,
             since=request.since,
             reverse=request.reverse,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -27,9 +27,6 @@ from realtime_node.telemetry.metrics import ApiMetrics
 
 logger = logging.getLogger(__name__)
 
-MAX_BODY: Final = 16 * 1024 * 1024
-"""Bytes of one request: a batch of thousands of publications, and no more memory than that."""
-
 _encoder = msgspec.json.Encoder()
 
 
@@ -37,13 +34,23 @@ class HttpApi:
     """The handler of all methods."""
 
     def __init__(
-        self, cluster: Cluster, metrics: ApiMetrics, *, key: SharedKey, insecure: bool
+        self,
+        cluster: Cluster,
+        metrics: ApiMetrics,
+        *,
+        key: SharedKey,
+        insecure: bool,
+        max_body_bytes: int,
     ) -> None:
-        """Serve callers that give `key`, or everybody if `insecure`."""
+        """Serve callers that give `key`, or everybody if `insecure`.
+
+        Bodies of more than `max_body_bytes` are refused.
+        """
         self.cluster = cluster
         self._metrics = metrics
         self.key = key
         self.insecure = insecure
+        self.max_body_bytes = max_body_bytes
         self._decoders: dict[str, MessageDecoder[Any]] = {
             name: MessageDecoder(request) for name, (request, _) in METHODS.items()
         }
@@ -61,7 +68,7 @@ class HttpApi:
         if name not in METHODS:
             return _refusal(404, f"there is no method {name}")
         started = perf_counter()
-        arguments = await _arguments(request, self._decoders[name])
+        arguments = await self._arguments(request, self._decoders[name])
         if isinstance(arguments, web.Response):
             return arguments
         try:
@@ -80,12 +87,23 @@ class HttpApi:
         if not self._is_known(request):
             return _refusal(401, "unauthorized: send the API key as X-API-Key")
         started = perf_counter()
-        arguments = await _arguments(request, self._batch_decoder)
+        arguments = await self._arguments(request, self._batch_decoder)
         if isinstance(arguments, web.Response):
             return arguments
         result = await batch(self.cluster, arguments)
         self._count("batch", 0, started)
         return web.Response(body=_encoder.encode(result), content_type="application/json")
+
+    async def _arguments(self, request: web.Request, decoder: MessageDecoder[Any]) -> Any:  # noqa: ANN401 - the decoder knows
+        """Return what a body says, or the refusal of one that no method can take."""
+        limit = self.max_body_bytes
+        body = await read_body(request, limit)
+        if body is None:
+            return _refusal(413, f"a request may have {limit} bytes: send it in parts")
+        try:
+            return decoder.decode(body or b"{}")
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            return _refusal(400, f"malformed request: {error}")
 
     def _is_known(self, request: web.Request) -> bool:
         if self.insecure:
@@ -101,17 +119,6 @@ class HttpApi:
         error = codes.label_of(code) if code else "0"
         self._metrics.requests.labels(method, error).inc()
         self._metrics.seconds.observe(perf_counter() - started)
-
-
-async def _arguments(request: web.Request, decoder: MessageDecoder[Any]) -> Any | web.Response:  # noqa: ANN401 - the decoder knows
-    """Return what a body says, or the refusal of one that no method can take."""
-    body = await read_body(request, MAX_BODY)
-    if body is None:
-        return _refusal(413, f"a request may have {MAX_BODY} bytes: send it in parts")
-    try:
-        return decoder.decode(body or b"{}")
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        return _refusal(400, f"malformed request: {error}")
 
 
 def _refusal(status: int, reason: str) -> web.Response:

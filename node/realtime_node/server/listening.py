@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
-from realtime_node.server.http_api import MAX_BODY
+from realtime_node.config import MAX_BODY_SIZE
 from realtime_node.server.http_protocol import HttpProtocol, RefusedRequests, expect_nothing
 from realtime_node.telemetry.metrics import HttpMetrics
 
@@ -34,7 +34,9 @@ class Listeners:
 
         A connection that says nothing for `patience_s` is closed.
         """
-        app = web.Application(client_max_size=MAX_BODY, middlewares=[self._refused.refuse_encoded])
+        app = web.Application(
+            client_max_size=MAX_BODY_SIZE, middlewares=[self._refused.refuse_encoded]
+        )
         app.add_routes([_expecting_nothing(route) for route in routes])
         runner = web.AppRunner(app)
         await runner.setup()

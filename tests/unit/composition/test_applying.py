@@ -35,7 +35,12 @@ OLD: Final[dict[str, Any]] = {
     "channel": {"namespaces": [{"name": "chat"}]},
 }
 NEW: Final[dict[str, Any]] = {
-    "http_api": {"key": "new", "insecure": True},
+    "http_api": {
+        "key": "new",
+        "insecure": True,
+        "body_size_limit": 2_048,
+        "history_max_publication_limit": 7,
+    },
     "admin": {"key": "new"},
     "client": {
         "token": {"hmac_secret_key": "n" * 32},
@@ -98,6 +103,7 @@ def seen(parts: Parts) -> dict[str, Any]:
         "propagation": parts.drainer.propagation_s,
         "budget": parts.engine.reconnects.known().per_node,
         "api": (parts.api.cluster.client, parts.api.insecure),
+        "api limits": (parts.api.cluster.history_limit, parts.api.max_body_bytes),
         "api key": parts.api.key.is_given_by("new"),
         "admin key": parts.admin.key.is_given_by("new"),
     }

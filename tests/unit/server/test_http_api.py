@@ -24,7 +24,7 @@ from realtime_node.cluster.backplane import (
 from realtime_node.cluster.in_memory.cluster import InMemoryCluster
 from realtime_node.cluster.in_memory.verdicts import InMemoryVerdicts
 from realtime_node.cluster.session_store import Claimed, KeptGrant, Owner, SessionState, Verdict
-from realtime_node.config import ChannelSettings, ClientSettings
+from realtime_node.config import MAX_BODY_SIZE, ChannelSettings, ClientSettings
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.protocol.messages import ClientInfo, StreamPosition
 from realtime_node.server.api_batch import batch
@@ -58,7 +58,13 @@ class Api:
     """The API as a backend calls it."""
 
     def __init__(
-        self, *, key: str = KEY, insecure: bool = False, client: dict[str, Any] | None = None
+        self,
+        *,
+        key: str = KEY,
+        insecure: bool = False,
+        client: dict[str, Any] | None = None,
+        max_body_bytes: int = MAX_BODY_SIZE,
+        history_limit: int = 10_000,
     ) -> None:
         self.backplane = FakeBackplane()
         self.presence = FakePresence()
@@ -69,10 +75,20 @@ class Api:
         self.verdicts = InMemoryVerdicts()
         settings = ClientSettings.model_validate(client or {})
         self.cluster = Cluster(
-            rules, self.backplane, self.presence, self.verdicts, self.sessions, settings
+            rules,
+            self.backplane,
+            self.presence,
+            self.verdicts,
+            self.sessions,
+            settings,
+            history_limit=history_limit,
         )
         self.http = HttpApi(
-            self.cluster, self.metrics.api, key=SharedKey(SecretStr(key)), insecure=insecure
+            self.cluster,
+            self.metrics.api,
+            key=SharedKey(SecretStr(key)),
+            insecure=insecure,
+            max_body_bytes=max_body_bytes,
         )
         app = web.Application()
         app.add_routes(self.http.routes())
@@ -373,6 +389,31 @@ async def test_history_is_always_complete(api: Api) -> None:
         "history", channel="kept:a", limit=10, since={"offset": 1, "epoch": "e1"}
     )
     assert page["publications"] == [{"data": 2, "offset": 2}, {"data": 3, "offset": 3}]
+
+
+@pytest.mark.parametrize("limit", [-1, 5])
+async def test_history_returns_no_more_than_one_call_may(limit: int) -> None:
+    """The caller sees by the offset that there is more, and reads on."""
+    async with Api(history_limit=2) as api:
+        for number in (1, 2, 3):
+            await api.result("publish", channel="kept:a", data=number)
+        page = await api.result("history", channel="kept:a", limit=limit)
+        assert [each["offset"] for each in page["publications"]] == [1, 2]
+        assert page["offset"] == 3
+        since = {"offset": 2, "epoch": "e1"}
+        page = await api.result("history", channel="kept:a", limit=limit, since=since)
+        assert [each["offset"] for each in page["publications"]] == [3]
+
+
+async def test_a_body_is_no_larger_than_the_settings_say() -> None:
+    """It is refused unread, with the limit, and the next call is answered."""
+    async with Api(max_body_bytes=1_024) as api:
+        for method in ("publish", "batch"):
+            body = b'{"channel": "a", "data": "' + b"x" * 2_000 + b'"}'
+            status, text = await api.raw(method, body)
+            assert status == 413
+            assert "1024 bytes" in text
+        await api.result("publish", channel="a", data=1)
 
 
 @pytest.mark.parametrize(

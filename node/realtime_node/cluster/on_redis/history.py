@@ -1,8 +1,15 @@
-"""Reading a channel's stream, and forgetting it."""
+"""Reading a channel's stream, and forgetting it.
+
+A long history is read in parts, so that no step is long here or in Redis. What is returned is one
+stretch of the stream all the same: if its beginning was trimmed away between two parts, what had
+been read of it is dropped, as if all had been read a moment later.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from realtime_node.cluster.backplane import HistoryPage, StreamOptions
 from realtime_node.errors import UnrecoverablePositionError
@@ -14,6 +21,9 @@ from .keys import Keys
 from .replies import Reply, number, ok, rows, text
 from .runner import Call, Runner, always
 from .script import HISTORY, REMOVE_HISTORY
+
+PART: Final = 500
+"""Publications that are read and decoded in one step."""
 
 
 def meta_ttl_ms(options: StreamOptions) -> int:
@@ -27,6 +37,40 @@ def parse_publications(entries: Reply) -> list[Publication]:
     Raises what `replies` tells of, and `UnreadableEntryError` for one of another release.
     """
     return [decode_publication(number(name[:-2]), fields[1]) for name, fields in rows(entries)]
+
+
+class Stretch:
+    """What was read of a stream so far, and how much of it is to be read next. Pure."""
+
+    def __init__(self, most: int, *, reverse: bool) -> None:
+        """Read at most so many publications; 0: the position alone."""
+        self.publications: list[Publication] = []
+        self.top = StreamPosition()
+        self.wanted: int | None = min(most, PART)
+        """Publications of the next part; None: there is none."""
+        self._most = most
+        self._reverse = reverse
+
+    @property
+    def end(self) -> int | None:
+        """The offset behind which the next part begins."""
+        return self.publications[-1].offset if self.publications else None
+
+    def add(self, part: HistoryPage) -> None:
+        """Take the part that was asked for."""
+        found, asked = part.publications, self.wanted
+        if not self._reverse and self._is_behind_a_hole(found):
+            self.publications.clear()
+        # Backwards the first part has the newest; forwards the stream has grown since.
+        if not (self._reverse and self.top.epoch):
+            self.top = part.top
+        self.publications += found
+        left = self._most - len(self.publications)
+        self.wanted = min(left, PART) if left > 0 and len(found) == asked else None
+
+    def _is_behind_a_hole(self, found: Sequence[Publication]) -> bool:
+        end = self.end
+        return end is not None and bool(found) and found[0].offset != end + 1
 
 
 class History:
@@ -62,22 +106,31 @@ class History:
             return HistoryPage(publications=[], top=StreamPosition())
         if reverse and since is not None and since.offset == 0:
             # Nothing comes before the first publication, and Redis has no id below 0-0.
-            limit, start = 0, ""
-        else:
-            start = "" if since is None else str(since.offset)
+            limit, since = 0, None
+        most = limit if limit >= 0 else sys.maxsize
+        start = None if since is None else since.offset
+        epoch = "" if since is None else since.epoch
+        stretch = Stretch(most, reverse=reverse)
+        while (count := stretch.wanted) is not None:
+            part = await self._part(channel, options, count, start, reverse=reverse)
+            if epoch and epoch != part.top.epoch:
+                raise UnrecoverablePositionError(
+                    f"the position is of epoch {epoch!r}, the stream of {part.top.epoch!r}"
+                )
+            stretch.add(part)
+            start, epoch = stretch.end, part.top.epoch
+        return HistoryPage(publications=stretch.publications, top=stretch.top)
+
+    async def _part(
+        self, channel: str, options: StreamOptions, count: int, start: int | None, *, reverse: bool
+    ) -> HistoryPage:
         keys = self._keys.channel(channel)
         call: Call = (
             (keys.generation, keys.meta, keys.history),
-            (max(limit, -1), start, int(reverse), meta_ttl_ms(options)),
+            (count, "" if start is None else start, int(reverse), meta_ttl_ms(options)),
         )
         reads = self._reads[self._keys.partition_of(channel)]
-        page = await self._runner.run(reads, HISTORY, always(call), read=_page)
-        top = page.top
-        if since is not None and since.epoch and since.epoch != top.epoch:
-            raise UnrecoverablePositionError(
-                f"the position is of epoch {since.epoch!r}, the stream of {top.epoch!r}"
-            )
-        return page
+        return await self._runner.run(reads, HISTORY, always(call), read=_page)
 
     async def remove(self, channel: str) -> None:
         """See `Backplane.remove_history`."""
