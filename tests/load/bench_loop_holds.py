@@ -8,7 +8,6 @@ in this process over a Redis of its own. Prints a Markdown table and keeps the f
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 import uvloop
 
 from tests.load import machine, servers
+from tests.load.generators import GeneratorError
 from tests.load.holds import table
 from tests.load.holds.lab import Lab
 from tests.load.holds.operations import OPERATIONS
@@ -71,7 +71,7 @@ async def _measure_all(arguments: argparse.Namespace, holds: dict[str, list[Hold
                     async with servers.redis(Path(directory)) as redis_port:
                         lab = Lab(Path(directory), tools, redis_port, part)
                         hold = await OPERATIONS[name].run(lab)
-                except (AssertionError, OSError, TimeoutError, asyncio.CancelledError) as error:
+                except (AssertionError, OSError, TimeoutError, GeneratorError) as error:
                     failed.append(name)
                     print(f"{name} {number}: failed: {error!r}", flush=True)
                     break

@@ -31,7 +31,7 @@ SECRET: Final = "a-secret-long-enough-for-hs256-tokens"
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 _DEADLINE_S: Final = 300.0
-_CONNECTS_PER_S: Final = 2_000
+_CONNECTS_PER_S: Final = 1_000
 
 CHANNELS: Final[dict[str, Any]] = {
     "allow_subscribe_for_client": True,
@@ -155,7 +155,7 @@ class Lab:
             "channel": {"without_namespace": CHANNELS},
             "admission": {"connects_per_second": 100_000, "burst": 100_000, "shed_loop_lag": "0"},
             "drain": {"propagation": "0s"},
-            "shutdown": {"timeout": "5s"},
+            "shutdown": {"timeout": "60s"},
             "log": {"level": "error"},
             **settings,
         }
@@ -177,5 +177,5 @@ class Lab:
             yield RunningNode(node, port, given, path)
         finally:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(90):
                     await node.stop()

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from realtime_node.server.http_api import MAX_BODY
+from realtime_node.config import Settings
 from tests.load.holds import members
 from tests.load.holds.backend import FIRST_CODE, running
 from tests.load.holds.lab import CHANNELS, Lab, RunningNode, hold_of, token, until
@@ -20,6 +20,7 @@ from tests.load.holds.members import Command, Member, connecting, subscribing
 from tests.load.holds.watch import Hold
 
 PRESENT: Final = 20_000
+LISTED: Final = 10_000  # `client.presence_max_clients`; more are refused
 SOCKETS: Final = 10_000
 TOLD_IN_MEMORY: Final = 40_000
 SLOW: Final = 10_000
@@ -31,6 +32,7 @@ HISTORY: Final = 10_000
 RECOVERED: Final = 2_000
 COMMANDS: Final = 2_000
 
+_LARGEST_BODY: Final = 16 * 1024 * 1024  # of the API of an older node, which cannot be set
 _KIB: Final = "x" * 1_000
 _HISTORY_OPTIONS: Final = {
     **CHANNELS,
@@ -74,27 +76,36 @@ async def _subscribed(
 # --- presence -------------------------------------------------------------------------------------
 
 
-async def _present(lab: Lab, ask: Callable[[RunningNode, Member], Awaitable[Any]]) -> Hold:
+async def _present(
+    lab: Lab, present: int, ask: Callable[[RunningNode, Member], Awaitable[Any]]
+) -> Hold:
     async with lab.node(channel=_channel(**_PRESENCE_OPTIONS)) as node:
-        count = lab.size(PRESENT)
+        count = lab.size(present)
         clients = await _subscribed(node, count, "presence", user=lambda i: f"user-{i}")
         return await hold_of(ask(node, clients[0]))
 
 
 async def presence(lab: Lab) -> Hold:
-    """List them through the API."""
-    return await _present(lab, lambda node, _: node.call("presence", channel="presence"))
+    """Ask the API for more than are listed."""
+    return await _present(lab, PRESENT, lambda node, _: node.call("presence", channel="presence"))
+
+
+async def presence_listed(lab: Lab) -> Hold:
+    """List as many as are listed, through the API."""
+    return await _present(lab, LISTED, lambda node, _: node.call("presence", channel="presence"))
 
 
 async def presence_of_client(lab: Lab) -> Hold:
-    """List them for a client."""
+    """List as many for a client."""
     asked = {"id": 3, "presence": {"channel": "presence"}}
-    return await _present(lab, lambda _, client: client.ask(asked))
+    return await _present(lab, LISTED, lambda _, client: client.ask(asked))
 
 
 async def presence_stats(lab: Lab) -> Hold:
     """Count them through the API."""
-    return await _present(lab, lambda node, _: node.call("presence_stats", channel="presence"))
+    return await _present(
+        lab, PRESENT, lambda node, _: node.call("presence_stats", channel="presence")
+    )
 
 
 # --- delivery -------------------------------------------------------------------------------------
@@ -295,7 +306,8 @@ async def batch(lab: Lab) -> Hold:
     """Publish with the largest body that the API takes."""
     async with lab.node() as node:
         count = lab.size(BATCH)
-        data = "x" * (MAX_BODY // BATCH - 100)
+        body_bytes = getattr(Settings().http_api, "body_size_limit", _LARGEST_BODY)
+        data = "x" * (body_bytes // BATCH - 100)
         commands = [
             {"publish": {"channel": f"batch-{number}", "data": data}} for number in range(count)
         ]
@@ -333,8 +345,11 @@ async def commands(lab: Lab) -> Hold:
 
 
 OPERATIONS: Final[dict[str, Operation]] = {
-    "presence": Operation(f"presence of {PRESENT:,} clients, API", presence),
-    "presence-client": Operation(f"presence of {PRESENT:,} clients, command", presence_of_client),
+    "presence": Operation(
+        f"presence of {PRESENT:,} clients: refused beyond {LISTED:,} by default", presence
+    ),
+    "presence-listed": Operation(f"presence of {LISTED:,} clients, API", presence_listed),
+    "presence-client": Operation(f"presence of {LISTED:,} clients, command", presence_of_client),
     "presence-stats": Operation(f"presence_stats of {PRESENT:,} clients", presence_stats),
     "loss": Operation(f"a loss told to {SOCKETS + TOLD_IN_MEMORY:,} members", loss),
     "slow-close": Operation(f"{SLOW:,} slow clients closed in one moment", slow_clients),
@@ -353,7 +368,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "history": Operation(f"history of {HISTORY:,} publications of 1 KB, API", history),
     "history-client": Operation("history of 300 publications of 1 KB, command", history_of_client),
     "recovery": Operation(f"recovery of {RECOVERED:,} publications of 1 KB", recovery),
-    "batch": Operation(f"batch of {BATCH:,} publishes, 16 MiB", batch),
+    "batch": Operation(f"batch of {BATCH:,} publishes in the largest body", batch),
     "broadcast": Operation(f"broadcast into {BATCH:,} channels with a member each", broadcast),
     "connect": Operation(f"connect with {SERVER_SIDE} server-side subscriptions", connect),
     "commands": Operation(f"{COMMANDS:,} commands of one client at once", commands),
