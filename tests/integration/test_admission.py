@@ -199,7 +199,7 @@ async def test_a_crowd_is_let_in_at_the_rate_and_in_order(tmp_path: Path) -> Non
 
     Who would have waited too long is told at once, and when to come back.
     """
-    rate, burst, wait_s = 200, 20, 3
+    rate, burst, wait_s = 100, 20, 3
     async with node(
         tmp_path, connects_per_second=rate, burst=burst, wait=f"{wait_s}s", shed_loop_lag="0"
     ) as door:
@@ -208,6 +208,7 @@ async def test_a_crowd_is_let_in_at_the_rate_and_in_order(tmp_path: Path) -> Non
         for _ in range(1000):
             client = await door.client()
             tasks.append(asyncio.create_task(client.answer()))
+        came_within_s = time.monotonic() - began
         answers = await asyncio.gather(*tasks)
         let_in = [answer for answer in answers if answer.status == 101]
         refused = [answer for answer in answers if answer.status == 503]
@@ -218,7 +219,7 @@ async def test_a_crowd_is_let_in_at_the_rate_and_in_order(tmp_path: Path) -> Non
         took_s = times[-1] - began
         assert len(let_in) - burst == pytest.approx(rate * took_s, rel=0.1)
         assert most_within(sorted(times), 1.0) <= rate * 1.2
-        assert took_s < wait_s + 1.5  # they came within a moment, and nobody waited longer
+        assert took_s < came_within_s + wait_s + 1.5  # nobody waited longer
         asked = Counter(answer.retry_after_s for answer in refused)
         assert set(asked) <= {1, 2, 3, 4, 5, 6}
         assert len(asked) > 1

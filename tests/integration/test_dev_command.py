@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from realtime_node.dev.node_keeper import READY_WITHIN_S
 from tests.support.conditions import eventually
 from tests.support.dev_cluster import DevCluster
 from tests.support.node_process import NODE, free_port
@@ -75,7 +74,6 @@ async def test_what_the_banner_shows_works(
     async with DevCluster(tmp_path) as cluster:
         with capsys.disabled():
             print(f"\nrealtime-node dev: banner after {cluster.started_in_s:.1f} s")  # noqa: T201
-        assert cluster.started_in_s < READY_WITHIN_S
         banner = cluster.banner
         assert len(banner.nodes) == 2
         [url], [jwt] = banner.row("WebSocket"), banner.row("Token")[:1]
@@ -204,7 +202,7 @@ def test_a_redis_that_cannot_be_reached_ends_the_start() -> None:
     """The nodes' reason is shown, and none is left."""
     said = refusal("--nodes", "1", "--port", "0", "--redis", f"127.0.0.1:{free_port()}")
     assert "node-1" in said
-    assert "did not start" in said
+    assert "is not ready after" in said
 
 
 # --- broken --------------------------------------------------------------------------------------

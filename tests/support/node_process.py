@@ -35,11 +35,17 @@ _LOG_TAIL_BYTES = 4_000
 
 
 def free_port() -> int:
-    """Return a port on the loopback interface that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port on the loopback interface that nobody listens on, and that is ours alone.
+
+    A socket stays bound to it as long as this process lives: the kernel gives the port to nobody
+    else meanwhile, but servers that reuse addresses, as all of ours do, may listen there.
+    """
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind(("127.0.0.1", 0))
+    port: int = probe.getsockname()[1]
+    probe.detach()  # kept open, and never listened on
+    return port
 
 
 class NodeProcess:

@@ -25,11 +25,14 @@ NAME = "test-primary"
 class Sentinel:
     """Three processes; a context manager that ends them by their pids."""
 
-    def __init__(self, *, tls: Path | None = None, settings: str = "") -> None:
+    def __init__(
+        self, *, tls: Path | None = None, settings: str = "", down_after_ms: int = 300
+    ) -> None:
         """Start them, and return when Sentinel knows both servers.
 
         `tls` is a directory of `write_certificates`: Sentinel then speaks TLS alone, and asks its
         clients for a certificate. `settings` are more lines of Sentinel's own configuration.
+        `down_after_ms` is the silence after which the primary is taken for dead.
         """
         self.port = free_port()
         self.primary = RedisServer(tcp=True)
@@ -42,7 +45,7 @@ class Sentinel:
             f"{'tls-port' if tls else 'port'} {self.port}\n"
             f"bind 127.0.0.1\ndir {self._directory.name}\n"
             f"sentinel monitor {NAME} 127.0.0.1 {self.primary.port} 1\n"
-            f"sentinel down-after-milliseconds {NAME} 300\n"
+            f"sentinel down-after-milliseconds {NAME} {down_after_ms}\n"
             f"sentinel failover-timeout {NAME} 3000\n{settings}",
             encoding="utf-8",
         )

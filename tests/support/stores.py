@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from _pytest.mark import ParameterSet
 
 _CALM_MS: Final = 15_000
-"""Nobody harms the shared Redis Cluster, and a busy machine shall not look like a dead server."""
+"""Nobody harms the shared servers, and a busy machine shall not look like a dead one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class Stores:
         return Store(url=server.url)
 
     def _sentinel(self) -> Store:
-        sentinel = self._running.enter_context(Sentinel())
+        sentinel = self._running.enter_context(Sentinel(down_after_ms=_CALM_MS))
         known = {"sentinels": (("127.0.0.1", sentinel.port),), "sentinel_master": NAME}
         return Store(url=sentinel.primary.url, options=known)
 

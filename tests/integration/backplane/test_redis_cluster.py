@@ -41,7 +41,9 @@ def servers(request: pytest.FixtureRequest) -> Iterator[SlotCluster]:
 async def cluster(servers: SlotCluster) -> AsyncIterator[RedisCluster]:
     """A cluster of nodes on them, with partitions on each primary."""
     cluster = RedisCluster("redis://", partitions=len(_CHANNELS))
-    cluster.options = msgspec.structs.replace(cluster.options, cluster_nodes=servers.seeds)
+    cluster.options = msgspec.structs.replace(
+        cluster.options, cluster_nodes=servers.seeds, command_timeout_s=2.0
+    )
     homes = {servers.primary_of(_slot(cluster, channel)) for channel in _CHANNELS}
     assert homes == {0, 1, 2}
     yield cluster

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,7 +107,7 @@ def test_retry_after_is_spread_within_its_range(
 ) -> None:
     """Whatever is estimated, it stays in range, and the earliest and the latest differ."""
     between = RetryRange(least, least * factor)
-    low, high = (retry_after_s(clears_in_s, between, each) for each in (0.0, 0.999))
+    low, high = (retry_after_s(clears_in_s, between, each) for each in (0.0, math.nextafter(1, 0)))
     assert least <= low < high <= least * factor
     assert low <= retry_after_s(clears_in_s, between, random) <= high
     if clears_in_s < least * factor / 2:
