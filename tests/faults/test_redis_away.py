@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from realtime_node.cluster.on_redis.script import PUBLISH
+from realtime_node.cluster.on_redis.script import PUBLISH, pack_parts
 from tests.faults.world import World
 from tests.integration.backplane.helpers import client, cut_connections
 from tests.support.conditions import eventually
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.faults.figures import Figures
 
+_CALL: Final = pack_parts(b"EVALSHA", PUBLISH.sha)
+"""A publish; a new connection asks whether its script is known, and is not to be cut over that."""
 _ANSWER_WITHIN_S = 4.5
 """The deadline of three seconds, on a machine that does all this at once."""
 
@@ -91,5 +93,5 @@ async def test_pipelines_cut_around_their_execution_double_and_reorder_nothing(
 
 async def _cut_once(cutter: ReplyCutter, *, forward: bool) -> None:
     before = cutter.cuts
-    cutter.arm(PUBLISH.sha, forward=forward)
+    cutter.arm(_CALL, forward=forward)
     await eventually(lambda: cutter.cuts > before, what="the next pipeline of publishes is cut")
