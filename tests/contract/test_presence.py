@@ -186,6 +186,21 @@ async def test_stats_follow_every_change(cluster: Cluster) -> None:
     await agree(1, 1)
 
 
+@pytest.mark.parametrize("length", [0, 31, 32, 255, 256, 65_536])
+async def test_stats_count_users_of_any_name_and_info(cluster: Cluster, length: int) -> None:
+    """How a name is stored depends on its length, and infos follow it as binary data."""
+    a = await cluster.node("a")
+    user = "\u00fc" * (length // 2) + "x" * (length % 2)
+    for client, info in (("c1", UNSET), ("c2", Raw(b'{"name":"Ann"}')), ("c3", Raw(b"1"))):
+        name = user if client != "c3" else "other"
+        await a.presence.add(
+            "room", ClientInfo(user=name, client=client, conn_info=info, chan_info=info)
+        )
+    assert await a.presence.stats("room") == (3, 2)
+    await a.presence.remove("room", "c3")
+    assert await a.presence.stats("room") == (2, 1)
+
+
 async def test_stats_leave_out_the_clients_of_dead_nodes(cluster: Cluster) -> None:
     """As the list does: from the end of the lease on, cleaned away or not, but for a grace."""
     a, b = await cluster.node("a"), await cluster.node("b")

@@ -15,13 +15,14 @@ local function count_owner(counts, entry, by)
   end
 end
 
--- Counts an entry (`by` is 1) or no longer (-1). Its payload is a version byte and a msgpack array
--- that begins with the user.
+-- Counts an entry (`by` is 1) or no longer (-1). Its payload is a version byte and a msgpack array of
+-- four that begins with the user. Only the user is read: Redis' msgpack knows no binary data, which
+-- may follow it.
 local function count_entry(counts, entry, by)
   count_owner(counts, entry, by)
   local payload = string.sub(entry, string.find(entry, ' ', 1, true) + 2)
-  local is_read, info = pcall(cmsgpack.unpack, payload)
-  if is_read and type(info) == 'table' and type(info[1]) == 'string' then
-    count_one(counts, 'u' .. info[1], by)
+  local is_read, _, user = pcall(cmsgpack.unpack_one, payload, 1)
+  if is_read and type(user) == 'string' then
+    count_one(counts, 'u' .. user, by)
   end
 end
