@@ -8,6 +8,7 @@ import pytest
 
 from realtime_node.cluster.on_redis.shared_call import SharedCall, copy_of
 from realtime_node.errors import BackplaneUnavailableError, ReplyError
+from tests.support.conditions import NEVER_S
 
 
 async def test_who_asks_meanwhile_shares_the_answer() -> None:
@@ -71,6 +72,20 @@ async def test_a_caller_that_gives_up_leaves_the_call_to_the_others() -> None:
     end.set()
     assert await second == "answer"
     assert first.cancelled()
+
+
+async def test_who_waits_for_a_call_that_is_given_up_before_it_began_is_told() -> None:
+    """Its task never runs then, and would leave them waiting for ever."""
+
+    async def never() -> None:
+        raise AssertionError("it begins too late")
+
+    call = SharedCall(never, name="test")
+    asking = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    await call.close()
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(asking, NEVER_S)
 
 
 def test_a_copy_is_like_its_original() -> None:

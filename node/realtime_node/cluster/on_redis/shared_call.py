@@ -40,18 +40,23 @@ class SharedCall(Generic[_T]):
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._answer is not None:  # cancelled before it began
+            self._fail(asyncio.CancelledError())
 
     async def _make(self) -> None:
         try:
             found = await self._call()
         except (Exception, asyncio.CancelledError) as error:
-            answer = self._end()
-            answer.set_exception(_not_cancelled(error))
-            answer.exception()  # it may be that nobody waits any more
+            self._fail(error)
             if is_asked_for(error):
                 raise
         else:
             self._end().set_result(found)
+
+    def _fail(self, error: BaseException) -> None:
+        answer = self._end()
+        answer.set_exception(_not_cancelled(error))
+        answer.exception()  # it may be that nobody waits any more
 
     def _end(self) -> asyncio.Future[_T]:
         answer, self._answer = self._answer, None
