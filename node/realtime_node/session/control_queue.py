@@ -37,7 +37,7 @@ class ControlQueue:
     def add(self, control: Control) -> asyncio.Future[None] | None:
         """Apply a message behind those before it; return what completes when it is, None if it is.
 
-        The future may be cancelled by whoever waits for it.
+        The future is the caller's own: one that gives up takes nothing from others that wait.
         """
         self._waiting.append(self._steps_of(control))
         self._work()
@@ -45,7 +45,7 @@ class ControlQueue:
             return None
         if self._applied is None or self._applied.done():
             self._applied = asyncio.get_running_loop().create_future()
-        return self._applied
+        return asyncio.shield(self._applied)
 
     def _work(self) -> None:
         while self._waiting and self._left > 0:

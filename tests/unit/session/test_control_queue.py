@@ -108,6 +108,17 @@ async def test_a_message_that_fails_is_counted_and_holds_up_no_other() -> None:
     assert counts.errors == {"control": 1}
 
 
+async def test_who_gives_up_waiting_takes_nothing_from_others() -> None:
+    """The readers of several inboxes wait for the same end, and one of them may be ended."""
+    with counted_steps() as steps:
+        queue = ControlQueue(Sessions(steps).steps_of)
+        one, other = queue.add(unsubscribing(f"a:{MANY}")), queue.add(unsubscribing("b:1"))
+        assert one is not None
+        assert other is not None
+        one.cancel()
+        await asyncio.wait_for(other, NEVER_S)
+
+
 # --- what the registry does ---------------------------------------------------------------------
 
 
