@@ -85,6 +85,8 @@ async def connect(session: Session, command_id: int, request: ConnectRequest) ->
     session.identify(claims.user, info)
     for call in missed:
         apply_call(session, call)  # in turn, behind this connect
+    if not session.is_open:
+        return Outcome()  # they were too many, and have closed it
     granted = claims.server_side_grants()
     session.token_channels = None if admission.is_proxied else frozenset(granted)
     wished = {} if admission.is_proxied else _wished_grants(session, request)

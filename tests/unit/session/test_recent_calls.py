@@ -9,7 +9,9 @@ import pytest
 from realtime_node.cluster.backplane import DisconnectUser, SubscribeUser, UnsubscribeUser
 from realtime_node.errors import BackplaneUnavailableError
 from realtime_node.session import recent_calls
+from realtime_node.session import session as session_module
 from realtime_node.session.recent_calls import Call, RecentCalls
+from tests.support.failure_counts import counted_failures
 from tests.support.fakes import FakeClient, FakeNode, settle
 
 if TYPE_CHECKING:
@@ -134,6 +136,20 @@ async def test_a_connect_that_cannot_know_is_tried_again(
     await slow.let_in(*(unsubscribe(name, "a") for name in "xyz"))
     (reply,) = slow.client.unread()
     assert reply["error"] == {"code": 100, "message": "internal server error", "temporary": True}
+
+
+async def test_a_client_that_too_many_calls_close_gets_nothing(
+    slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is made for a session that is closed: nobody would ever take it out again."""
+    monkeypatch.setattr(session_module, "MAX_WAITING_FOR_API", 2)
+    with counted_failures() as counts:
+        await slow.let_in(*(unsubscribe("ann", name) for name in "xyz"))
+    assert slow.client.link.code == 3013
+    assert slow.client.session.subscriptions == {}
+    assert slow.node.hub.num_channels == 0
+    assert (slow.node.registry.num_clients, slow.node.registry.num_open) == (0, 0)
+    assert counts.errors == {}
 
 
 async def test_a_client_that_is_refused_is_not_subscribed_by_a_call(node: FakeNode) -> None:
