@@ -181,8 +181,8 @@ class Membership:
             self._absent = await self._persist(lambda: self._register(node))
             self._node_id = node
             self._traces.begin(node)
-            await self._bar_absent()
-            self._changed.set()
+        await self._bar_absent()
+        self._changed.set()
         present = [each for each in range(self._keys.partitions) if not self.is_absent(each)]
         await self._persist(lambda: self._registered.reestablish(present))
         await self._enter_present(lost=True)
