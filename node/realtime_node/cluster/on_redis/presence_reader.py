@@ -6,7 +6,8 @@ It lists all clients that are present while it is read; one that comes or goes m
 it or not.
 
 Bounds: `_PAGE` clients are read and decoded in one step, about twice as many in the worst case; the
-answers of `_MAX_KEPT` channels are kept, the oldest goes first.
+answers of `_MAX_KEPT` channels are kept, of `_MAX_KEPT_CLIENTS` clients together or one alone; the
+oldest goes first.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ _log = logging.getLogger(__name__)
 _PAGE: Final = 500
 _KEPT_S: Final = 1.0
 _MAX_KEPT: Final = 64
+_MAX_KEPT_CLIENTS: Final = 50_000
+"""About 25 MB: what is kept is let go when the next answer comes, and that may take long."""
 _END: Final = 0
 
 Present = dict[str, ClientInfo]
@@ -137,10 +140,13 @@ class PresenceReader:
         now = self._clock()
         self._kept.pop(channel, None)
         self._kept[channel] = now, present
+        num_clients = sum(len(each) for _, each in self._kept.values())
         while self._kept:
-            name, (at, _) = next(iter(self._kept.items()))
-            if now - at < _KEPT_S and len(self._kept) <= _MAX_KEPT:
+            name, (at, oldest) = next(iter(self._kept.items()))
+            has_room = len(self._kept) <= _MAX_KEPT and num_clients <= _MAX_KEPT_CLIENTS
+            if now - at < _KEPT_S and (has_room or name == channel):
                 break
+            num_clients -= len(oldest)
             del self._kept[name]
 
 
