@@ -206,7 +206,7 @@ class SessionRegistry:
                 continue  # it has ended since it was due
             try:
                 session.wake()
-            except Exception as error:  # noqa: BLE001 - it is noted
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is noted
                 # The wheel turns for everybody: a bug may cost one client only.
                 session.failed(error)
         return bool(self._due)

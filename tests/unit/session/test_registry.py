@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -315,6 +316,22 @@ async def test_a_bug_in_one_session_stops_no_clock(
     assert "unexpected error" in caplog.text
     for name in ("ann2", "bob", "nobody"):
         assert crowd.clients[name].transport.messages[-1] == {}
+
+
+async def test_a_cancellation_that_nobody_asked_for_stops_no_clock(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It costs the session that raised it, as any bug does."""
+
+    def cancelled(_frame: bytes) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(crowd.clients["ann1"].session.outbound, "send", cancelled)
+    with counted_failures() as counts:
+        crowd.node.pass_time(13)
+    assert crowd.closed()["ann1"] == (3004, "internal server error")
+    assert counts.errors == {"session": 1}
+    assert crowd.clients["ann2"].transport.messages[-1] == {}
 
 
 # --- a pause of the process -------------------------------------------------------------------
