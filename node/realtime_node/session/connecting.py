@@ -96,20 +96,7 @@ async def connect(session: Session, command_id: int, request: ConnectRequest) ->
     _add_kept(session, grants, kept.server_side)
     opened = await _open_all(session, grants, request)
     session.connect(0 if settings.insecure else expires_at)
-    limits = services.limits
-    ends = 0 if services.proxies.refreshes else session.expires_at
-    result = ConnectResult(
-        client=session.client_id,
-        version=services.version,
-        expires=bool(ends),
-        ttl=remaining_seconds(ends, services.wall_clock()),
-        subs={each.channel: each.result for each in opened},
-        ping=int(limits.ping_interval),
-        pong=limits.ping_interval > 0 and limits.pong_timeout > 0,
-        node=services.backplane.node_id,
-        time=int(services.wall_clock() * 1000) if settings.connect_include_server_time else 0,
-        data=_data(admission, kept),
-    )
+    result = _result(session, opened, _data(admission, kept))
     if kept.session:
         services.keeper.connected(session, kept)
 
@@ -119,6 +106,29 @@ async def connect(session: Session, command_id: int, request: ConnectRequest) ->
         await finish_all(each.announce() for each in joining)
 
     return Outcome(Reply(id=command_id, connect=result), then if opened else None)
+
+
+def _result(session: Session, opened: Iterable[Opened], data: Raw | UnsetType) -> ConnectResult:
+    """Return what a client is told that was let in."""
+    services = session.services
+    limits = services.limits
+    ends = 0 if services.proxies.refreshes else session.expires_at
+    return ConnectResult(
+        client=session.client_id,
+        version=services.version,
+        expires=bool(ends),
+        ttl=remaining_seconds(ends, services.wall_clock()),
+        subs={each.channel: each.result for each in opened},
+        ping=int(limits.ping_interval),
+        pong=limits.ping_interval > 0 and limits.pong_timeout > 0,
+        node=services.backplane.node_id,
+        time=(
+            int(services.wall_clock() * 1000)
+            if services.settings.connect_include_server_time
+            else 0
+        ),
+        data=data,
+    )
 
 
 def _demand_not_disconnected(session: Session, calls: Iterable[Call]) -> None:
