@@ -58,13 +58,16 @@ class Dispatcher:
         self._slow = slow
         self._framer = framer
         self._on_left = on_left
+        self._spent_on_joiners = 0
+        """Writes that serving the present channel's joiners took."""
 
     def serve(self, channel: Channel, budget: int) -> int:
         """Write to some members of a channel; return what that took of the pass's budget."""
         spent_before = self._framer.spent_writes
+        self._spent_on_joiners = 0
         fanout = channel.fanout or self._begin_fanout(channel)
         # Framing costs about a write, so a pass over many small channels ends in time as well.
-        written = 1 + fanout.write_slice(budget)
+        written = 1 + self._spent_on_joiners + fanout.write_slice(budget)
         if fanout.is_finished:
             channel.fanout = fanout.following
             if channel.fanout is None:
@@ -159,6 +162,7 @@ class Dispatcher:
             return Walk(joiners, serve, writes_each=WRITES_PER_JOINER, following=fanout)
         for joiner in joiners:
             serve(joiner)
+        self._spent_on_joiners = WRITES_PER_JOINER * len(joiners)
         return fanout
 
     def _serve_joiner(

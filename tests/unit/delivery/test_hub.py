@@ -471,6 +471,25 @@ async def test_a_crowd_of_joiners_is_served_in_slices_before_the_members(
     assert not any(each.losses for each in [member, restless, asking, *crowd])
 
 
+async def test_joiners_of_many_channels_share_the_writes_of_a_pass(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When all clients come back at once, each channel has some, and none is a crowd."""
+    monkeypatch.setattr(rounds_module, "WRITES_PER_PASS", 80)
+    names = [f"c{number}" for number in range(30)]
+    joiners = []
+    for name in names:
+        watched.listener(name, top=at(0))
+        joiners += [watched.listener(name, top=at(1)) for _ in range(20)]
+    await watched.hub.receive([each for name in names for each in published(1, 2, channel=name)])
+    served = [0]
+    while served[-1] < len(joiners):
+        await asyncio.sleep(0)
+        served.append(sum(bool(each.frames) for each in joiners))
+    assert max(later - earlier for earlier, later in pairwise(served)) <= 20
+    assert all(each.offsets == [2] for each in joiners)
+
+
 async def test_closed_joiner_does_not_stop_its_channel(watched: Watched) -> None:
     """A joiner whose transport closed under our hands harms nobody."""
     member = watched.listener(top=at(0))
