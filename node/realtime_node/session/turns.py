@@ -72,7 +72,9 @@ class Turns:
         """Do nothing more; also ends the work under way, unless that is what calls here."""
         self._queue.clear()
         if self.task is not None and self.task is not asyncio.current_task():
-            self.task.cancel()
+            # One that has not begun never comes to let go of it by itself.
+            task, self.task = self.task, None
+            task.cancel()
 
     async def wait_idly(self, event: asyncio.Future[None], timeout_s: float) -> None:
         """Wait for `event` as long as nothing else is to do; it is cancelled if it did not come."""

@@ -55,6 +55,15 @@ async def test_a_client_that_goes_in_the_middle_of_a_command(node: FakeNode) -> 
         await settle()
 
 
+async def test_a_client_that_goes_before_its_command_begins(node: FakeNode) -> None:
+    """What was to execute it never runs, and so cannot tidy up."""
+    client = await node.connected()
+    with freed(client):
+        client.say(ping={})
+        client.session.ended()
+        await settle()
+
+
 async def test_a_client_that_goes_while_it_is_let_in(node: FakeNode) -> None:
     """So are all its subscriptions that were being made."""
     client = node.client()
