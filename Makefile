@@ -186,9 +186,10 @@ kind-down: ## End the cluster of kind-up
 check: lint types imports locked ## Run every check below
 
 .PHONY: lint
-lint: $(READY) ## Check style and formatting
+lint: $(READY) ## Check style, formatting and plain words
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/python -m tools.plain_words
 	@$(BIN)/shellcheck --external-sources .ci/run requirements/lock.sh tests/kubernetes/lab/kubelab
 
 .PHONY: types
