@@ -201,7 +201,7 @@ async def test_an_entry_of_a_channel_that_cannot_be_read_is_told_to_all(world: _
 @pytest.mark.parametrize("failure", [ValueError("a bug"), asyncio.CancelledError()])
 async def test_a_doubt_is_kept_until_it_is_settled(world: _World, failure: BaseException) -> None:
     """A comparison that fails is made again; a doubt is not forgotten over it."""
-    world.repair.run.side_effect = [failure, None]
+    world.repair.run.side_effect = [failure, None, None]
     world.reader.doubt(0)
     await eventually(lambda: world.repair.run.await_count == 2, what="another try")
     await eventually(lambda: world.reader._comparing is None)
